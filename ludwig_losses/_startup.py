@@ -1,0 +1,75 @@
+"""Activation: hooks that run when Ludwig itself imports the modules they complete.
+
+Ludwig has no plug-in mechanism. The start-up file of the installed package calls :func:`install` in every Python
+process, so this module is imported by processes that never use Ludwig: it needs nothing beyond what the interpreter
+has loaded already.
+"""
+
+import os
+import sys
+
+DISABLE = "LUDWIG_LOSSES_DISABLE"
+
+# Ludwig module -> what to do once it is imported, in the order in which a running Ludwig is completed.
+HOOKS = {
+    "ludwig.modules.metric_modules": "ludwig_losses.host.hooks:register",
+    "ludwig.utils.backward_compatibility": "ludwig_losses.host.hooks:check_shape",
+    "ludwig.schema.model_types.base": "ludwig_losses.host.hooks:check_configs",
+    "ludwig.features.feature_registries": "ludwig_losses.host.hooks:resolve_classes",
+    "ludwig.features.category_feature": "ludwig_losses.host.hooks:project_category_predictions",
+    "ludwig.features.sequence_feature": "ludwig_losses.host.hooks:project_sequence_predictions",
+    "ludwig.data.cache.manager": "ludwig_losses.host.hooks:separate_caches",
+    "ludwig.data.preprocessing": "ludwig_losses.host.hooks:split_pairs",
+    "ludwig.data.dataset.pandas": "ludwig_losses.host.hooks:shuffle_pairs",
+}
+
+
+class _Finder:
+    """Finds nothing itself: it lets the other finders find a hooked module and adds the hook to its execution."""
+
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name not in HOOKS:
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is _Finder else finder.find_spec(name, path, target)
+            if spec is not None:
+                execute = spec.loader.exec_module
+
+                def exec_module(module):
+                    execute(module)
+                    _run_hook(name)
+
+                spec.loader.exec_module = exec_module
+                return spec
+        return None
+
+
+def install():
+    """Hook into Ludwig, whether it is imported later or has been imported already. Calling it again does nothing."""
+    disabled = os.environ.get(DISABLE, "").strip().lower() not in ("", "0", "false", "no")
+    if disabled or _Finder in sys.meta_path:
+        return
+    sys.meta_path.insert(0, _Finder)
+    for name in HOOKS:
+        module = sys.modules.get(name)
+        if module is not None and not getattr(module.__spec__, "_initializing", False):
+            _run_hook(name)
+
+
+def _run_hook(name):
+    """Run the hook of one Ludwig module; a hook that fails costs its feature, with a warning, and never Ludwig."""
+    target, _, function = HOOKS[name].partition(":")
+    try:
+        getattr(__import__(target, fromlist=[function]), function)(sys.modules[name])
+    except Exception as error:
+        import traceback
+        import warnings
+
+        warnings.warn(
+            f"ludwig-losses could not complete {name} ({function.replace('_', ' ')}): "
+            f"{type(error).__name__}: {error}. Ludwig goes on without it; {DISABLE}=1 silences this.\n"
+            + "".join(traceback.format_tb(error.__traceback__)[-2:]),
+            RuntimeWarning,
+            stacklevel=2,
+        )

@@ -1,0 +1,24 @@
+"""The mathematics of the losses: functions of tensors that need nothing but torch.
+
+Losses that are sums over elements come back unreduced; Dice, Lovász and NT-Xent are scalars by definition.
+"""
+
+from ludwig_losses.functional.dice import dice_loss
+from ludwig_losses.functional.fenchel_young import entmax15, entmax15_loss, sparsemax, sparsemax_loss
+from ludwig_losses.functional.focal import sigmoid_focal_loss, softmax_focal_loss
+from ludwig_losses.functional.lovasz import lovasz_softmax_loss
+from ludwig_losses.functional.nt_xent import nt_xent_loss
+from ludwig_losses.functional.poly import poly_loss
+
+__all__ = [
+    "dice_loss",
+    "entmax15",
+    "entmax15_loss",
+    "lovasz_softmax_loss",
+    "nt_xent_loss",
+    "poly_loss",
+    "sigmoid_focal_loss",
+    "softmax_focal_loss",
+    "sparsemax",
+    "sparsemax_loss",
+]

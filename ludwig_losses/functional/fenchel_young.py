@@ -1,0 +1,148 @@
+"""Entmax-1.5 and sparsemax: projections with exact zeros, and the Fenchel-Young losses that train them.
+
+Both are one family: for the Tsallis entropy ``H_a(p) = (1 - sum p**a) / (a (a - 1))`` the projection is
+``p* = argmax_p p^T z + H_a(p)`` and its loss ``(p* - e_y)^T z + H_a(p*)``, with gradient ``p* - e_y``.
+``a = 1.5`` is entmax-1.5, ``a = 2`` sparsemax (and ``a = 1`` would be softmax with cross-entropy).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ludwig_losses.functional._numerics import check_class_logits, full_precision
+
+
+def entmax15(logits: Tensor) -> Tensor:
+    """Project logits ``[..., C]`` on the simplex with entmax-1.5: ``relu(z / 2 - tau)**2``, most entries exactly 0.
+
+    Returns:
+        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits). Not differentiable: training
+        goes through :func:`entmax15_loss`, whose gradient is known in closed form.
+
+    Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019.
+    """
+    return _project(logits, 1.5)
+
+
+def sparsemax(logits: Tensor) -> Tensor:
+    """Project logits ``[..., C]`` on the simplex with sparsemax: ``relu(z - tau)``, the nearest point in it.
+
+    Returns:
+        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits). Not differentiable: training
+        goes through :func:`sparsemax_loss`, whose gradient is known in closed form.
+
+    Source: Martins & Astudillo, "From Softmax to Sparsemax", ICML 2016.
+    """
+    return _project(logits, 2.0)
+
+
+def entmax15_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Fenchel-Young loss of :func:`entmax15`: 0 once the true class leads every other by 2, never negative.
+
+    Args:
+        logits: ``[..., C]``; ``-inf`` masks a class.
+        target: ``[...]``, class indices of any integer type.
+
+    Returns:
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
+
+    Raises:
+        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension.
+
+    Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019, equation 10.
+    """
+    return _fenchel_young_loss(logits, target, 1.5)
+
+
+def sparsemax_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Fenchel-Young loss of :func:`sparsemax`: 0 once the true class leads every other by 1, never negative.
+
+    Args:
+        logits: ``[..., C]``; ``-inf`` masks a class.
+        target: ``[...]``, class indices of any integer type.
+
+    Returns:
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
+
+    Raises:
+        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension.
+
+    Source: Martins & Astudillo, "From Softmax to Sparsemax", ICML 2016, equation 24.
+    """
+    return _fenchel_young_loss(logits, target, 2.0)
+
+
+def _project(logits: Tensor, alpha: float) -> Tensor:
+    """Return ``relu((alpha - 1) z - tau)**(1 / (alpha - 1))`` with the ``tau`` that makes each row sum to 1.
+
+    ``f(tau) = sum relu(x - tau)**r - 1`` is convex and decreasing, so Newton's steps from the left of its root never
+    pass it; each shrinks ``f |f'|`` at least fourfold. TorchScript compiles this function into exported models.
+    """
+    r = 1.0 / (alpha - 1.0)
+    z = logits.detach()
+    tolerance = 1e-15
+    if z.dtype != torch.float64:
+        z, tolerance = z.float(), 4e-7
+    x = (alpha - 1.0) * (z - z.amax(dim=-1, keepdim=True))
+    tau = torch.full_like(x[..., :1], -1.0)
+    steps = 0
+    searching = True
+    while searching and steps < 64:
+        excess = (x - tau).clamp_min(0.0)
+        slope = r * excess.pow(r - 1.0).mul(excess > 0).sum(dim=-1, keepdim=True)
+        step = (excess.pow(r).sum(dim=-1, keepdim=True) - 1.0) / slope
+        tau = tau + step.clamp_min(0.0)
+        searching = bool((step > tolerance).any())
+        steps += 1
+    p = (x - tau).clamp_min(0.0).pow(r)
+    return p / p.sum(dim=-1, keepdim=True)
+
+
+def _fenchel_young_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
+    check_class_logits(logits, target, class_dim=-1)
+    rows = full_precision(logits).reshape(-1, logits.shape[-1])
+    loss, _ = _fenchel_young(rows, target.long().reshape(-1), alpha)
+    return loss.reshape(target.shape)
+
+
+# Custom operators: torch.compile takes them whole, although the number of Newton steps depends on the data.
+@torch.library.custom_op("ludwig_losses::fenchel_young", mutates_args=())
+def _fenchel_young(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """Loss ``[N]`` and probabilities ``[N, C]`` for logits ``[N, C]``."""
+    p = _project(logits, alpha)
+    true_logit = logits.gather(1, target.unsqueeze(1))
+    margin = torch.where(p > 0, logits - true_logit, 0)
+    entropy = (1 - p.pow(alpha).sum(dim=1)) / (alpha * (alpha - 1))
+    # Rounding may leave a loss of 0 a little below it.
+    return ((p * margin).sum(dim=1) + entropy).clamp_min(0), p
+
+
+@_fenchel_young.register_fake
+def _(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(target, dtype=logits.dtype), torch.empty_like(logits)
+
+
+# The gradient is an operator without a derivative of its own: a second derivative fails loudly instead of being 0.
+@torch.library.custom_op("ludwig_losses::fenchel_young_gradient", mutates_args=())
+def _fenchel_young_gradient(grad: Tensor, p: Tensor, target: Tensor) -> Tensor:
+    """``grad * (p - e_y)``."""
+    index, column = target.unsqueeze(1), grad.unsqueeze(1)
+    return (p * column).scatter_add_(1, index, -column)
+
+
+@_fenchel_young_gradient.register_fake
+def _(grad: Tensor, p: Tensor, target: Tensor) -> Tensor:
+    return torch.empty_like(p)
+
+
+def _save_for_backward(ctx, inputs, output) -> None:
+    ctx.save_for_backward(output[1], inputs[1])
+
+
+def _backward(ctx, grad_loss: Tensor, grad_p: Tensor):
+    p, target = ctx.saved_tensors
+    return _fenchel_young_gradient(grad_loss, p, target), None, None
+
+
+_fenchel_young.register_autograd(_backward, setup_context=_save_for_backward)

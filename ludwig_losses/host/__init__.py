@@ -1,0 +1,1 @@
+"""Everything that touches Ludwig's inside or differs between its versions; nothing here knows a particular loss."""

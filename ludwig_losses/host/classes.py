@@ -1,0 +1,46 @@
+"""What losses need to know about the classes of their feature, taken from the metadata of preprocessing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ludwig.error import ConfigValidationError
+from ludwig.constants import BINARY, IMAGE, PREPROCESSING
+
+from ludwig_losses.host.registry import declaration_of
+from ludwig_losses.losses.base import Feature
+
+
+def update_config_with_metadata(update: Callable, config, training_set_metadata: dict) -> None:
+    """Resolve the class names in the losses, then let Ludwig update the configuration."""
+    declared = [feature for feature in config.output_features if declaration_of(type(feature.loss)) is not None]
+    for feature in declared:
+        try:
+            feature.loss.resolve(_describe(feature, training_set_metadata[feature.name]))
+        except ValueError as error:
+            raise ConfigValidationError(str(error)) from error
+
+    # Ludwig resolves class weights itself, differently for each type: for text it prepends two zeros each time it
+    # sees them, so a saved model could not be resumed. It gets none to resolve.
+    hidden = [(feature.loss, weights) for feature in declared if (weights := getattr(feature.loss, "class_weights", None))]
+    for loss, _ in hidden:
+        loss.class_weights = None
+    try:
+        update(config, training_set_metadata)
+    finally:
+        for loss, weights in hidden:
+            loss.class_weights = weights
+
+
+def _describe(feature, metadata: dict) -> Feature:
+    if feature.type == BINARY:
+        return Feature(feature.name, classes=metadata.get("bool2str", ["False", "True"]), num_classes=2)
+    if feature.type == IMAGE:
+        return Feature(feature.name, num_classes=metadata[PREPROCESSING].get("num_classes"))
+    classes = metadata.get("idx2str")
+    if classes is None:
+        return Feature(feature.name)
+    padding_symbol = metadata.get("padding_symbol") or metadata[PREPROCESSING].get("padding_symbol")
+    padding = metadata.get("pad_idx", metadata["str2idx"].get(padding_symbol))
+    symbols = frozenset(name for name in classes if name.startswith("<") and name.endswith(">"))
+    return Feature(feature.name, classes=list(classes), num_classes=len(classes), symbols=symbols, padding=padding)

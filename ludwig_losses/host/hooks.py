@@ -1,0 +1,111 @@
+"""What happens to each Ludwig module once it is imported: the one place that changes Ludwig.
+
+Every function takes the imported module. The work stands in the modules that are imported here, late: Ludwig is only
+partly loaded when a hook runs.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+def replace(owner: Any, name: str, wrapper: Callable) -> None:
+    """Replace ``owner.name`` by ``wrapper(original, *args, **kwargs)``, also where Ludwig has copied it to.
+
+    A Ludwig that was imported before this package holds copies of a function in the modules that import it by name.
+    """
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def replacement(*args, **kwargs):
+        return wrapper(original, *args, **kwargs)
+
+    setattr(owner, name, replacement)
+    if isinstance(owner, ModuleType):
+        for module_name, module in list(sys.modules.items()):
+            if module_name.startswith("ludwig.") and vars(module).get(name) is original:
+                setattr(module, name, replacement)
+
+
+def register(metric_modules: ModuleType) -> None:
+    """Register every loss of the pack."""
+    import ludwig_losses.losses  # noqa: F401
+
+    validation = sys.modules.get("ludwig.config_validation.validation")
+    if validation is not None:
+        validation.get_schema.cache_clear()
+
+
+def check_shape(backward_compatibility: ModuleType) -> None:
+    """Check the shape of loss sections before the first Ludwig code reads them."""
+    from ludwig_losses.host import validation
+
+    def upgrade(original, config):
+        validation.check_shape(config)
+        return original(config)
+
+    replace(backward_compatibility, "upgrade_config_dict_to_latest_version", upgrade)
+
+
+def check_configs(model_types: ModuleType) -> None:
+    """Check loss sections before and after Ludwig parses a configuration, and choose what to validate on."""
+    from ludwig_losses.host import validation
+
+    def check_schema(original, config):
+        validation.check_raw_config(config)
+        return original(config)
+
+    replace(model_types, "check_schema", check_schema)
+    replace(model_types, "set_validation_parameters", validation.set_validation_parameters)
+    model_types.get_config_check_registry().register(validation.check_parsed_config)
+
+
+def resolve_classes(feature_registries: ModuleType) -> None:
+    """Resolve class names in loss parameters once the vocabulary is known."""
+    from ludwig_losses.host import classes
+
+    replace(feature_registries, "update_config_with_metadata", classes.update_config_with_metadata)
+
+
+def project_category_predictions(category_feature: ModuleType) -> None:
+    """Predict with the projection that the loss trains."""
+    from ludwig_losses.host import predictions
+
+    replace(category_feature.CategoryOutputFeature, "create_predict_module", predictions.create_predict_module)
+
+
+def project_sequence_predictions(sequence_feature: ModuleType) -> None:
+    """Predict with the projection that the loss trains; text features inherit it."""
+    from ludwig_losses.host import predictions
+
+    replace(sequence_feature.SequenceOutputFeature, "create_predict_module", predictions.create_predict_module)
+
+
+def separate_caches(cache_manager: ModuleType) -> None:
+    """Keep data that was split by pairs apart from data that was split by rows."""
+    from ludwig_losses.host import pairs
+
+    replace(cache_manager, "calculate_checksum", pairs.calculate_checksum)
+
+
+def split_pairs(preprocessing: ModuleType) -> None:
+    """Keep pairs of rows together from the file to the data set."""
+    from ludwig_losses.host import pairs
+
+    replace(preprocessing, "build_dataset", pairs.build_dataset)
+    replace(preprocessing, "split_dataset", pairs.split_dataset)
+    replace(preprocessing, "load_hdf5", pairs.load_hdf5)
+    replace(preprocessing, "preprocess_for_training", pairs.preprocess_for_training)
+    replace(preprocessing, "preprocess_for_prediction", pairs.preprocess_for_prediction)
+
+
+def shuffle_pairs(pandas_dataset: ModuleType) -> None:
+    """Shuffle pairs instead of rows."""
+    from ludwig_losses.host import pairs
+
+    replace(pandas_dataset, "DistributedSampler", pairs.sampler)
+    replace(pandas_dataset.PandasDataset, "initialize_batcher", pairs.initialize_batcher)

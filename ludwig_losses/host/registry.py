@@ -1,0 +1,107 @@
+"""Entering a loss into Ludwig: from one declaration, everything that Ludwig looks up."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from ludwig.constants import LOGITS, MINIMIZE
+from ludwig.modules import loss_modules
+from ludwig.modules.metric_modules import LossMetric
+from ludwig.modules.metric_registry import register_metric
+from ludwig.schema.features.loss import loss as loss_schemas
+from torch import Tensor, nn
+
+from ludwig_losses.host.schema import BaseLossConfig, parameters_of, with_type
+from ludwig_losses.parameters import Parameter
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """A loss as it was declared: its schema, its module, the feature types that may use it, its other names."""
+
+    config_cls: type[BaseLossConfig]
+    module_cls: type[nn.Module]
+    features: tuple[str, ...]
+    aliases: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.config_cls.type
+
+    @property
+    def parameters(self) -> dict[str, Parameter | None]:
+        return parameters_of(self.config_cls)
+
+
+class DeclaredLossMetric(LossMetric):
+    """The evaluation metric of every declared loss; Ludwig demands one under the name of the loss."""
+
+    def __init__(self, config: BaseLossConfig, **kwargs) -> None:
+        super().__init__()
+        self.loss_function = loss_modules.create_loss(config)
+
+    def get_current_value(self, preds: Tensor, target: Tensor) -> Tensor:
+        return self.loss_function(preds, target)
+
+
+def register_loss(
+    config_cls: type[BaseLossConfig], *, features: str | Iterable[str], aliases: Iterable[str] = ()
+) -> Callable[[type[nn.Module]], type[nn.Module]]:
+    """Class decorator that makes a loss module selectable with ``loss.type`` in a Ludwig configuration.
+
+    Registers the schema, the implementation and the metric of the same name, for every feature type and every name.
+    What Ludwig had under one of the names is replaced.
+
+    Args:
+        config_cls: the schema class; its ``type`` is the name of the loss.
+        features: the output feature types, for instance ``["category", "image"]``.
+        aliases: further names for the same loss.
+    """
+    features = (features,) if isinstance(features, str) else tuple(features)
+
+    def enter(module_cls: type[nn.Module]) -> type[nn.Module]:
+        module_cls.declaration = Declaration(config_cls, module_cls, features, tuple(aliases))
+        _enter(config_cls, module_cls, features)
+        for alias in aliases:
+            alias_cls = with_type(config_cls, alias)
+            # Pickle finds classes by name in their module.
+            setattr(sys.modules[alias_cls.__module__], alias_cls.__name__, alias_cls)
+            _enter(alias_cls, module_cls, features)
+        return module_cls
+
+    return enter
+
+
+def _enter(config_cls: type[BaseLossConfig], module_cls: type[nn.Module], features: tuple[str, ...]) -> None:
+    loss_schemas.register_loss(list(features))(config_cls)
+    loss_modules.register_loss(config_cls)(module_cls)
+    register_metric(config_cls.type, list(features), MINIMIZE, LOGITS)(DeclaredLossMetric)
+
+
+def declaration_of(config_cls: type[BaseLossConfig]) -> Declaration | None:
+    """Return the declaration behind a config class, or ``None`` for a loss of Ludwig's own."""
+    return getattr(loss_modules.loss_impl_registry.get(config_cls), "declaration", None)
+
+
+def find(name: str) -> Declaration | None:
+    """Return the declaration of the loss with this name or alias, or ``None``."""
+    return declaration_of(loss_schemas.get_loss_schema_registry().get(name))
+
+
+def catalogue() -> dict[str, Declaration]:
+    """Return every declared loss by its name (not its aliases), in the order of their names."""
+    names = loss_schemas.get_loss_schema_registry()
+    return {name: found for name in sorted(names) if (found := find(name)) is not None and found.name == name}
+
+
+def losses_for(feature_type: str) -> list[str]:
+    """Return the names of all losses, Ludwig's own included, that a feature type may use."""
+    return sorted(loss_schemas._loss_feature_registry.get(feature_type, {}))
+
+
+def load_config(loss: dict) -> BaseLossConfig | None:
+    """Return the config object for a loss section if the loss is a declared one, else ``None``."""
+    config_cls = loss_schemas.get_loss_schema_registry().get(loss.get("type"))
+    return None if declaration_of(config_cls) is None else config_cls.from_dict(dict(loss))

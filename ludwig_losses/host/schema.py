@@ -1,0 +1,118 @@
+"""The two generations of Ludwig's schemas (marshmallow up to 0.11, pydantic from 0.12) behind one interface."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+# The schema package comes first: on both generations the loss modules cannot be the first Ludwig import.
+import ludwig.schema  # noqa: F401
+from ludwig.constants import BINARY, CATEGORY, IMAGE, SEQUENCE, TEXT, VECTOR
+from ludwig.modules.loss_modules import LogitsInputsMixin
+from ludwig.schema import utils as schema_utils
+from ludwig.schema.features.loss.loss import BaseLossConfig
+
+from ludwig_losses.parameters import Choice, Index, Number, Parameter, PerClass
+
+__all__ = [
+    "BINARY",
+    "CATEGORY",
+    "IMAGE",
+    "SEQUENCE",
+    "TEXT",
+    "VECTOR",
+    "BaseLossConfig",
+    "LogitsInputsMixin",
+    "config_class",
+    "field",
+    "loss_type",
+    "parameters_of",
+    "with_type",
+]
+
+PYDANTIC = hasattr(BaseLossConfig, "model_fields")
+
+
+def config_class(cls: type) -> type:
+    """Turn a class body into a Ludwig config class: a marshmallow dataclass, or a complete pydantic model."""
+    if not PYDANTIC:
+        return schema_utils.ludwig_dataclass(cls)
+    # Ludwig's metaclass answers for inherited defaults, which makes pydantic take them for new fields and drop
+    # their ranges, options and descriptions.
+    for name in cls.model_fields.keys() - vars(cls)["__annotations__"].keys():
+        cls.__pydantic_fields__[name] = copy.copy(cls.__base__.model_fields[name])
+    cls.model_rebuild(force=True)
+    return cls
+
+
+def loss_type(name: str) -> Any:
+    """The ``type`` field of a loss configuration: the name under which ``loss.type`` selects it."""
+    return schema_utils.ProtectedString(name, description="Type of loss.")
+
+
+def field(parameter: Parameter) -> Any:
+    """Return Ludwig's schema field for a parameter, with the parameter attached for :func:`parameters_of`."""
+    native = _native_field(parameter)
+    if PYDANTIC:
+        native.metadata = [*native.metadata, parameter]
+        return native
+    default = {"default": native.default}
+    if native.default_factory is not dataclasses.MISSING:
+        default = {"default_factory": native.default_factory}
+    return dataclasses.field(metadata={**native.metadata, "parameter": parameter}, **default)
+
+
+def parameters_of(config_cls: type[BaseLossConfig]) -> dict[str, Parameter | None]:
+    """Return the parameters of a config class, its own ones before the inherited ones.
+
+    A field that was written with Ludwig's own helpers has no ``Parameter``: its value is left to Ludwig to check.
+    """
+    if PYDANTIC:
+        attached = {name: info.metadata for name, info in config_cls.model_fields.items()}
+    else:
+        attached = {info.name: info.metadata.values() for info in dataclasses.fields(config_cls)}
+    names = [name for cls in config_cls.__mro__ for name in vars(cls).get("__annotations__", {}) if name in attached]
+    return {
+        name: next((entry for entry in attached[name] if isinstance(entry, Parameter)), None)
+        for name in dict.fromkeys(names)
+        if name != "type"
+    }
+
+
+def with_type(config_cls: type[BaseLossConfig], name: str) -> type[BaseLossConfig]:
+    """Derive the config class that an alias needs, since Ludwig selects by type and looks losses up by class."""
+    class_name = f"{config_cls.__name__}__{name}"
+    namespace = {
+        "__module__": config_cls.__module__,
+        "__qualname__": class_name,
+        "__doc__": config_cls.__doc__,
+        "__annotations__": {"type": str},
+        "type": loss_type(name),
+    }
+    return config_class(type(config_cls)(class_name, (config_cls,), namespace))
+
+
+def _native_field(parameter: Parameter) -> Any:
+    common = {"default": parameter.default, "description": parameter.description}
+    match parameter:
+        case Number(minimum=minimum, above=above, maximum=maximum):
+            lowest = minimum if above is None else above
+            return schema_utils.FloatRange(min=lowest, max=maximum, min_inclusive=above is None, **common)
+        case Index():
+            return schema_utils.NonNegativeInteger(allow_none=True, **common)
+        case Choice(options=options):
+            return schema_utils.StringOptions(list(options), **common)
+        case PerClass():
+            return schema_utils.OneOfOptionsField(
+                allow_none=True, field_options=_per_class_options(parameter), **common
+            )
+    raise TypeError(f"no schema field for a parameter of type {type(parameter).__name__}")
+
+
+def _per_class_options(parameter: PerClass) -> list[Any]:
+    options = [schema_utils.List(list_type=float, allow_none=False), schema_utils.Dict(default={}, allow_none=False)]
+    if parameter.single:
+        number = schema_utils.FloatRange(default=parameter.default, min=parameter.minimum, max=parameter.maximum)
+        options.insert(0, number)
+    return options

@@ -1,0 +1,215 @@
+"""Strict checks of the loss sections of a configuration, the same on both generations of Ludwig.
+
+Ludwig drops unknown parameters silently, and from 0.12 on swallows the messages of its own range checks. So the
+dictionary that the user wrote is checked against the declarations before Ludwig parses it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ludwig.constants import LOSS, MODEL_ECD
+from ludwig.error import ConfigValidationError
+
+from ludwig_losses.host.registry import Declaration, declaration_of, find, losses_for
+from ludwig_losses.parameters import Parameter, PerClass
+
+
+def check_shape(config: dict[str, Any]) -> None:
+    """Check that loss sections are mappings, before Ludwig trips over one that is not.
+
+    Raises:
+        ConfigValidationError: with one line for each that is none.
+    """
+    errors = []
+    for path, _, loss, _ in _loss_sections(config):
+        if loss is not None and not isinstance(loss, dict):
+            hint = f" Write `loss: {{type: {loss}}}`." if isinstance(loss, str) else ""
+            errors.append(f"{path}: got {loss!r}, expected a mapping with a `type`.{hint}")
+    if errors:
+        raise ConfigValidationError("\n".join(errors))
+
+
+def check_raw_config(config: dict[str, Any]) -> None:
+    """Check every loss section of a configuration dictionary.
+
+    Class names that YAML read as numbers or booleans become strings, as they are in Ludwig's vocabularies.
+
+    Raises:
+        ConfigValidationError: with one line for each mistake.
+    """
+    errors: list[str] = []
+    for path, feature_type, loss, ours in _loss_sections(config):
+        errors += _check_section(path, feature_type, loss, ours, config.get("model_type", MODEL_ECD))
+    if errors:
+        raise ConfigValidationError("\n".join(errors))
+
+
+def _loss_sections(config: dict[str, Any]) -> Iterator[tuple[str, str, Any, set[str]]]:
+    """Yield path, feature type and content of each loss section, and parameters to tolerate that it does not have."""
+    for index, feature in enumerate(config.get("output_features") or []):
+        if isinstance(feature, dict) and LOSS in feature:
+            name, feature_type = feature.get("name"), feature.get("type")
+            path = f"output_features[{index}].loss (output feature '{name}')"
+            yield path, feature_type, feature[LOSS], _other_losses_parameters(config, name, feature_type)
+    for feature_type, defaults in (config.get("defaults") or {}).items():
+        if isinstance(defaults, dict) and LOSS in defaults:
+            yield f"defaults.{feature_type}.loss", feature_type, defaults[LOSS], set()
+
+
+def _other_losses_parameters(config: dict[str, Any], name: Any, feature_type: Any) -> set[str]:
+    """A search over ``loss.type`` leaves parameters of the losses that a trial does not use."""
+    searched = ((config.get("hyperopt") or {}).get("parameters") or {}).keys()
+    if f"{name}.loss.type" not in searched:
+        return set()
+    declared = filter(None, map(find, losses_for(feature_type)))
+    return {parameter for declaration in declared for parameter in declaration.parameters}
+
+
+def _check_section(path: str, feature_type: str, loss: dict | None, tolerated: set[str], model_type: str) -> list[str]:
+    if loss is None:
+        return []
+    name = loss.get("type")
+    if name is None:
+        near = [key for key in loss if difflib.get_close_matches(str(key), ["type"])]
+        return [f"{path}: unknown parameter '{key}'. Did you mean 'type'?" for key in near]
+    declaration = find(name) if isinstance(name, str) else None
+    if declaration is None:
+        return _check_foreign_name(path, feature_type, name)
+    if feature_type not in declaration.features:
+        return [_wrong_feature(path, feature_type, name, declaration)]
+    if model_type != MODEL_ECD:
+        return [f"{path}: {name} works with model_type ecd; got model_type {model_type}."]
+    return _check_parameters(path, feature_type, loss, declaration, tolerated)
+
+
+def _check_foreign_name(path: str, feature_type: str, name: Any) -> list[str]:
+    """A name that is neither ours nor Ludwig's for this feature is reported with the nearest ones."""
+    known = losses_for(feature_type)
+    if not known or name in known:
+        return []
+    return [f"{path}.type: unknown loss {name!r}.{_did_you_mean(name, known)} For {feature_type} features there are: "
+            f"{', '.join(known)}."]
+
+
+def _wrong_feature(path: str, feature_type: str, name: str, declaration: Declaration) -> str:
+    alternatives = losses_for(feature_type)
+    others = [other for other in alternatives if (found := find(other)) is None or feature_type in found.features]
+    instead = f" For {feature_type} features there are: {', '.join(others)}." if others else ""
+    return (f"{path}.type: {name} is a loss for {', '.join(declaration.features)} features, "
+            f"not for {feature_type} features.{instead}")
+
+
+def _check_parameters(
+    path: str, feature_type: str, loss: dict[str, Any], declaration: Declaration, tolerated: set[str]
+) -> list[str]:
+    errors = []
+    here = {
+        key: parameter
+        for key, parameter in declaration.parameters.items()
+        if parameter is None or parameter.features is None or feature_type in parameter.features
+    }
+    for key, value in loss.items():
+        if key == "type" or (key == "class_weights" and value is None):  # Ludwig adds the latter by itself.
+            continue
+        if key not in here:
+            if key in declaration.parameters and value == declaration.parameters[key].default:
+                continue  # A rendered configuration spells out every default.
+            if key not in tolerated:
+                errors.append(_unknown_parameter(path, feature_type, key, value, here, declaration))
+            continue
+        problem = _check_value(here[key], loss, key)
+        if problem:
+            errors.append(f"{path}.{key}: {problem}")
+    return errors
+
+
+def _unknown_parameter(
+    path: str, feature_type: str, key: str, value: Any, here: dict[str, Parameter | None], declaration: Declaration
+) -> str:
+    parameters = f"{declaration.name} on {feature_type} features has the parameters: {', '.join(here)}."
+    if key in declaration.parameters:
+        types = ", ".join(declaration.parameters[key].features)
+        return f"{path}.{key}: got {value!r}, but {key} is for {types} features only. {parameters}"
+    return f"{path}: unknown parameter '{key}' (value {value!r}).{_did_you_mean(key, here)} {parameters}"
+
+
+def _check_value(parameter: Parameter | None, loss: dict[str, Any], key: str) -> str | None:
+    """Return what is wrong with a value, or ``None``."""
+    if isinstance(parameter, PerClass) and isinstance(loss[key], dict):
+        loss[key] = {str(name): number for name, number in loss[key].items()}
+    value = loss[key]
+    if parameter is None or parameter.accepts(value):
+        return None
+    hint = ""
+    if isinstance(value, str):
+        try:
+            hint = f" In YAML this is text; write {float(value)!r}." if parameter.accepts(float(value)) else ""
+        except ValueError:
+            hint = _did_you_mean(value, getattr(parameter, "options", ()))
+    return f"got {value!r}, expected {parameter.allowed}.{hint}"
+
+
+def _did_you_mean(word: Any, known) -> str:
+    near = difflib.get_close_matches(str(word).lower(), [str(name) for name in known], n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def set_validation_parameters(set_parameters: Callable, config) -> None:
+    """Let best model and early stopping follow the loss where other metrics mean nothing, unless the user chose."""
+    chosen = config.trainer is None or getattr(config.trainer, "validation_metric", None)
+    set_parameters(config)
+    if not chosen:
+        for feature in config.output_features:
+            if feature.name == config.trainer.validation_field and getattr(feature.loss, "validate_on_loss", False):
+                config.trainer.validation_metric = LOSS
+
+
+def check_parsed_config(config) -> None:
+    """Check what several sections of a configuration say together.
+
+    Raises:
+        ConfigValidationError: naming the sections, their values and what to write instead.
+    """
+    for feature in config.output_features:
+        declaration = declaration_of(type(feature.loss))
+        if declaration is None:
+            continue
+        if declaration.module_cls.projection is not None and getattr(feature, "calibration", False):
+            raise ConfigValidationError(
+                f"output feature '{feature.name}': calibration: true rescales softmax probabilities, but a feature "
+                f"trained with {feature.loss.type} predicts sparse ones. Remove calibration, or choose another loss."
+            )
+        if feature.loss.keeps_pairs:
+            _check_pairs(config, f"output feature '{feature.name}': {feature.loss.type} with consecutive pairs")
+
+
+def _check_pairs(config, what: str) -> None:
+    """Refuse what tears the pairs of consecutive rows apart."""
+    by_target = "or pair rows by equal targets with loss.pairing: target."
+    for key in ("batch_size", "eval_batch_size", "max_batch_size"):
+        size = getattr(config.trainer, key, None)
+        if isinstance(size, int) and size % 2:
+            raise ConfigValidationError(
+                f"{what} needs an even trainer.{key}; got {size}. Write {key}: {size + 1}, {by_target}"
+            )
+    preprocessing = config.preprocessing
+    for key, harmless in (
+        ("sample_ratio", 1.0),
+        ("sample_size", None),
+        ("oversample_minority", None),
+        ("undersample_majority", None),
+    ):
+        value = getattr(preprocessing, key, harmless)
+        if value is not None and value != harmless:
+            raise ConfigValidationError(
+                f"{what} cannot keep pairs together with preprocessing.{key}: {value}, which picks single rows. "
+                f"Remove it, {by_target}"
+            )
+    if (config.backend or {}).get("type") == "ray":
+        raise ConfigValidationError(
+            f"{what} cannot keep pairs together with backend: ray, which always shuffles rows. "
+            f"Use backend: local, {by_target}"
+        )

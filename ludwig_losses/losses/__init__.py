@@ -1,0 +1,25 @@
+"""The losses: one declaration each. Importing this package registers all of them with Ludwig."""
+
+from ludwig_losses.losses.dice import DiceLoss, DiceLossConfig
+from ludwig_losses.losses.fenchel_young import Entmax15Loss, Entmax15LossConfig, SparsemaxLoss, SparsemaxLossConfig
+from ludwig_losses.losses.focal import FocalLoss, FocalLossConfig
+from ludwig_losses.losses.lovasz_softmax import LovaszSoftmaxLoss, LovaszSoftmaxLossConfig
+from ludwig_losses.losses.nt_xent import NTXentLoss, NTXentLossConfig
+from ludwig_losses.losses.poly import PolyLoss, PolyLossConfig
+
+__all__ = [
+    "DiceLoss",
+    "DiceLossConfig",
+    "Entmax15Loss",
+    "Entmax15LossConfig",
+    "FocalLoss",
+    "FocalLossConfig",
+    "LovaszSoftmaxLoss",
+    "LovaszSoftmaxLossConfig",
+    "NTXentLoss",
+    "NTXentLossConfig",
+    "PolyLoss",
+    "PolyLossConfig",
+    "SparsemaxLoss",
+    "SparsemaxLossConfig",
+]

@@ -1,0 +1,87 @@
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from ludwig_losses import functional
+from ludwig_losses.functional._numerics import weighted_mean
+from ludwig_losses.host.registry import register_loss
+from ludwig_losses.host.schema import CATEGORY, SEQUENCE, TEXT, config_class, field, loss_type
+from ludwig_losses.losses.base import ClassificationLossConfig, Feature, Loss
+from ludwig_losses.parameters import Index
+
+
+@config_class
+class FenchelYoungLossConfig(ClassificationLossConfig):
+    """Base of the losses whose predictions are sparse."""
+
+    ignore_index: int | None = field(
+        Index(
+            default=None,
+            features=(TEXT, SEQUENCE),
+            description="Symbol that does not count; null is the padding of the vocabulary.",
+        )
+    )
+
+    def resolve(self, feature: Feature) -> None:
+        super().resolve(feature)
+        if self.ignore_index is None:
+            self.ignore_index = feature.padding
+
+
+class FenchelYoungLoss(Loss):
+    """Mean Fenchel-Young loss over examples, or over the tokens that are not padding."""
+
+    loss: ClassVar[Callable[[Tensor, Tensor], Tensor]]
+
+    def __init__(self, config: FenchelYoungLossConfig) -> None:
+        super().__init__(config)
+        self.ignore_index = config.ignore_index
+        self.keep("class_weights", config.class_weights)
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        target = target.long()
+        weight = None if self.class_weights is None else self.class_weights[target]
+        if self.ignore_index is not None:
+            counted = target != self.ignore_index
+            weight = counted if weight is None else weight * counted
+        return weighted_mean(self.loss(preds, target), weight)
+
+
+@config_class
+class Entmax15LossConfig(FenchelYoungLossConfig):
+    """Trains moderately sparse predictions: entmax-1.5 instead of softmax (Peters et al., ACL 2019)."""
+
+    type: str = loss_type("entmax_1.5_loss")
+
+    @classmethod
+    def name(cls) -> str:
+        return "Entmax-1.5 Loss"
+
+
+@register_loss(Entmax15LossConfig, features=[CATEGORY, TEXT, SEQUENCE], aliases=["entmax15"])
+class Entmax15Loss(FenchelYoungLoss):
+    """Fenchel-Young loss of entmax-1.5."""
+
+    loss = staticmethod(functional.entmax15_loss)
+    projection = staticmethod(functional.entmax15)
+
+
+@config_class
+class SparsemaxLossConfig(FenchelYoungLossConfig):
+    """Trains sparse predictions: sparsemax instead of softmax (Martins & Astudillo, ICML 2016)."""
+
+    type: str = loss_type("sparsemax_loss")
+
+    @classmethod
+    def name(cls) -> str:
+        return "Sparsemax Loss"
+
+
+@register_loss(SparsemaxLossConfig, features=[CATEGORY, TEXT, SEQUENCE], aliases=["sparsemax"])
+class SparsemaxLoss(FenchelYoungLoss):
+    """Fenchel-Young loss of sparsemax."""
+
+    loss = staticmethod(functional.sparsemax_loss)
+    projection = staticmethod(functional.sparsemax)

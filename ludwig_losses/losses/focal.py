@@ -1,0 +1,76 @@
+import logging
+
+from torch import Tensor
+
+from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
+from ludwig_losses.functional._numerics import weighted_mean
+from ludwig_losses.host.registry import register_loss
+from ludwig_losses.host.schema import BINARY, CATEGORY, IMAGE, config_class, field, loss_type
+from ludwig_losses.losses.base import ClassificationLossConfig, Feature, Loss
+from ludwig_losses.parameters import Number, PerClass
+
+logger = logging.getLogger(__name__)
+
+
+@config_class
+class FocalLossConfig(ClassificationLossConfig):
+    """Cross-entropy that plays down the examples a model already gets right (Lin et al., ICCV 2017)."""
+
+    type: str = loss_type("focal_loss")
+
+    alpha: float | list[float] | dict[str, float] | None = field(
+        PerClass(
+            default=0.25,
+            minimum=0,
+            maximum=1,
+            single=True,
+            description=(
+                "Balance of the classes. A number weighs class 1 (the positive class) with alpha and class 0 with "
+                "1 - alpha; with more than two classes one number has no meaning and is not applied. A list or "
+                "dict weighs every class. null switches the balance off."
+            ),
+        )
+    )
+
+    gamma: float = field(
+        Number(
+            default=2.0,
+            minimum=0,
+            description="Focusing parameter: the higher, the less easy examples count. 0 gives cross-entropy.",
+        )
+    )
+
+    @classmethod
+    def name(cls) -> str:
+        return "Focal Loss"
+
+    def resolve(self, feature: Feature) -> None:
+        super().resolve(feature)
+        single = self.alpha is not None and not isinstance(self.alpha, (list, tuple))
+        if single and feature.num_classes is not None and feature.num_classes > 2:
+            chosen = self.alpha != 0.25
+            logger.log(
+                logging.WARNING if chosen else logging.INFO,
+                f"output feature '{feature.name}': loss.alpha = {self.alpha:g} is not applied, since one number cannot "
+                f"balance {feature.num_classes} classes. Write one number per class, or null.",
+            )
+
+
+@register_loss(FocalLossConfig, features=[BINARY, CATEGORY, IMAGE], aliases=["focal"])
+class FocalLoss(Loss):
+    """Mean focal loss: sigmoid for one logit per example, softmax for one per class."""
+
+    def __init__(self, config: FocalLossConfig) -> None:
+        super().__init__(config)
+        self.gamma = config.gamma
+        single = config.alpha is not None and not isinstance(config.alpha, (list, tuple))
+        self.keep("alpha", [1 - config.alpha, config.alpha] if single else config.alpha)
+        self.two_classes_only = single
+        self.keep("class_weights", config.class_weights)
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        if preds.shape == target.shape:
+            return weighted_mean(sigmoid_focal_loss(preds, target, alpha=self.alpha, gamma=self.gamma))
+        alpha = None if self.two_classes_only and preds.shape[1] != 2 else self.alpha
+        loss = softmax_focal_loss(preds, target, alpha=alpha, gamma=self.gamma)
+        return weighted_mean(loss, None if self.class_weights is None else self.class_weights[target.long()])

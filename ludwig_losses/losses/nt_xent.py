@@ -1,0 +1,56 @@
+import torch
+from torch import Tensor
+
+from ludwig_losses.functional import nt_xent_loss
+from ludwig_losses.host.registry import register_loss
+from ludwig_losses.host.schema import VECTOR, config_class, field, loss_type
+from ludwig_losses.losses.base import Loss, LossConfig
+from ludwig_losses.parameters import Choice, Number
+
+
+@config_class
+class NTXentLossConfig(LossConfig):
+    """Contrastive loss that draws the two views of an example together and all others apart (Chen et al., ICML 2020)."""
+
+    type: str = loss_type("nt_xent_loss")
+
+    temperature: float = field(
+        Number(default=0.07, above=0, description="Scale of the cosine similarities; the lower, the sharper.")
+    )
+
+    pairing: str = field(
+        Choice(
+            default="consecutive",
+            options=("consecutive", "target"),
+            description=(
+                "What makes two rows positives: consecutive pairs rows 1 and 2, 3 and 4, ... of the data (kept "
+                "together through splitting and shuffling); target pairs rows with the same target value, in any order."
+            ),
+        )
+    )
+
+    validate_on_loss = True
+
+    @classmethod
+    def name(cls) -> str:
+        return "NT-Xent Loss"
+
+    @property
+    def keeps_pairs(self) -> bool:
+        return self.pairing == "consecutive"
+
+
+@register_loss(NTXentLossConfig, features=[VECTOR], aliases=["nt_xent"])
+class NTXentLoss(Loss):
+    """NT-Xent over the positive pairs of a batch; the target vectors matter only for ``pairing: target``."""
+
+    def __init__(self, config: NTXentLossConfig) -> None:
+        super().__init__(config)
+        self.temperature = config.temperature
+        self.by_target = config.pairing == "target"
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        labels = None
+        if self.by_target:
+            labels = torch.unique(target, dim=0, return_inverse=True)[1]
+        return nt_xent_loss(preds, labels, temperature=self.temperature)

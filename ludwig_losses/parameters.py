@@ -1,0 +1,121 @@
+"""What a loss parameter may be: one declaration, from which schema, strict check and documentation follow."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameter:
+    """One parameter of a loss.
+
+    Args:
+        default: the value when the configuration says nothing.
+        description: one sentence for the user.
+        features: the feature types that have the parameter; ``None`` for every type of the loss.
+    """
+
+    default: Any
+    description: str
+    features: tuple[str, ...] | None = None
+
+    @property
+    def allowed(self) -> str:
+        """What may be written, as it stands in error messages and tables."""
+        raise NotImplementedError
+
+    def accepts(self, value: Any) -> bool:
+        raise NotImplementedError
+
+
+def is_number(value: Any) -> bool:
+    """Whether ``value`` is a finite number (a bool is none)."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Parameter):
+    """A finite number within a range; ``above`` excludes its bound, ``minimum`` and ``maximum`` include theirs."""
+
+    minimum: float | None = None
+    above: float | None = None
+    maximum: float | None = None
+
+    @property
+    def allowed(self) -> str:
+        return "a number" + _range_text(self.minimum, self.above, self.maximum)
+
+    def accepts(self, value: Any) -> bool:
+        return (
+            is_number(value)
+            and (self.minimum is None or value >= self.minimum)
+            and (self.above is None or value > self.above)
+            and (self.maximum is None or value <= self.maximum)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Index(Parameter):
+    """The index of a class or symbol, or nothing."""
+
+    @property
+    def allowed(self) -> str:
+        return "a whole number >= 0, or null"
+
+    def accepts(self, value: Any) -> bool:
+        return value is None or (isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice(Parameter):
+    """One of a few names."""
+
+    options: tuple[str, ...]
+
+    @property
+    def allowed(self) -> str:
+        return "one of " + ", ".join(self.options)
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str) and value in self.options
+
+
+@dataclass(frozen=True, kw_only=True)
+class PerClass(Parameter):
+    """One number per class: a list in the order of the classes, or a dict from class name to number.
+
+    Args:
+        minimum, maximum: the range of each number, bounds included.
+        single: whether one number may stand for all classes.
+    """
+
+    minimum: float | None = None
+    maximum: float | None = None
+    single: bool = False
+
+    @property
+    def _entry(self) -> Number:
+        return Number(default=None, description="", minimum=self.minimum, maximum=self.maximum)
+
+    @property
+    def allowed(self) -> str:
+        entry = self._entry.allowed
+        per_class = f"a list or a dict by class name with {entry} for every class"
+        return f"{entry}, null, {per_class}" if self.single else f"null, {per_class}"
+
+    def accepts(self, value: Any) -> bool:
+        if isinstance(value, dict):
+            return bool(value) and all(map(self._entry.accepts, value.values()))
+        if isinstance(value, (list, tuple)):
+            return bool(value) and all(map(self._entry.accepts, value))
+        return value is None or (self.single and self._entry.accepts(value))
+
+
+def _range_text(minimum: float | None, above: float | None, maximum: float | None) -> str:
+    if minimum is not None and maximum is not None:
+        return f" in [{minimum:g}, {maximum:g}]"
+    bounds = ((">=", minimum), (">", above), ("<=", maximum))
+    return "".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)
