@@ -94,7 +94,7 @@ class Loss(nn.Module, LogitsInputsMixin):
 
     def keep(self, name: str, values: list[float] | None) -> None:
         """Keep numbers as a tensor that follows the module's device but is not saved with the model."""
-        self.register_buffer(name, None if values is None else torch.tensor(values), persistent=False)
+        self.register_buffer(name, None if values is None else torch.tensor(values, dtype=torch.float32), persistent=False)
 
 
 def _per_class_values(name: str, value: Any, feature: Feature) -> Any:

@@ -1,0 +1,115 @@
+"""Every documented (feature, loss) pair as a configuration with data it can learn from."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from sklearn.datasets import load_breast_cancer, load_digits, load_wine
+
+PAIRS = [
+    ("binary", "focal_loss"),
+    ("category", "focal_loss"),
+    ("image", "focal_loss"),
+    ("image", "dice_loss"),
+    ("image", "lovasz_softmax_loss"),
+    ("category", "poly_loss"),
+    ("vector", "nt_xent_loss"),
+    ("category", "entmax_1.5_loss"),
+    ("text", "entmax_1.5_loss"),
+    ("sequence", "entmax_1.5_loss"),
+    ("category", "sparsemax_loss"),
+    ("text", "sparsemax_loss"),
+    ("sequence", "sparsemax_loss"),
+]
+
+ALIASES = {
+    "focal_loss": "focal",
+    "dice_loss": "dice",
+    "lovasz_softmax_loss": "lovasz_softmax",
+    "poly_loss": "poly",
+    "nt_xent_loss": "nt_xent",
+    "entmax_1.5_loss": "entmax15",
+    "sparsemax_loss": "sparsemax",
+}
+
+TRAINER = {"epochs": 2, "batch_size": 32, "learning_rate": 0.01}
+
+
+def write(feature: str, loss: dict[str, Any], folder: pathlib.Path) -> tuple[dict[str, Any], pathlib.Path]:
+    """Write the data for a feature type into a folder; return a configuration with the loss and the data's path."""
+    inputs, output, frame = _FEATURES[feature](folder)
+    path = folder / "data.csv"
+    frame.to_csv(path, index=False)
+    config = {
+        "input_features": inputs,
+        "combiner": {"type": "concat"},
+        "output_features": [{"name": "y", "type": feature, "loss": loss, **output}],
+        "trainer": dict(TRAINER),
+    }
+    return config, path
+
+
+def _binary(folder: pathlib.Path):
+    data = load_breast_cancer(as_frame=True)
+    names = list(data.feature_names[:5])
+    columns = {name: f"f{index}" for index, name in enumerate(names)}
+    frame = data.frame[names].rename(columns=columns).assign(y=data.target.map({0: "malignant", 1: "benign"}))
+    return _numbers(columns.values()), {"preprocessing": {"fallback_true_label": "malignant"}}, frame
+
+
+def _category(folder: pathlib.Path):
+    data = load_wine(as_frame=True)
+    columns = {name: f"f{index}" for index, name in enumerate(data.feature_names)}
+    frame = data.frame[data.feature_names].rename(columns=columns).assign(y=data.target.map("class_{}".format))
+    return _numbers(columns.values()), {}, frame
+
+
+def _vector(folder: pathlib.Path):
+    digits = load_digits().data[:200] / 16
+    views = np.repeat(digits, 2, axis=0) + np.random.default_rng(0).normal(0, 0.1, (400, 64))
+    text = [" ".join(f"{value:.3f}" for value in row) for row in views]
+    frame = pd.DataFrame({"x": text, "y": [" ".join(f"{value:.3f}" for value in row[:8]) for row in views]})
+    return [{"name": "x", "type": "vector"}], {}, frame
+
+
+def _image(folder: pathlib.Path):
+    rows = []
+    for index, digit in enumerate(load_digits().images[:64]):
+        picture = np.kron(digit * 15, np.ones((4, 4))).astype(np.uint8)
+        for name, array in (("image", picture), ("mask", np.where(picture > 100, 255, 0).astype(np.uint8))):
+            Image.fromarray(array).save(folder / f"{name}{index}.png")
+        rows.append({"x": str(folder / f"image{index}.png"), "y": str(folder / f"mask{index}.png")})
+    size = {"height": 32, "width": 32, "num_channels": 1}
+    inputs = [{"name": "x", "type": "image", "encoder": {"type": "unet"}, "preprocessing": size}]
+    output = {"decoder": {"type": "unet", "num_fc_layers": 0}, "preprocessing": {**size, "num_classes": 2}}
+    return inputs, output, pd.DataFrame(rows)
+
+
+def _tokens(feature: str):
+    def make(folder: pathlib.Path):
+        generator = np.random.default_rng(0)
+        words = np.array(["red", "green", "blue", "black"])
+        sources = [words[generator.integers(4, size=generator.integers(3, 7))] for _ in range(300)]
+        frame = pd.DataFrame({"x": [" ".join(s) for s in sources], "y": [" ".join(s).upper() for s in sources]})
+        inputs = [{"name": "x", "type": feature, "encoder": {"type": "embed", "reduce_output": None}}]
+        return inputs, {"decoder": {"type": "tagger"}}, frame
+
+    return make
+
+
+def _numbers(names):
+    return [{"name": name, "type": "number", "preprocessing": {"normalization": "zscore"}} for name in names]
+
+
+_FEATURES = {
+    "binary": _binary,
+    "category": _category,
+    "vector": _vector,
+    "image": _image,
+    "text": _tokens("text"),
+    "sequence": _tokens("sequence"),
+}
