@@ -13,7 +13,7 @@ DISABLE = "LUDWIG_LOSSES_DISABLE"
 # Ludwig module -> what to do once it is imported, in the order in which a running Ludwig is completed.
 HOOKS = {
     "ludwig.modules.metric_modules": "ludwig_losses.host.hooks:register",
-    "ludwig.utils.backward_compatibility": "ludwig_losses.host.hooks:check_shape",
+    "ludwig.utils.backward_compatibility": "ludwig_losses.host.hooks:check_written_configs",
     "ludwig.schema.model_types.base": "ludwig_losses.host.hooks:check_configs",
     "ludwig.features.feature_registries": "ludwig_losses.host.hooks:resolve_classes",
     "ludwig.features.category_feature": "ludwig_losses.host.hooks:project_category_predictions",

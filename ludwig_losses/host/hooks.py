@@ -40,23 +40,25 @@ def register(metric_modules: ModuleType) -> None:
         validation.get_schema.cache_clear()
 
 
-def check_shape(backward_compatibility: ModuleType) -> None:
-    """Check the shape of loss sections before the first Ludwig code reads them."""
+def check_written_configs(backward_compatibility: ModuleType) -> None:
+    """Check loss sections as the user wrote them, before Ludwig changes or trips over them."""
     from ludwig_losses.host import validation
 
     def upgrade(original, config):
-        validation.check_shape(config)
+        validation.check_raw_config(config)
         return original(config)
 
     replace(backward_compatibility, "upgrade_config_dict_to_latest_version", upgrade)
 
 
 def check_configs(model_types: ModuleType) -> None:
-    """Check loss sections before and after Ludwig parses a configuration, and choose what to validate on."""
+    """Check loss sections that come from defaults or a saved model, and what sections say together; choose the
+    validation metric."""
     from ludwig_losses.host import validation
 
     def check_schema(original, config):
         validation.check_raw_config(config)
+        validation.name_classes(config)
         return original(config)
 
     replace(model_types, "check_schema", check_schema)

@@ -17,34 +17,25 @@ from ludwig_losses.host.registry import Declaration, declaration_of, find, losse
 from ludwig_losses.parameters import Parameter, PerClass
 
 
-def check_shape(config: dict[str, Any]) -> None:
-    """Check that loss sections are mappings, before Ludwig trips over one that is not.
-
-    Raises:
-        ConfigValidationError: with one line for each that is none.
-    """
-    errors = []
-    for path, _, loss, _ in _loss_sections(config):
-        if loss is not None and not isinstance(loss, dict):
-            hint = f" Write `loss: {{type: {loss}}}`." if isinstance(loss, str) else ""
-            errors.append(f"{path}: got {loss!r}, expected a mapping with a `type`.{hint}")
-    if errors:
-        raise ConfigValidationError("\n".join(errors))
-
-
 def check_raw_config(config: dict[str, Any]) -> None:
     """Check every loss section of a configuration dictionary.
-
-    Class names that YAML read as numbers or booleans become strings, as they are in Ludwig's vocabularies.
 
     Raises:
         ConfigValidationError: with one line for each mistake.
     """
-    errors: list[str] = []
-    for path, feature_type, loss, ours in _loss_sections(config):
-        errors += _check_section(path, feature_type, loss, ours, config.get("model_type", MODEL_ECD))
+    model_type = config.get("model_type", MODEL_ECD)
+    errors = [error for section in _loss_sections(config) for error in _check_section(*section, model_type)]
     if errors:
         raise ConfigValidationError("\n".join(errors))
+
+
+def name_classes(config: dict[str, Any]) -> None:
+    """Turn class names that YAML read as numbers or booleans into strings, as they are in Ludwig's vocabularies."""
+    for _, _, loss, _ in _loss_sections(config):
+        declaration = find(loss.get("type")) if isinstance(loss, dict) else None
+        for key, parameter in declaration.parameters.items() if declaration else ():
+            if isinstance(parameter, PerClass) and isinstance(loss.get(key), dict):
+                loss[key] = {str(name): number for name, number in loss[key].items()}
 
 
 def _loss_sections(config: dict[str, Any]) -> Iterator[tuple[str, str, Any, set[str]]]:
@@ -68,9 +59,12 @@ def _other_losses_parameters(config: dict[str, Any], name: Any, feature_type: An
     return {parameter for declaration in declared for parameter in declaration.parameters}
 
 
-def _check_section(path: str, feature_type: str, loss: dict | None, tolerated: set[str], model_type: str) -> list[str]:
+def _check_section(path: str, feature_type: str, loss: Any, tolerated: set[str], model_type: str) -> list[str]:
     if loss is None:
         return []
+    if not isinstance(loss, dict):
+        hint = f" Write `loss: {{type: {loss}}}`." if isinstance(loss, str) else ""
+        return [f"{path}: got {loss!r}, expected a mapping with a `type`.{hint}"]
     name = loss.get("type")
     if name is None:
         near = [key for key in loss if difflib.get_close_matches(str(key), ["type"])]
@@ -120,7 +114,7 @@ def _check_parameters(
             if key not in tolerated:
                 errors.append(_unknown_parameter(path, feature_type, key, value, here, declaration))
             continue
-        problem = _check_value(here[key], loss, key)
+        problem = _check_value(here[key], value)
         if problem:
             errors.append(f"{path}.{key}: {problem}")
     return errors
@@ -136,11 +130,8 @@ def _unknown_parameter(
     return f"{path}: unknown parameter '{key}' (value {value!r}).{_did_you_mean(key, here)} {parameters}"
 
 
-def _check_value(parameter: Parameter | None, loss: dict[str, Any], key: str) -> str | None:
+def _check_value(parameter: Parameter | None, value: Any) -> str | None:
     """Return what is wrong with a value, or ``None``."""
-    if isinstance(parameter, PerClass) and isinstance(loss[key], dict):
-        loss[key] = {str(name): number for name, number in loss[key].items()}
-    value = loss[key]
     if parameter is None or parameter.accepts(value):
         return None
     hint = ""

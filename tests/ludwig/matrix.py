@@ -37,6 +37,7 @@ ALIASES = {
 }
 
 TRAINER = {"epochs": 2, "batch_size": 32, "learning_rate": 0.01}
+IMAGE_TRAINER = {"epochs": 2, "batch_size": 8, "learning_rate": 0.001}
 
 
 def write(feature: str, loss: dict[str, Any], folder: pathlib.Path) -> tuple[dict[str, Any], pathlib.Path]:
@@ -48,7 +49,7 @@ def write(feature: str, loss: dict[str, Any], folder: pathlib.Path) -> tuple[dic
         "input_features": inputs,
         "combiner": {"type": "concat"},
         "output_features": [{"name": "y", "type": feature, "loss": loss, **output}],
-        "trainer": dict(TRAINER),
+        "trainer": dict(IMAGE_TRAINER if feature == "image" else TRAINER),
     }
     return config, path
 
@@ -78,14 +79,14 @@ def _vector(folder: pathlib.Path):
 
 def _image(folder: pathlib.Path):
     rows = []
-    for index, digit in enumerate(load_digits().images[:64]):
-        picture = np.kron(digit * 15, np.ones((4, 4))).astype(np.uint8)
+    for index, digit in enumerate(load_digits().images[:40]):
+        picture = np.kron(digit * 15, np.ones((2, 2))).astype(np.uint8)
         for name, array in (("image", picture), ("mask", np.where(picture > 100, 255, 0).astype(np.uint8))):
             Image.fromarray(array).save(folder / f"{name}{index}.png")
         rows.append({"x": str(folder / f"image{index}.png"), "y": str(folder / f"mask{index}.png")})
-    size = {"height": 32, "width": 32, "num_channels": 1}
-    inputs = [{"name": "x", "type": "image", "encoder": {"type": "unet"}, "preprocessing": size}]
-    output = {"decoder": {"type": "unet", "num_fc_layers": 0}, "preprocessing": {**size, "num_classes": 2}}
+    size = {"height": 16, "width": 16, "num_channels": 1}
+    inputs = [{"name": "x", "type": "image", "encoder": {"type": "unet", "conv_norm": None}, "preprocessing": size}]
+    output = {"decoder": {"type": "unet", "num_fc_layers": 0, "conv_norm": None}, "preprocessing": {**size, "num_classes": 2}}
     return inputs, output, pd.DataFrame(rows)
 
 

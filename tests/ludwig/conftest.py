@@ -1,0 +1,7 @@
+"""Tests against the installed Ludwig, of whichever generation it is."""
+
+import os
+
+# Tests run beside each other on few cores, and never ask a model hub for anything.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")

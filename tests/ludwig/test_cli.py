@@ -1,0 +1,89 @@
+"""The matrix through the plain command line, each command in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import matrix
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+LUDWIG = str(pathlib.Path(sys.executable).with_name("ludwig"))
+SPARSE = {"entmax_1.5_loss", "sparsemax_loss"}
+
+
+def ludwig(*arguments: str | pathlib.Path, cwd: pathlib.Path, check: bool = True) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        [LUDWIG, *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+    )
+    assert not check or done.returncode == 0, done.stdout[-4000:]
+    return done
+
+
+def interrupt_training(config: pathlib.Path, data: pathlib.Path, cwd: pathlib.Path) -> pathlib.Path:
+    """Start a training that would take long, interrupt it once it has a checkpoint, return the results' folder."""
+    log = cwd / "interrupted.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [LUDWIG, "train", "--config", str(config), "--dataset", str(data), "--output_directory", "results"],
+            cwd=cwd, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        deadline = time.monotonic() + 240
+        while not list(cwd.glob("results/*/model/training_progress.json")):
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
+            time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=120)
+    return next(cwd.glob("results/*/model")).parent
+
+
+def predictions(folder: pathlib.Path) -> pd.DataFrame:
+    return pd.read_parquet(next(folder.glob("**/predictions.parquet")))
+
+
+def numbers(frame: pd.DataFrame) -> np.ndarray:
+    """All numeric output of some predictions as one array."""
+    columns = [frame[name] for name in frame if not isinstance(np.ravel(frame[name].iloc[0])[0], str)]
+    return np.concatenate([np.concatenate([np.ravel(value).astype(float) for value in column]) for column in columns])
+
+
+@pytest.mark.parametrize(("feature", "loss"), matrix.PAIRS, ids=["-".join(pair) for pair in matrix.PAIRS])
+def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
+    config, data = matrix.write(feature, {"type": loss}, tmp_path)
+    config["trainer"]["epochs"] = 6
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config))
+
+    results = interrupt_training(path, data, tmp_path)
+    interrupted_at = progress(results)["epoch"]
+    ludwig("experiment", "--config", path, "--dataset", data, "--model_resume_path", results, cwd=tmp_path)
+
+    statistics = json.loads((results / "training_statistics.json").read_text())
+    losses = np.array(statistics["training"]["y"]["loss"])
+    assert interrupted_at < len(losses) - 1 == 5
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+
+    model = results / "model"
+    ludwig("evaluate", "--model_path", model, "--dataset", data, "--output_directory", "evaluated", cwd=tmp_path)
+    evaluated = json.loads(next((tmp_path / "evaluated").glob("**/test_statistics.json")).read_text())
+    assert np.isfinite(evaluated["y"]["loss"])
+
+    predict = ("--dataset", data, "--split", "test", "--output_directory", "predicted")
+    ludwig("predict", "--model_path", model, *predict, cwd=tmp_path)
+    after_reload = predictions(tmp_path / "predicted")
+    np.testing.assert_allclose(numbers(after_reload), numbers(predictions(results)), rtol=1e-5, atol=1e-6)
+    if feature == "category" and loss in SPARSE:
+        rows = np.stack(after_reload["y_probabilities"].tolist())
+        np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
+        assert (rows == 0).mean() > 0.2
+
+
+def progress(results: pathlib.Path) -> dict:
+    return json.loads((results / "model" / "training_progress.json").read_text())

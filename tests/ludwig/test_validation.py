@@ -1,0 +1,155 @@
+"""Every mistake in a loss section is an error that says where, what, and what to write instead; on both hosts."""
+
+from __future__ import annotations
+
+import copy
+import re
+
+import numpy as np
+import pytest
+from ludwig.api import LudwigModel
+from ludwig.error import ConfigValidationError
+from ludwig.schema.model_types.base import ModelConfig
+
+
+def config(feature: str, loss, defaults=None, **output) -> dict:
+    return {
+        "input_features": [{"name": "x", "type": "number"}],
+        "output_features": [{"name": "target", "type": feature, **({} if loss is None else {"loss": loss}), **output}],
+        **({"defaults": defaults} if defaults else {}),
+    }
+
+
+def message(configuration: dict) -> str:
+    with pytest.raises(ConfigValidationError) as caught:
+        ModelConfig.from_dict(configuration)
+    return str(caught.value)
+
+
+WRONG = [
+    # unknown parameters
+    ("category", {"type": "focal_loss", "gama": 2}, r"unknown parameter 'gama' \(value 2\). Did you mean 'gamma'\?"),
+    ("image", {"type": "dice", "smoth": 1}, r"unknown parameter 'smoth' .* Did you mean 'smooth'\?"),
+    ("image", {"type": "lovasz_softmax_loss", "per_image": True}, "unknown parameter 'per_image'.*: weight"),
+    ("binary", {"type": "focal_loss", "class_weights": [1, 2]}, "class_weights is for category, text, sequence"),
+    ("category", {"type": "entmax15", "ignore_index": 0}, "ignore_index is for text, sequence features only"),
+    # wrong types
+    ("category", {"type": "focal_loss", "gamma": "high"}, "gamma: got 'high', expected a number >= 0"),
+    ("category", {"type": "focal_loss", "gamma": True}, "gamma: got True, expected a number"),
+    ("category", {"type": "focal_loss", "gamma": None}, "gamma: got None, expected a number"),
+    ("vector", {"type": "nt_xent_loss", "temperature": "1e-1"}, r"got '1e-1', .* In YAML this is text; write 0\.1\."),
+    ("category", {"type": "focal_loss", "alpha": []}, r"alpha: got \[\], expected a number in \[0, 1\], null, a list"),
+    ("category", {"type": "focal_loss", "alpha": [0.1, "x"]}, "alpha: got .* a list or a dict by class name"),
+    ("category", {"type": "poly_loss", "class_weights": 2}, "class_weights: got 2, expected null, a list or a dict"),
+    ("category", {"type": "poly_loss", "class_weights": {"a": -1}}, "class_weights: got .* a number >= 0"),
+    ("vector", {"type": "nt_xent", "pairing": "targets"}, "expected one of consecutive, target. Did you mean 'target'"),
+    ("text", {"type": "sparsemax", "ignore_index": -100}, "ignore_index: got -100, expected a whole number >= 0, or null"),
+    # out of range, and not numbers at all
+    ("binary", {"type": "focal", "alpha": 1.5}, r"alpha: got 1.5, expected a number in \[0, 1\]"),
+    ("category", {"type": "focal_loss", "gamma": -0.1}, "gamma: got -0.1, expected a number >= 0"),
+    ("category", {"type": "poly_loss", "epsilon": -1.01}, "epsilon: got -1.01, expected a number >= -1"),
+    ("vector", {"type": "nt_xent_loss", "temperature": 0}, "temperature: got 0, expected a number > 0"),
+    ("image", {"type": "dice_loss", "smooth": -1}, "smooth: got -1, expected a number >= 0"),
+    ("image", {"type": "dice_loss", "weight": -1}, "weight: got -1, expected a number >= 0"),
+    ("category", {"type": "focal_loss", "gamma": float("nan")}, "gamma: got nan, expected a number"),
+    ("category", {"type": "poly_loss", "epsilon": float("inf")}, "epsilon: got inf, expected a number"),
+    # wrong losses
+    ("category", {"type": "dice_loss"}, "dice_loss is a loss for image features, not for category features.*focal_loss"),
+    ("number", {"type": "focal_loss"}, "focal_loss is a loss for binary, category, image.*mean_squared_error"),
+    ("category_distribution", {"type": "focal_loss"}, "not for category_distribution features"),
+    ("category", {"type": "focal_los"}, "unknown loss 'focal_los'. Did you mean 'focal_loss'"),
+    ("category", {"type": "Focal_Loss"}, "unknown loss 'Focal_Loss'. Did you mean 'focal_loss'"),
+    ("category", {"tpye": "focal_loss"}, "unknown parameter 'tpye'. Did you mean 'type'"),
+    ("category", "focal_loss", r"got 'focal_loss', expected a mapping .* Write `loss: \{type: focal_loss\}`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("feature", "loss", "expected"), WRONG, ids=lambda value: str(value) if isinstance(value, dict) else "")
+def test_mistakes_name_the_feature_the_parameter_and_what_is_allowed(feature, loss, expected):
+    text = message(config(feature, loss))
+    assert re.search(expected, text, re.DOTALL), text
+    assert "output_features[0].loss (output feature 'target')" in text
+
+
+def test_every_mistake_is_reported_at_once():
+    text = message(config("category", {"type": "focal_loss", "gama": 2, "alpha": 3}))
+    assert "gama" in text and "alpha: got 3" in text
+
+
+def test_defaults_are_checked_where_they_stand():
+    text = message(config("category", None, defaults={"category": {"loss": {"type": "focal_loss", "gamma": -1}}}))
+    assert "defaults.category.loss.gamma: got -1" in text
+
+
+def test_models_that_are_not_ecd_are_refused():
+    wrong = {**config("text", {"type": "entmax_1.5_loss"}), "model_type": "llm", "base_model": "none"}
+    assert "works with model_type ecd; got model_type llm" in message(wrong)
+
+
+@pytest.mark.parametrize("loss", ["entmax_1.5_loss", "sparsemax"])
+def test_calibration_of_sparse_predictions_is_refused(loss):
+    assert "Remove calibration" in message(config("category", {"type": loss}, calibration=True))
+    ModelConfig.from_dict(config("category", {"type": loss}, calibration=False))
+
+
+RIGHT = [
+    ("category", {"type": "focal_loss", "alpha": None, "gamma": 0}),
+    ("category", {"type": "focal_loss", "gamma": np.float64(1.5)}),
+    ("category", {"type": "focal_loss", "alpha": {0: 0.5, True: 1}, "class_weights": {"a": 1}}),
+    ("binary", {"type": "focal", "alpha": [0.1, 0.9], "class_weights": None}),
+    ("category", {"type": "poly_loss", "epsilon": -1}),
+    ("vector", {"type": "nt_xent_loss", "pairing": "target", "temperature": 1e-3}),
+    ("text", {"type": "entmax_1.5_loss", "ignore_index": 0}),
+    ("category", {"type": "softmax_cross_entropy", "class_weights": [1, 2]}),
+]
+
+
+@pytest.mark.parametrize(("feature", "loss"), RIGHT, ids=str)
+def test_what_is_allowed_parses_renders_and_parses_again(feature, loss):
+    parsed = ModelConfig.from_dict(config(feature, copy.deepcopy(loss)))
+    again = ModelConfig.from_dict(parsed.to_dict())
+    assert again.output_features[0].loss.to_dict() == parsed.output_features[0].loss.to_dict()
+
+
+def test_class_names_that_yaml_reads_as_numbers_are_names():
+    parsed = ModelConfig.from_dict(config("category", {"type": "focal_loss", "alpha": {0: 0.5, 1: 1}}))
+    assert parsed.output_features[0].loss.alpha == {"0": 0.5, "1": 1}
+
+
+def test_search_over_the_loss_type_leaves_other_parameters_behind():
+    searched = config("category", {"type": "poly_loss", "gamma": 2})
+    assert "unknown parameter 'gamma'" in message(searched)
+    space = {"target.loss.type": {"space": "choice", "categories": ["poly_loss", "focal_loss"]}}
+    ModelConfig.from_dict({**searched, "hyperopt": {"parameters": space}})
+    assert "gama" in message(
+        {**config("category", {"type": "poly_loss", "gama": 2}), "hyperopt": {"parameters": space}}
+    )
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ({"type": "focal_loss", "alpha": [0.1, 0.2]}, r"loss.alpha = \[0.1, 0.2\] has 2 numbers, but there are 3 classes"),
+        ({"type": "poly_loss", "class_weights": {"a": 1, "b": 1, "d": 1}}, r"unknown \['d'\], missing \['c'\]"),
+    ],
+)
+def test_lists_and_names_must_fit_the_classes(loss, expected, tmp_path):
+    import pandas as pd
+
+    data = pd.DataFrame({"x": np.arange(60.0), "target": list("abc") * 20})
+    with pytest.raises(ConfigValidationError, match=f"output feature 'target': .*{expected}"):
+        LudwigModel(config("category", loss)).train(data, output_directory=str(tmp_path), skip_save_processed_input=True)
+
+
+@pytest.mark.parametrize(("alpha", "level"), [(0.25, "INFO"), (0.5, "WARNING")])
+def test_one_alpha_for_many_classes_is_reported(alpha, level, caplog):
+    from ludwig_losses.losses import FocalLossConfig
+    from ludwig_losses.losses.base import Feature
+
+    loss = FocalLossConfig.from_dict({"type": "focal_loss", "alpha": alpha})
+    with caplog.at_level("INFO"):
+        loss.resolve(Feature("target", classes=["a", "b"], num_classes=2))
+        assert not caplog.records
+        loss.resolve(Feature("target", classes=["a", "b", "c"], num_classes=3))
+    (record,) = caplog.records
+    assert record.levelname == level and f"loss.alpha = {alpha} is not applied" in record.message
