@@ -45,10 +45,14 @@ class _Finder:
         return None
 
 
+def disabled():
+    """Whether the user has switched the package off."""
+    return os.environ.get(DISABLE, "").strip().lower() not in ("", "0", "false", "no")
+
+
 def install():
     """Hook into Ludwig, whether it is imported later or has been imported already. Calling it again does nothing."""
-    disabled = os.environ.get(DISABLE, "").strip().lower() not in ("", "0", "false", "no")
-    if disabled or _Finder in sys.meta_path:
+    if disabled() or _Finder in sys.meta_path:
         return
     sys.meta_path.insert(0, _Finder)
     for name in HOOKS:

@@ -31,8 +31,19 @@ class Declaration:
         return self.config_cls.type
 
     @property
+    def summary(self) -> str:
+        """The first line of the schema's docstring."""
+        return (self.config_cls.__doc__ or "").strip().partition("\n")[0]
+
+    @property
     def parameters(self) -> dict[str, Parameter | None]:
         return parameters_of(self.config_cls)
+
+    def features_with(self, key: str) -> tuple[str, ...]:
+        """The feature types on which the loss has a parameter."""
+        parameter = self.parameters[key]
+        only = self.features if parameter is None or parameter.features is None else parameter.features
+        return tuple(feature for feature in self.features if feature in only)
 
 
 class DeclaredLossMetric(LossMetric):

@@ -6,8 +6,6 @@ import copy
 import dataclasses
 from typing import Any
 
-# The schema package comes first: on both generations the loss modules cannot be the first Ludwig import.
-import ludwig.schema  # noqa: F401
 from ludwig.constants import BINARY, CATEGORY, IMAGE, SEQUENCE, TEXT, VECTOR
 from ludwig.modules.loss_modules import LogitsInputsMixin
 from ludwig.schema import utils as schema_utils

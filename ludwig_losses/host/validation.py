@@ -100,16 +100,13 @@ def _check_parameters(
     path: str, feature_type: str, loss: dict[str, Any], declaration: Declaration, tolerated: set[str]
 ) -> list[str]:
     errors = []
-    here = {
-        key: parameter
-        for key, parameter in declaration.parameters.items()
-        if parameter is None or parameter.features is None or feature_type in parameter.features
-    }
+    parameters = declaration.parameters
+    here = {key: value for key, value in parameters.items() if feature_type in declaration.features_with(key)}
     for key, value in loss.items():
         if key == "type" or (key == "class_weights" and value is None):  # Ludwig adds the latter by itself.
             continue
         if key not in here:
-            if key in declaration.parameters and value == declaration.parameters[key].default:
+            if key in parameters and value == parameters[key].default:
                 continue  # A rendered configuration spells out every default.
             if key not in tolerated:
                 errors.append(_unknown_parameter(path, feature_type, key, value, here, declaration))
@@ -125,7 +122,7 @@ def _unknown_parameter(
 ) -> str:
     parameters = f"{declaration.name} on {feature_type} features has the parameters: {', '.join(here)}."
     if key in declaration.parameters:
-        types = ", ".join(declaration.parameters[key].features)
+        types = ", ".join(declaration.features_with(key))
         return f"{path}.{key}: got {value!r}, but {key} is for {types} features only. {parameters}"
     return f"{path}: unknown parameter '{key}' (value {value!r}).{_did_you_mean(key, here)} {parameters}"
 

@@ -79,7 +79,7 @@ def _vector(folder: pathlib.Path):
 
 def _image(folder: pathlib.Path):
     rows = []
-    for index, digit in enumerate(load_digits().images[:40]):
+    for index, digit in enumerate(load_digits().images[:24]):
         picture = np.kron(digit * 15, np.ones((2, 2))).astype(np.uint8)
         for name, array in (("image", picture), ("mask", np.where(picture > 100, 255, 0).astype(np.uint8))):
             Image.fromarray(array).save(folder / f"{name}{index}.png")

@@ -31,7 +31,7 @@ WRONG = [
     ("category", {"type": "focal_loss", "gama": 2}, r"unknown parameter 'gama' \(value 2\). Did you mean 'gamma'\?"),
     ("image", {"type": "dice", "smoth": 1}, r"unknown parameter 'smoth' .* Did you mean 'smooth'\?"),
     ("image", {"type": "lovasz_softmax_loss", "per_image": True}, "unknown parameter 'per_image'.*: weight"),
-    ("binary", {"type": "focal_loss", "class_weights": [1, 2]}, "class_weights is for category, text, sequence"),
+    ("binary", {"type": "focal_loss", "class_weights": [1, 2]}, "class_weights is for category features only"),
     ("category", {"type": "entmax15", "ignore_index": 0}, "ignore_index is for text, sequence features only"),
     # wrong types
     ("category", {"type": "focal_loss", "gamma": "high"}, "gamma: got 'high', expected a number >= 0"),

@@ -1,0 +1,39 @@
+# Every target sets up what it needs. PYTHON chooses the interpreter and with it the generation of Ludwig:
+# 3.10 and 3.11 get Ludwig 0.11, 3.12 and later the newest one.
+PYTHON ?= python3
+VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+VENV ?= .venv-$(VERSION)
+BIN := $(VENV)/bin
+RESULTS := results/breast_cancer-$(VERSION)
+DATA := $(RESULTS)/breast_cancer.csv
+
+.PHONY: train test test-quick test-ludwig env
+
+train: env
+	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
+	for loss in cross_entropy focal; do \
+		rm -rf $(RESULTS)/$$loss && \
+		$(BIN)/ludwig train --config examples/breast_cancer/$$loss.yaml --dataset $(DATA) \
+			--output_directory $(RESULTS)/$$loss --experiment_name train --model_name run && \
+		$(BIN)/ludwig evaluate --model_path $(RESULTS)/$$loss/train_run/model --dataset $(DATA) --split test \
+			--output_directory $(RESULTS)/$$loss/test || exit 1; \
+	done
+	$(BIN)/python examples/compare.py diagnosis cross_entropy=$(RESULTS)/cross_entropy/test focal=$(RESULTS)/focal/test
+
+test: test-quick test-ludwig
+
+# The mathematics and everything else that does not import Ludwig.
+test-quick: env
+	$(BIN)/python -m pytest tests --ignore tests/ludwig
+
+# Real configurations, trainings and command lines, on as many processes as there are cores.
+test-ludwig: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ludwig -n auto
+
+env: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@

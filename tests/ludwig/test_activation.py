@@ -1,0 +1,80 @@
+"""The losses are there in every process, however the package was installed, and only then."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+import sysconfig
+import venv
+
+import pytest
+
+import ludwig_losses
+
+CHECKOUT = pathlib.Path(ludwig_losses.__file__).parents[1]
+
+# What a process knows after importing nothing but Ludwig.
+PROBE = """
+import sys, warnings
+warnings.simplefilter("error", RuntimeWarning)
+{first}
+from ludwig.schema.model_types.base import ModelConfig
+{then}
+feature = {{"name": "y", "type": "category", "loss": {{"type": "focal_loss", "gamma": 3}}}}
+config = {{"input_features": [{{"name": "x", "type": "number"}}], "output_features": [feature]}}
+print("GAMMA", ModelConfig.from_dict(config).output_features[0].loss.gamma, "ludwig_losses" in sys.modules)
+"""
+
+
+def python(executable: pathlib.Path, first: str = "", then: str = "", **environment: str) -> subprocess.CompletedProcess:
+    code = PROBE.format(first=first, then=then)
+    environment = {"PATH": "", "HOME": str(pathlib.Path.home()), **environment}
+    return subprocess.run([str(executable), "-c", code], capture_output=True, text=True, env=environment, cwd="/")
+
+
+@pytest.fixture
+def empty(tmp_path) -> pathlib.Path:
+    """A Python with everything that this one has installed, but without this package's start-up files."""
+    environment = tmp_path / "environment"
+    venv.create(environment, with_pip=False, symlinks=True)
+    (site,) = environment.glob("lib/python*/site-packages")
+    (site / "parent.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    return environment / "bin" / "python"
+
+
+def pip(*arguments: str | pathlib.Path, into: pathlib.Path | None = None) -> None:
+    target = ["--python", str(into)] if into else []
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", *target, *map(str, arguments)], capture_output=True, text=True, cwd=CHECKOUT
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("way", ["directory", "editable", "wheel"])
+def test_every_way_of_installing_activates_and_uninstalling_does_not(way, empty, tmp_path):
+    source = [CHECKOUT]
+    if way == "wheel":
+        pip("wheel", "--no-deps", "--wheel-dir", tmp_path, CHECKOUT)
+        source = list(tmp_path.glob("ludwig_losses-*.whl"))
+    # The parent's copy would count as installed already.
+    pip("install", "--no-deps", "--force-reinstall", "--ignore-installed", *(["--editable"] if way == "editable" else []), *source, into=empty)  # fmt: skip
+    done = python(empty)
+    assert "GAMMA 3.0 True" in done.stdout, done.stdout + done.stderr
+    if way == "wheel":
+        site = next(empty.parents[1].glob("lib/python*/site-packages"))
+        assert (site / "ludwig_losses.start").read_text().strip() == "ludwig_losses._startup:install"
+        pip("uninstall", "--yes", "ludwig-losses", into=empty)
+        assert not list(site.glob("*ludwig_losses*"))
+
+
+def test_importing_the_package_activates_a_ludwig_that_is_imported_already(empty):
+    first = "import ludwig.api"
+    done = python(empty, first, "import ludwig_losses", PYTHONPATH=str(CHECKOUT))
+    assert "GAMMA 3.0 True" in done.stdout, done.stdout + done.stderr
+
+
+def test_it_can_be_switched_off():
+    done = python(pathlib.Path(sys.executable), LUDWIG_LOSSES_DISABLE="1")
+    assert "GAMMA" not in done.stdout and "ludwig_losses" not in done.stderr
+    assert "focal_loss" in done.stderr  # Ludwig's own error: it does not know the loss.
