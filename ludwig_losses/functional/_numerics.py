@@ -16,9 +16,11 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
 
     Shapes are static, so the check costs nothing under ``torch.compile``.
     """
-    dim = class_dim % max(logits.ndim, 1)
-    expected = logits.shape[:dim] + logits.shape[dim + 1 :]
-    if logits.ndim < 2 or target.shape != expected:
+    exists = -logits.ndim <= class_dim < logits.ndim
+    shape = list(logits.shape)
+    if exists:
+        del shape[class_dim]
+    if not exists or list(target.shape) != shape:
         raise ValueError(
             f"target must have the shape of logits without its class dimension (dim {class_dim}); "
             f"got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
@@ -28,7 +30,10 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
 def true_class_nll(logits: Tensor, target: Tensor) -> Tensor:
     """Return ``-log softmax(logits)[target]`` per element, for logits ``[B, C, ...]`` and target ``[B, ...]``."""
     check_class_logits(logits, target, class_dim=1)
-    return torch.nn.functional.cross_entropy(full_precision(logits), target.long(), reduction="none")
+    # No index is ignored here: by default a target of -100 would silently cost nothing.
+    return torch.nn.functional.cross_entropy(
+        full_precision(logits), target.long(), reduction="none", ignore_index=torch.iinfo(torch.int64).min
+    )
 
 
 def weighted_mean(loss: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -24,13 +24,18 @@ def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
         A scalar, float32 (float64 for float64 logits). An empty batch gives 0.
 
     Raises:
-        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension.
+        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, or there are no pixels.
 
     Source: Milletari et al., "V-Net", 3DV 2016, with the sums (not the squares) of the probabilities below the line.
     """
     check_class_logits(logits, target, class_dim=1)
+    if logits.ndim < 3:
+        raise ValueError(
+            "logits must be [B, C, ...] with at least one pixel dimension; "
+            f"got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
+        )
     probabilities = full_precision(logits).softmax(dim=1).flatten(2)
-    labels = target.long().reshape(target.shape[0], -1)
+    labels = target.long().flatten(1)
     batch, classes, _ = probabilities.shape
 
     # Scattered sums instead of a one-hot tensor of the logits' size; float64, since a scatter adds one by one.

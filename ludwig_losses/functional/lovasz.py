@@ -31,7 +31,7 @@ def lovasz_softmax_loss(logits: Tensor, target: Tensor) -> Tensor:
     check_class_logits(logits, target, class_dim=1)
     classes = logits.shape[1]
     probabilities = full_precision(logits).softmax(dim=1).movedim(1, 0).reshape(classes, -1)
-    foreground = target.long().reshape(1, -1) == torch.arange(classes, device=logits.device).unsqueeze(1)
+    foreground = torch.zeros_like(probabilities, dtype=torch.bool).scatter(0, target.long().reshape(1, -1), True)
     errors = torch.where(foreground, 1 - probabilities, probabilities)
 
     # The gradient of the extension is its weights, so neither the sort nor the weights belong to the graph.
@@ -52,7 +52,7 @@ def _jaccard_steps(errors: Tensor, foreground: Tensor) -> Tensor:
     sorted_foreground = foreground.gather(1, order)
     hits = sorted_foreground.long().cumsum(dim=1)
     size = sorted_foreground.sum(dim=1, keepdim=True)
-    union = size + torch.arange(1, errors.shape[1] + 1, device=errors.device) - hits
+    union = (size + torch.arange(1, errors.shape[1] + 1, device=errors.device) - hits).double()
     missed = (size - hits).double()
-    steps = torch.where(sorted_foreground, 1.0 / union, missed / ((union - 1).clamp_min(1).double() * union))
+    steps = torch.where(sorted_foreground, 1 / union, missed / ((union - 1).clamp_min(1) * union))
     return torch.zeros_like(errors).scatter(1, order, steps.to(errors.dtype))

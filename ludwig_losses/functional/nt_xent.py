@@ -37,13 +37,13 @@ def nt_xent_loss(embeddings: Tensor, labels: Tensor | None = None, *, temperatur
     rows per label, the "out" form of Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, weighing
     pairs (not anchors) equally.
     """
+    if embeddings.ndim != 2 or (labels is not None and labels.shape != embeddings.shape[:1]):
+        raise ValueError(
+            "embeddings must be [B, D] and labels [B]; got embeddings "
+            f"{tuple(embeddings.shape)} and labels {None if labels is None else tuple(labels.shape)}."
+        )
     if labels is None:
         labels = consecutive_pairs(embeddings.shape[0], embeddings.device)
-    if embeddings.ndim != 2 or labels.shape != embeddings.shape[:1]:
-        raise ValueError(
-            "embeddings must be [B, D] and labels [B]; "
-            f"got embeddings {tuple(embeddings.shape)} and labels {tuple(labels.shape)}."
-        )
     # Autocast would take the product of the embeddings in half precision.
     with torch.autocast(embeddings.device.type, enabled=False):
         unit = _unit_rows(full_precision(embeddings))

@@ -1,0 +1,132 @@
+"""Every public loss, with the options, shapes and oracle that the tests of the shared contract need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import oracles
+import torch
+from ludwig_losses import functional
+from torch import Tensor
+
+Loss = Callable[[Tensor, "Tensor | None"], Tensor]
+Shape = tuple[int, ...]
+MakeTarget = Callable[[Shape, torch.Generator], "Tensor | None"]
+
+
+def class_first(shape: Shape, generator: torch.Generator) -> Tensor:
+    """Class indices for logits ``[B, C, ...]``."""
+    return torch.randint(shape[1], shape[:1] + shape[2:], generator=generator)
+
+
+def class_last(shape: Shape, generator: torch.Generator) -> Tensor:
+    """Class indices for logits ``[..., C]``."""
+    return torch.randint(shape[-1], shape[:-1], generator=generator)
+
+
+def per_element(shape: Shape, generator: torch.Generator) -> Tensor:
+    """0 or 1 for each logit."""
+    return torch.randint(2, shape, generator=generator)
+
+
+def per_row(shape: Shape, generator: torch.Generator) -> Tensor:
+    """A label for each row, about three rows to a label."""
+    return torch.randint(1 + shape[0] // 3, shape[:1], generator=generator)
+
+
+def consecutive(shape: Shape, generator: torch.Generator) -> None:
+    """No labels: rows ``2i`` and ``2i + 1`` are a pair."""
+
+
+def random_batch(
+    shape: Shape, make_target: MakeTarget = class_first, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor | None]:
+    """Return normal logits with a deviation of 3, and targets; the same ones for the same shape."""
+    generator = torch.Generator().manual_seed(sum(shape))
+    logits = 3 * torch.randn(shape, generator=generator, dtype=torch.float64)
+    return logits.to(dtype), make_target(shape, generator)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loss with options."""
+
+    name: str
+    make_target: MakeTarget
+    shapes: tuple[Shape, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> Loss:
+        return partial(getattr(functional, self.name), **self.options)
+
+    @property
+    def oracle(self) -> Loss:
+        return partial(getattr(oracles, self.name), **self.options)
+
+    @property
+    def is_scalar(self) -> bool:
+        return self.name in ("dice_loss", "lovasz_softmax_loss", "nt_xent_loss")
+
+    @property
+    def class_dim(self) -> int | None:
+        """Where the classes are, if the logits have any."""
+        return {class_first: 1, class_last: -1}.get(self.make_target)
+
+    def batch(self, shape: Shape | None = None, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor | None]:
+        """Return random logits, of the last shape unless told otherwise, and targets."""
+        return random_batch(shape or self.shapes[-1], self.make_target, dtype)
+
+    def __str__(self) -> str:
+        shown = [f"{k}={v.tolist() if isinstance(v, Tensor) else v}" for k, v in self.options.items()]
+        return "-".join([self.name, *shown, *(["consecutive"] if self.make_target is consecutive else [])])
+
+
+_ELEMENTS = ((7,), (1,), (4, 3), (2, 3, 4), (2, 1, 3, 4))
+_CLASS_FIRST = ((6, 4), (1, 2), (3, 4, 5), (2, 3, 4, 5))
+_IMAGES = ((2, 4, 6), (1, 2, 3, 3), (3, 4, 4, 5))
+_CLASS_LAST = ((6, 4), (1, 2), (2, 5, 7), (2, 2, 3, 6))
+_ROWS = ((8, 4), (1, 3), (2, 3), (9, 5))
+
+_TWO_WEIGHTS = torch.tensor([0.75, 0.25])
+_CLASS_WEIGHTS = torch.tensor([0.75, 0.25, 1.5, 0.5])
+
+CASES = [
+    *(Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"gamma": gamma}) for gamma in (0.0, 0.5, 1.0, 2.0)),
+    Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"alpha": _TWO_WEIGHTS}),
+    *(Case("softmax_focal_loss", class_first, _CLASS_FIRST, {"gamma": gamma}) for gamma in (0.0, 0.5, 1.0, 2.0)),
+    Case("softmax_focal_loss", class_first, _CLASS_FIRST, {"alpha": _CLASS_WEIGHTS}),
+    *(Case("poly_loss", class_first, _CLASS_FIRST, {"epsilon": epsilon}) for epsilon in (-1.0, 1.0, 2.5)),
+    *(Case("dice_loss", class_first, _IMAGES, {"smooth": smooth}) for smooth in (0.0, 0.1, 1.0)),
+    Case("lovasz_softmax_loss", class_first, _CLASS_FIRST),
+    *(Case("nt_xent_loss", per_row, _ROWS, {"temperature": temperature}) for temperature in (0.07, 0.5)),
+    Case("nt_xent_loss", consecutive, _ROWS),
+    Case("entmax15_loss", class_last, _CLASS_LAST),
+    Case("sparsemax_loss", class_last, _CLASS_LAST),
+]
+
+
+def value_and_gradient(loss: Loss, logits: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the loss and the gradient of its sum, each element weighted differently."""
+    leaf = logits.detach().requires_grad_()
+    value = loss(leaf, target)
+    return value.detach(), gradient_of(value, leaf)
+
+
+def gradient_of(value: Tensor, leaf: Tensor) -> Tensor:
+    """Return the gradient of the sum of a loss, each element weighted differently."""
+    weights = torch.linspace(0.5, 1.5, value.numel()).reshape(value.shape).to(value)
+    (gradient,) = torch.autograd.grad(value, leaf, weights)
+    return gradient
+
+
+def assert_close(actual: Tensor, expected: Tensor, tolerance: float) -> None:
+    """Assert equal shapes and, whatever the dtypes, values equal to a tolerance relative to the largest of them.
+
+    Losses are sums of terms near 1: the rounding of one that nearly vanishes is relative to those, hence the floor.
+    """
+    scale = max([0.01, *expected.detach().abs().flatten().tolist()])
+    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance * scale, check_dtype=False)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torchvision
+from functional.cases import assert_close, per_element, random_batch, value_and_gradient
+from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
+from torch import Tensor
+from torch.nn import functional as F
+
+GAMMAS = [0.0, 0.3, 1.0, 2.0, 5.0]
+
+
+def pair(z: Tensor) -> Tensor:
+    """The two-class logits of a binary logit."""
+    return torch.stack([torch.zeros_like(z), z], dim=-1)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (3, 4, 5), (2, 3, 4, 5)])
+def test_softmax_with_gamma_0_is_cross_entropy(shape: tuple[int, ...]) -> None:
+    logits, target = random_batch(shape)
+    assert_close(softmax_focal_loss(logits, target, gamma=0), F.cross_entropy(logits, target, reduction="none"), 1e-15)
+
+
+def test_sigmoid_with_gamma_0_is_binary_cross_entropy() -> None:
+    logits, target = random_batch((5, 6), per_element)
+    expected = F.binary_cross_entropy_with_logits(logits, target.double(), reduction="none")
+    assert_close(sigmoid_focal_loss(logits, target, gamma=0), expected, 1e-15)
+
+
+@pytest.mark.parametrize("alpha", [None, torch.tensor([0.75, 0.25])], ids=["no balance", "balance"])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_binary_is_softmax_of_zero_and_the_logit(gamma: float, alpha: Tensor | None) -> None:
+    logits, target = random_batch((20,), per_element)
+    binary = value_and_gradient(lambda z, y: sigmoid_focal_loss(z, y, alpha=alpha, gamma=gamma), logits, target)
+    two_class = value_and_gradient(
+        lambda z, y: softmax_focal_loss(pair(z), y, alpha=alpha, gamma=gamma), logits, target
+    )
+    for one, other in zip(binary, two_class, strict=True):
+        assert_close(one, other, 1e-12)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_softmax_is_unchanged_by_a_constant_shift(gamma: float) -> None:
+    logits, target = random_batch((6, 4))
+    shifted = softmax_focal_loss(logits + 1000, target, gamma=gamma)
+    assert_close(shifted, softmax_focal_loss(logits, target, gamma=gamma), 1e-11)
+
+
+@pytest.mark.parametrize("alpha", [-1.0, 0.0, 0.25, 1.0])
+@pytest.mark.parametrize("gamma", GAMMAS)
+def test_sigmoid_is_that_of_torchvision(gamma: float, alpha: float) -> None:
+    logits, target = random_batch((5, 6), per_element)
+    expected = torchvision.ops.sigmoid_focal_loss(logits, target.double(), alpha=alpha, gamma=gamma)
+    weights = None if alpha < 0 else torch.tensor([1 - alpha, alpha])
+    assert_close(sigmoid_focal_loss(logits, target, alpha=weights, gamma=gamma), expected, 1e-11)
+
+
+def test_alpha_multiplies_its_class_only() -> None:
+    alpha = torch.tensor([1.0, 1.0, 7.0, 1.0])
+    logits, target = random_batch((2, 4, 3, 5))
+    ratio = softmax_focal_loss(logits, target, alpha=alpha) / softmax_focal_loss(logits, target)
+    assert_close(ratio, torch.where(target == 2, 7.0, 1.0), 1e-15)
+
+
+def test_alpha_of_the_binary_loss_is_negative_then_positive() -> None:
+    logits, target = random_batch((5, 6), per_element)
+    ratio = sigmoid_focal_loss(logits, target, alpha=torch.tensor([3.0, 5.0])) / sigmoid_focal_loss(logits, target)
+    assert_close(ratio, torch.where(target == 1, 5.0, 3.0), 1e-15)
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.float16, torch.float32])
+def test_binary_target_of_any_type(dtype: torch.dtype) -> None:
+    logits, target = random_batch((5, 6), per_element)
+    assert torch.equal(sigmoid_focal_loss(logits, target.to(dtype)), sigmoid_focal_loss(logits, target))
+
+
+@pytest.mark.parametrize("gamma", [1e-3, 0.1, 0.5, 0.999])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_gradient_vanishes_where_the_true_class_is_certain(gamma: float, dtype: torch.dtype) -> None:
+    logits, target = torch.tensor([40.0, 90.0, 1e3, 1e4], dtype=dtype), torch.ones(4, dtype=torch.long)
+    for loss, z in ((sigmoid_focal_loss, logits), (softmax_focal_loss, pair(logits))):
+        value, gradient = value_and_gradient(lambda z, y, loss=loss: loss(z, y, gamma=gamma), z, target)
+        assert_close(value, torch.zeros(4), 1e-12)
+        assert_close(gradient, torch.zeros_like(z), 1e-12)
+
+
+@pytest.mark.parametrize("gap", [5.0, 15.0, 30.0])
+def test_small_binary_loss_keeps_its_digits(gap: float) -> None:
+    loss = sigmoid_focal_loss(torch.tensor([gap]), torch.tensor([1]), gamma=2)
+    expected = math.log1p(math.exp(-gap)) / (1 + math.exp(gap)) ** 2
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.5, 2.0])
+def test_misses_cost_as_much_as_cross_entropy(gamma: float) -> None:
+    loss = softmax_focal_loss(torch.tensor([[0.0, 50.0]], dtype=torch.float64), torch.tensor([0]), gamma=gamma)
+    assert loss.item() == pytest.approx(50, rel=1e-12)

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from functional.cases import assert_close, random_batch
+from ludwig_losses.functional import lovasz_softmax_loss
+from torch import Tensor
+
+
+def certain(classes: Tensor, count: int) -> Tensor:
+    """Logits whose softmax is exactly one-hot."""
+    return 1e4 * torch.nn.functional.one_hot(classes, count).movedim(-1, 1).double()
+
+
+def mean_iou(predicted: Tensor, target: Tensor) -> float:
+    """Mean over the classes that the target has of intersection over union."""
+    ious = []
+    for c in target.unique().tolist():
+        intersection = ((predicted == c) & (target == c)).sum().item()
+        union = ((predicted == c) | (target == c)).sum().item()
+        ious.append(intersection / union)
+    return sum(ious) / len(ious)
+
+
+@pytest.mark.parametrize("pixels", [(1,), (7,), (9, 8), (3, 4, 5)])
+@pytest.mark.parametrize("seed", range(5))
+def test_hard_errors_cost_one_minus_mean_iou(seed: int, pixels: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    # Few pixels leave classes of the target out, of the prediction out, or both.
+    target, predicted = torch.randint(5, (2, 2, *pixels), generator=generator)
+    loss = lovasz_softmax_loss(certain(predicted, 5), target)
+    assert loss.item() == pytest.approx(1 - mean_iou(predicted, target), abs=1e-14)
+
+
+def test_is_a_scalar_of_no_dimensions() -> None:
+    assert lovasz_softmax_loss(*random_batch((2, 3, 4, 5))).shape == ()
+
+
+def test_order_of_the_pixels_does_not_matter() -> None:
+    logits, target = random_batch((1, 4, 40))
+    order = torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    shuffled = lovasz_softmax_loss(logits[..., order], target[..., order])
+    assert_close(shuffled, lovasz_softmax_loss(logits, target), 1e-14)
+
+
+def test_order_of_tied_pixels_does_not_matter() -> None:
+    _, target = random_batch((1, 4, 40))
+    logits = torch.zeros(1, 4, 40, dtype=torch.float64)
+    assert_close(lovasz_softmax_loss(logits, target.sort().values), lovasz_softmax_loss(logits, target), 1e-14)
+
+
+def test_images_of_a_batch_are_one_set_of_pixels() -> None:
+    logits, target = random_batch((3, 4, 2, 5))
+    side_by_side = logits.movedim(0, 1).reshape(1, 4, -1)
+    assert_close(lovasz_softmax_loss(side_by_side, target.reshape(1, -1)), lovasz_softmax_loss(logits, target), 1e-14)
+
+
+def test_absent_classes_do_not_count() -> None:
+    logits, target = random_batch((2, 3, 4, 5))
+    more = torch.cat([logits, torch.full((2, 4, 4, 5), -torch.inf)], dim=1)
+    assert_close(lovasz_softmax_loss(more, target), lovasz_softmax_loss(logits, target), 1e-15)
+
+
+def test_small_steps_near_a_jaccard_loss_of_1_keep_their_digits() -> None:
+    # One pixel of class 1 among 4096 of class 0, all uncertain: differences of Jaccard values would lose 3 digits.
+    logits, target = random_batch((1, 2, 4097), dtype=torch.float32)
+    target = torch.zeros_like(target).index_fill(1, torch.tensor([0]), 1)
+    assert_close(lovasz_softmax_loss(logits, target), lovasz_softmax_loss(logits.double(), target), 1e-6)

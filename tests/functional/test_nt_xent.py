@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import oracles
+import pytest
+import torch
+from functional.cases import assert_close, consecutive, per_row, random_batch, value_and_gradient
+from ludwig_losses.functional import nt_xent_loss
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def embeddings(rows: int, width: int = 5) -> Tensor:
+    return random_batch((rows, width), consecutive)[0]
+
+
+def shuffled(count: int) -> Tensor:
+    return torch.randperm(count, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5, 3.0])
+def test_pairs_are_a_cross_entropy_over_the_other_rows(temperature: float) -> None:
+    rows = embeddings(8)
+    similarity = F.cosine_similarity(rows.unsqueeze(0), rows.unsqueeze(1), dim=-1) / temperature
+    logits = similarity.masked_fill(torch.eye(8, dtype=torch.bool), -torch.inf)
+    expected = F.cross_entropy(logits, torch.tensor([1, 0, 3, 2, 5, 4, 7, 6]))
+    assert_close(nt_xent_loss(rows, temperature=temperature), expected, 1e-14)
+
+
+def test_consecutive_rows_are_pairs_unless_there_are_labels() -> None:
+    rows = embeddings(9)
+    labels = torch.tensor([5, 5, -1, -1, 0, 0, 9, 9, 3])
+    assert_close(nt_xent_loss(rows, labels), nt_xent_loss(rows), 1e-15)
+    assert nt_xent_loss(rows, labels.roll(1)) != nt_xent_loss(rows)
+
+
+def test_order_of_pairs_and_within_a_pair_does_not_matter() -> None:
+    rows = embeddings(8)
+    pairs = rows.reshape(4, 2, 5)
+    for other in (pairs[shuffled(4)], pairs.flip(1)):
+        assert_close(nt_xent_loss(other.reshape(8, 5)), nt_xent_loss(rows), 1e-14)
+
+
+def test_order_of_labelled_rows_does_not_matter() -> None:
+    rows, labels = random_batch((9, 5), per_row)
+    order = shuffled(9)
+    assert_close(nt_xent_loss(rows[order], labels[order]), nt_xent_loss(rows, labels), 1e-14)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_length_of_the_rows_does_not_matter(dtype: torch.dtype) -> None:
+    rows = embeddings(8).to(dtype)
+    # Squares of the outer ones leave the range of float32.
+    lengths = torch.tensor([1e-10, 1e30, 1.0, 1e4, 1e-4, 7.0, 1e10, 1e-2], dtype=dtype).unsqueeze(1)
+    assert_close(nt_xent_loss(rows * lengths), nt_xent_loss(rows), 1e-6 if dtype == torch.float32 else 1e-13)
+
+
+def test_odd_last_row_is_a_negative_only() -> None:
+    rows = embeddings(7).requires_grad_()
+    loss = nt_xent_loss(rows)
+    assert_close(loss, oracles.nt_xent_loss(rows), 1e-13)
+    assert loss > nt_xent_loss(rows[:6])
+    (gradient,) = torch.autograd.grad(loss, rows)
+    assert gradient[6].count_nonzero() > 0
+
+
+@pytest.mark.parametrize("zero_rows", [[2], [0, 1], [0, 3, 6], range(7)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_rows_of_zeros_are_similar_to_nothing(zero_rows: list[int], dtype: torch.dtype) -> None:
+    rows = embeddings(7).to(dtype)
+    rows[list(zero_rows)] = 0
+    value, gradient = value_and_gradient(nt_xent_loss, rows, None)
+    assert gradient.isfinite().all()
+    assert_close(value, oracles.nt_xent_loss(rows.double()), 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("rows", "labels"), [(1, None), (1, [4]), (5, [0, 1, 2, 3, 4])], ids=["one row", "one label", "no equal labels"]
+)
+def test_no_pair_gives_0_and_no_gradient(rows: int, labels: list[int] | None) -> None:
+    target = None if labels is None else torch.tensor(labels)
+    value, gradient = value_and_gradient(nt_xent_loss, embeddings(rows), target)
+    assert value == 0
+    assert gradient.count_nonzero() == 0
+
+
+def test_rows_of_one_label_are_pairs_of_each_other() -> None:
+    # Five equal rows: each of four others is as likely as the next.
+    loss = nt_xent_loss(torch.ones(5, 3, dtype=torch.float64), torch.zeros(5))
+    assert loss.item() == pytest.approx(torch.tensor(4.0).log().item(), rel=1e-7)
+
+
+def test_equal_pairs_far_from_each_other_cost_nothing() -> None:
+    rows = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+    assert nt_xent_loss(rows, temperature=0.02).item() == pytest.approx(0, abs=1e-12)
+
+
+def test_embeddings_without_rows_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match=r"got embeddings \(\) and labels None"):
+        nt_xent_loss(torch.zeros(()))

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from functional.cases import assert_close, random_batch
+from ludwig_losses.functional import poly_loss
+from torch.nn import functional as F
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (3, 4, 5), (2, 3, 4, 5)])
+def test_epsilon_0_is_cross_entropy(shape: tuple[int, ...]) -> None:
+    logits, target = random_batch(shape)
+    assert_close(poly_loss(logits, target, epsilon=0), F.cross_entropy(logits, target, reduction="none"), 1e-15)
+
+
+@pytest.mark.parametrize("epsilon", [-1.0, 0.5, 2.0])
+def test_epsilon_weighs_the_probability_of_a_miss(epsilon: float) -> None:
+    logits, target = random_batch((6, 4))
+    added = poly_loss(logits, target, epsilon=epsilon) - poly_loss(logits, target, epsilon=0)
+    hit = logits.softmax(dim=1).gather(1, target.unsqueeze(1)).squeeze(1)
+    assert_close(added, epsilon * (1 - hit), 1e-12)
+
+
+def test_epsilon_is_1_unless_given() -> None:
+    logits, target = random_batch((6, 4))
+    assert torch.equal(poly_loss(logits, target), poly_loss(logits, target, epsilon=1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_smallest_epsilon_gives_no_negative_loss(dtype: torch.dtype) -> None:
+    z = torch.linspace(-30, 120, 20_001, dtype=dtype)
+    loss = poly_loss(torch.stack([torch.zeros_like(z), z], dim=1), torch.ones(len(z)), epsilon=-1)
+    assert loss.min() >= 0
+    assert loss.max() > 28
+
+
+def test_is_unchanged_by_a_constant_shift() -> None:
+    logits, target = random_batch((6, 4))
+    assert_close(poly_loss(logits + 1000, target), poly_loss(logits, target), 1e-11)

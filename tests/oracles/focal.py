@@ -1,0 +1,25 @@
+"""Focal loss, Lin et al., ICCV 2017: ``-alpha_t (1 - p_t)**gamma log p_t``."""
+
+from __future__ import annotations
+
+import torch
+from oracles._rows import per_row
+from torch import Tensor
+
+
+def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None = None, gamma: float = 2.0) -> Tensor:
+    """One logit ``z`` is the pair ``[0, z]``: its softmax is ``[1 - sigmoid(z), sigmoid(z)]``."""
+    pairs = torch.stack([torch.zeros_like(logits), logits], dim=-1).reshape(-1, 2)
+    return softmax_focal_loss(pairs, target.flatten().long(), alpha=alpha, gamma=gamma).reshape(target.shape)
+
+
+def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None = None, gamma: float = 2.0) -> Tensor:
+    """``1 - p_t`` is the probability of all the other classes together."""
+
+    def loss(z: Tensor, y: int) -> Tensor:
+        log_p = z - z.logsumexp(0)
+        miss = torch.stack([log_p[c].exp() for c in range(len(z)) if c != y]).sum()
+        weight = 1.0 if alpha is None else alpha[y].item()
+        return -weight * miss**gamma * log_p[y]
+
+    return per_row(loss, logits, target, class_dim=1)
