@@ -28,7 +28,7 @@ test-quick: env
 
 # Real configurations, trainings and command lines, on as many processes as there are cores.
 test-ludwig: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ludwig -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ludwig -n auto --dist worksteal
 
 env: $(VENV)/.installed
 

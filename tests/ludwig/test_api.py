@@ -76,6 +76,19 @@ def test_padding_does_not_count(tmp_path):
     expected = functional.sparsemax_loss(logits, target)[target != padding].mean()
     torch.testing.assert_close(loss(logits, target.to(torch.int8)), expected)
 
+    logits.requires_grad_()
+    nothing = loss(logits, torch.full((2, 6), padding))
+    (gradient,) = torch.autograd.grad(nothing, logits)
+    assert nothing.shape == () and nothing == 0 and (gradient == 0).all()
+
+
+def test_serving_a_record_predicts_as_for_a_file(tmp_path):
+    model, data, _ = train("category", {"type": "sparsemax_loss"}, tmp_path)
+    frame = pd.read_csv(data).head(1)
+    served, _ = model.predict(dataset=frame.drop(columns="y").to_dict("list"), data_format=dict)
+    expected, _ = model.predict(frame)
+    np.testing.assert_allclose(served["y_probabilities"][0], expected["y_probabilities"][0], rtol=1e-6)
+
 
 def test_class_weights_by_name_survive_training_twice_and_reloading(tmp_path):
     weights = {"class_0": 1, "class_1": 2.5, "class_2": 0.5}

@@ -28,7 +28,7 @@ def ludwig(*arguments: str | pathlib.Path, cwd: pathlib.Path, check: bool = True
 
 
 def interrupt_training(config: pathlib.Path, data: pathlib.Path, cwd: pathlib.Path) -> pathlib.Path:
-    """Start a training that would take long, interrupt it once it has a checkpoint, return the results' folder."""
+    """Start a training, interrupt it once it has a checkpoint, return the results' folder."""
     log = cwd / "interrupted.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -39,7 +39,10 @@ def interrupt_training(config: pathlib.Path, data: pathlib.Path, cwd: pathlib.Pa
         while not list(cwd.glob("results/*/model/training_progress.json")):
             assert process.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
             time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
+        # While Ludwig saves a checkpoint it discards the signal.
+        while process.poll() is None and "Received SIGINT" not in log.read_text(errors="replace"):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.3)
         process.wait(timeout=120)
     return next(cwd.glob("results/*/model")).parent
 

@@ -1,0 +1,54 @@
+"""What the README says is so: its table comes from the declarations, and its configurations parse."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+
+import pytest
+import yaml
+from ludwig.schema.model_types.base import ModelConfig
+
+from ludwig_losses.cli import main, markdown_table
+
+README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_table_is_the_one_of_the_declarations():
+    (table,) = re.findall(r"<!-- losses -->\n(.*?)\n<!-- /losses -->", README, re.DOTALL)
+    assert table == markdown_table(), "run `ludwig-losses table` and paste its output into README.md"
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: re.search(r"type: (\w+[._\w]*loss)", text)[1])
+def test_every_configuration_parses(example):
+    config = yaml.safe_load(example)
+    losses = [feature["loss"]["type"] for feature in config["output_features"]]
+    parsed = ModelConfig.from_dict({"input_features": [{"name": "x", "type": "number"}], **config})
+    assert [feature.loss.type for feature in parsed.output_features] == losses
+
+
+def test_there_is_an_example_for_each_loss():
+    assert set(re.findall(r"^\| `(\S+)`", markdown_table(), re.MULTILINE)[1:]) == set(
+        re.findall(r"type: (\S+_loss)", "".join(EXAMPLES))
+    )
+
+
+def test_the_quoted_error_is_the_real_one(tmp_path, capsys):
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "input_features: [{name: x, type: number}]\n"
+        "output_features: [{name: fraud, type: binary, loss: {type: focal_loss, gama: 2}}]\n"
+    )
+    assert main(["check", str(config)]) == 2
+    assert capsys.readouterr().err.split() == re.search(r"output_features\[0\].*?weight\.", README, re.DOTALL)[0].split()
+
+
+def test_commands_list_explain_and_check(tmp_path, capsys):
+    assert main(["list"]) == 0 and "poly_loss" in capsys.readouterr().out
+    assert main(["explain", "entmax15"]) == 0 and "padding of the vocabulary" in capsys.readouterr().out
+    assert main(["explain", "focus"]) == 2 and "There is no loss 'focus'" in capsys.readouterr().err
+    config = tmp_path / "config.yaml"
+    config.write_text(yaml.safe_dump({"input_features": [{"name": "x", "type": "number"}], **yaml.safe_load(EXAMPLES[0])}))
+    assert main(["check", str(config)]) == 0 and "is valid" in capsys.readouterr().out
+    assert main(["check", str(tmp_path / "missing.yaml")]) == 2
