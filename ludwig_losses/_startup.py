@@ -18,6 +18,7 @@ HOOKS = {
     "ludwig.features.feature_registries": "ludwig_losses.host.hooks:resolve_classes",
     "ludwig.features.category_feature": "ludwig_losses.host.hooks:project_category_predictions",
     "ludwig.features.sequence_feature": "ludwig_losses.host.hooks:project_sequence_predictions",
+    "ludwig.models.predictor": "ludwig_losses.host.hooks:evaluate_images",
     "ludwig.data.cache.manager": "ludwig_losses.host.hooks:separate_caches",
     "ludwig.data.preprocessing": "ludwig_losses.host.hooks:split_pairs",
     "ludwig.data.dataset.pandas": "ludwig_losses.host.hooks:shuffle_pairs",

@@ -87,6 +87,13 @@ def project_sequence_predictions(sequence_feature: ModuleType) -> None:
     replace(sequence_feature.SequenceOutputFeature, "create_predict_module", predictions.create_predict_module)
 
 
+def evaluate_images(predictor: ModuleType) -> None:
+    """Evaluate image features although Ludwig does not load their targets."""
+    from ludwig_losses.host import predictions
+
+    replace(predictor, "calculate_overall_stats", predictions.calculate_overall_stats)
+
+
 def separate_caches(cache_manager: ModuleType) -> None:
     """Keep data that was split by pairs apart from data that was split by rows."""
     from ludwig_losses.host import pairs

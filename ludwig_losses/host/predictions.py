@@ -19,6 +19,13 @@ def create_predict_module(create: Callable, feature) -> PredictModule:
     return module if projection is None else ProjectedPredict(module, projection)
 
 
+def calculate_overall_stats(calculate: Callable, output_features, predictions, dataset, training_set_metadata):
+    """Leave out features whose targets are not in the data: from 0.17 on Ludwig reads images batch by batch, and its
+    evaluation with overall statistics (of which images have none) fails for want of the masks."""
+    present = {name: feature for name, feature in output_features.items() if feature.proc_column in dataset.columns}
+    return calculate(present, predictions, dataset, training_set_metadata)
+
+
 class ProjectedPredict(PredictModule):
     """Ludwig's predict module with the probabilities of a projection; TorchScript can compile it."""
 

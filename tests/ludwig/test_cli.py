@@ -60,7 +60,7 @@ def numbers(frame: pd.DataFrame) -> np.ndarray:
 @pytest.mark.parametrize(("feature", "loss"), matrix.PAIRS, ids=["-".join(pair) for pair in matrix.PAIRS])
 def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
     config, data = matrix.write(feature, {"type": loss}, tmp_path)
-    config["trainer"]["epochs"] = 6
+    epochs = config["trainer"]["epochs"] = 4 if feature == "image" else 6
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
 
@@ -70,7 +70,7 @@ def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
 
     statistics = json.loads((results / "training_statistics.json").read_text())
     losses = np.array(statistics["training"]["y"]["loss"])
-    assert interrupted_at < len(losses) - 1 == 5
+    assert interrupted_at < len(losses) == epochs
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
 
     model = results / "model"

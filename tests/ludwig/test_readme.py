@@ -12,6 +12,7 @@ from ludwig.schema.model_types.base import ModelConfig
 from ludwig_losses.cli import main, markdown_table
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+INPUTS = [{"name": "words", "type": "text", "encoder": {"type": "embed", "reduce_output": None}}]
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
 
 
@@ -24,7 +25,7 @@ def test_the_table_is_the_one_of_the_declarations():
 def test_every_configuration_parses(example):
     config = yaml.safe_load(example)
     losses = [feature["loss"]["type"] for feature in config["output_features"]]
-    parsed = ModelConfig.from_dict({"input_features": [{"name": "x", "type": "number"}], **config})
+    parsed = ModelConfig.from_dict({"input_features": INPUTS, **config})
     assert [feature.loss.type for feature in parsed.output_features] == losses
 
 
@@ -49,6 +50,6 @@ def test_commands_list_explain_and_check(tmp_path, capsys):
     assert main(["explain", "entmax15"]) == 0 and "padding of the vocabulary" in capsys.readouterr().out
     assert main(["explain", "focus"]) == 2 and "There is no loss 'focus'" in capsys.readouterr().err
     config = tmp_path / "config.yaml"
-    config.write_text(yaml.safe_dump({"input_features": [{"name": "x", "type": "number"}], **yaml.safe_load(EXAMPLES[0])}))
+    config.write_text(yaml.safe_dump({"input_features": INPUTS, **yaml.safe_load(EXAMPLES[0])}))
     assert main(["check", str(config)]) == 0 and "is valid" in capsys.readouterr().out
     assert main(["check", str(tmp_path / "missing.yaml")]) == 2
