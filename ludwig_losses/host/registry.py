@@ -112,6 +112,13 @@ def losses_for(feature_type: str) -> list[str]:
     return sorted(loss_schemas._loss_feature_registry.get(feature_type, {}))
 
 
+def ludwigs_parameters(feature_type: str) -> set[str]:
+    """Return the parameters of all losses of Ludwig's own for a feature type."""
+    classes = loss_schemas._loss_feature_registry.get(feature_type, {}).values()
+    own = [config_cls for config_cls in classes if declaration_of(config_cls) is None]
+    return {name for config_cls in own for name in config_cls.get_valid_field_names()}
+
+
 def load_config(loss: dict) -> BaseLossConfig | None:
     """Return the config object for a loss section if the loss is a declared one, else ``None``."""
     config_cls = loss_schemas.get_loss_schema_registry().get(loss.get("type"))

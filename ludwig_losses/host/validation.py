@@ -13,7 +13,7 @@ from typing import Any
 from ludwig.constants import LOSS, MODEL_ECD
 from ludwig.error import ConfigValidationError
 
-from ludwig_losses.host.registry import Declaration, declaration_of, find, losses_for
+from ludwig_losses.host.registry import Declaration, declaration_of, find, losses_for, ludwigs_parameters
 from ludwig_losses.parameters import Parameter, PerClass
 
 
@@ -40,14 +40,19 @@ def name_classes(config: dict[str, Any]) -> None:
 
 def _loss_sections(config: dict[str, Any]) -> Iterator[tuple[str, str, Any, set[str]]]:
     """Yield path, feature type and content of each loss section, and parameters to tolerate that it does not have."""
+    defaults = config.get("defaults") or {}
     for index, feature in enumerate(config.get("output_features") or []):
         if isinstance(feature, dict) and LOSS in feature:
             name, feature_type = feature.get("name"), feature.get("type")
             path = f"output_features[{index}].loss (output feature '{name}')"
-            yield path, feature_type, feature[LOSS], _other_losses_parameters(config, name, feature_type)
-    for feature_type, defaults in (config.get("defaults") or {}).items():
-        if isinstance(defaults, dict) and LOSS in defaults:
-            yield f"defaults.{feature_type}.loss", feature_type, defaults[LOSS], set()
+            loss = feature[LOSS]
+            default = (defaults.get(feature_type) or {}).get(LOSS)
+            if isinstance(loss, dict) and isinstance(default, dict) and "type" not in loss:
+                loss = {**default, **loss}  # as Ludwig will merge them
+            yield path, feature_type, loss, _other_losses_parameters(config, name, feature_type)
+    for feature_type, default in defaults.items():
+        if isinstance(default, dict) and LOSS in default:
+            yield f"defaults.{feature_type}.loss", feature_type, default[LOSS], set()
 
 
 def _other_losses_parameters(config: dict[str, Any], name: Any, feature_type: Any) -> set[str]:
@@ -67,8 +72,7 @@ def _check_section(path: str, feature_type: str, loss: Any, tolerated: set[str],
         return [f"{path}: got {loss!r}, expected a mapping with a `type`.{hint}"]
     name = loss.get("type")
     if name is None:
-        near = [key for key in loss if difflib.get_close_matches(str(key), ["type"])]
-        return [f"{path}: unknown parameter '{key}'. Did you mean 'type'?" for key in near]
+        return _check_untyped(path, feature_type, loss)
     declaration = find(name) if isinstance(name, str) else None
     if declaration is None:
         return _check_foreign_name(path, feature_type, name)
@@ -77,6 +81,19 @@ def _check_section(path: str, feature_type: str, loss: Any, tolerated: set[str],
     if model_type != MODEL_ECD:
         return [f"{path}: {name} works with model_type ecd; got model_type {model_type}."]
     return _check_parameters(path, feature_type, loss, declaration, tolerated)
+
+
+def _check_untyped(path: str, feature_type: str, loss: dict[str, Any]) -> list[str]:
+    """Without a type Ludwig takes its default loss and drops the parameters of any other."""
+    errors = []
+    declared = {name: found for name in losses_for(feature_type) if (found := find(name)) and name == found.name}
+    for key in loss:
+        owners = [name for name, declaration in declared.items() if key in declaration.parameters]
+        if difflib.get_close_matches(str(key), ["type"]):
+            errors.append(f"{path}: unknown parameter '{key}'. Did you mean 'type'?")
+        elif owners and key not in ludwigs_parameters(feature_type):
+            errors.append(f"{path}.{key}: there is no `type`; {key} is a parameter of {', '.join(owners)}.")
+    return errors
 
 
 def _check_foreign_name(path: str, feature_type: str, name: Any) -> list[str]:

@@ -60,6 +60,7 @@ WRONG = [
     ("category", {"type": "focal_los"}, "unknown loss 'focal_los'. Did you mean 'focal_loss'"),
     ("category", {"type": "Focal_Loss"}, "unknown loss 'Focal_Loss'. Did you mean 'focal_loss'"),
     ("category", {"tpye": "focal_loss"}, "unknown parameter 'tpye'. Did you mean 'type'"),
+    ("category", {"gamma": 1}, "gamma: there is no `type`; gamma is a parameter of focal_loss"),
     ("category", "focal_loss", r"got 'focal_loss', expected a mapping .* Write `loss: \{type: focal_loss\}`"),
 ]  # fmt: skip
 
@@ -79,6 +80,14 @@ def test_every_mistake_is_reported_at_once():
 def test_defaults_are_checked_where_they_stand():
     text = message(config("category", None, defaults={"category": {"loss": {"type": "focal_loss", "gamma": -1}}}))
     assert "defaults.category.loss.gamma: got -1" in text
+
+
+def test_the_type_may_come_from_the_defaults():
+    defaults = {"category": {"loss": {"type": "focal_loss", "alpha": None}}}
+    parsed = ModelConfig.from_dict(config("category", {"gamma": 3}, defaults=defaults))
+    loss = parsed.output_features[0].loss
+    assert (loss.type, loss.alpha, loss.gamma) == ("focal_loss", None, 3)
+    assert "gama" in message(config("category", {"gama": 3}, defaults=defaults))
 
 
 def test_models_that_are_not_ecd_are_refused():
@@ -101,6 +110,7 @@ RIGHT = [
     ("vector", {"type": "nt_xent_loss", "pairing": "target", "temperature": 1e-3}),
     ("text", {"type": "entmax_1.5_loss", "ignore_index": 0}),
     ("category", {"type": "softmax_cross_entropy", "class_weights": [1, 2]}),
+    ("category", {"weight": 2.0}),
 ]
 
 
