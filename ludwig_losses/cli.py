@@ -30,6 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def list_losses() -> int:
+    """Print each loss with its feature types and one line on what it does."""
     from ludwig_losses.host.registry import catalogue
 
     losses = catalogue()
@@ -40,6 +41,7 @@ def list_losses() -> int:
 
 
 def explain(name: str) -> int:
+    """Print what a loss and each of its parameters is for."""
     from ludwig_losses.host.registry import catalogue, find
 
     declaration = find(name)
@@ -61,12 +63,12 @@ def explain(name: str) -> int:
 
 
 def check(path: str) -> int:
-    from ludwig.error import ConfigValidationError
+    """Parse a configuration as Ludwig does, with the strict check of its losses."""
     from ludwig.schema.model_types.base import ModelConfig
 
     try:
         ModelConfig.from_yaml(path)
-    except (ConfigValidationError, OSError) as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     print(f"{path}: the configuration is valid.")
@@ -74,6 +76,7 @@ def check(path: str) -> int:
 
 
 def table() -> int:
+    """Print :func:`markdown_table`."""
     print(markdown_table())
     return 0
 

@@ -1,10 +1,12 @@
-"""What a loss parameter may be: one declaration, from which schema, strict check and documentation follow."""
+"""What a loss parameter may be: one declaration, from which schema, strict check and documentation follow;
+and what a feature may tell it once the data is known."""
 
 from __future__ import annotations
 
 import math
 import numbers
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -28,6 +30,7 @@ class Parameter:
         raise NotImplementedError
 
     def accepts(self, value: Any) -> bool:
+        """Whether the value may be written."""
         raise NotImplementedError
 
 
@@ -112,6 +115,27 @@ class PerClass(Parameter):
         if isinstance(value, (list, tuple)):
             return bool(value) and all(map(self._entry.accepts, value))
         return value is None or (self.single and self._entry.accepts(value))
+
+
+@dataclass(frozen=True)
+class Feature:
+    """What preprocessing found out about an output feature.
+
+    Args:
+        name: of the feature.
+        classes: the names of its classes in the order of their indices; ``None`` where they have no names.
+        num_classes: how many there are; ``None`` where there are none.
+        symbols: names among the classes that no user wrote (padding, unknown, start and stop).
+        synonyms: further names of classes.
+        padding: the index of the padding symbol, for sequences.
+    """
+
+    name: str
+    classes: list[str] | None = None
+    num_classes: int | None = None
+    symbols: frozenset[str] = frozenset()
+    synonyms: Mapping[str, str] = field(default_factory=dict)
+    padding: int | None = None
 
 
 def _range_text(minimum: float | None, above: float | None, maximum: float | None) -> str:

@@ -11,6 +11,11 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
+def summation_dtype(device: torch.device) -> torch.dtype:
+    """Return the type for sums that must not lose digits: float64, which Apple's GPUs do not have."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
     """Raise ``ValueError`` unless ``target`` has the shape of ``logits`` without its class dimension.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision
+from ludwig_losses.functional._numerics import check_class_logits, full_precision, summation_dtype
 
 
 def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
@@ -38,12 +38,12 @@ def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
     labels = target.long().flatten(1)
     batch, classes, _ = probabilities.shape
 
-    # Scattered sums instead of a one-hot tensor of the logits' size; float64, since a scatter adds one by one.
+    # Scattered sums instead of a one-hot tensor of the logits' size; in float64, since a scatter adds one by one.
     true_probability = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
-    zeros = torch.zeros(batch, classes, dtype=torch.float64, device=logits.device)
-    overlap = zeros.scatter_add(1, labels, true_probability.double()).to(probabilities.dtype)
-    true_size = zeros.scatter_add(1, labels, torch.ones_like(true_probability, dtype=torch.float64))
-    total = probabilities.sum(dim=2) + true_size.to(probabilities.dtype)
+    zeros = torch.zeros(batch, classes, dtype=summation_dtype(logits.device), device=logits.device)
+    overlap = zeros.scatter_add(1, labels, true_probability.to(zeros.dtype)).to(probabilities.dtype)
+    true_size = zeros.long().scatter_add(1, labels, torch.ones_like(labels))
+    total = probabilities.sum(dim=2) + true_size
 
     numerator, denominator = 2 * overlap + smooth, total + smooth
     empty = denominator == 0

@@ -17,8 +17,8 @@ def entmax15(logits: Tensor) -> Tensor:
     """Project logits ``[..., C]`` on the simplex with entmax-1.5: ``relu(z / 2 - tau)**2``, most entries exactly 0.
 
     Returns:
-        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits). Not differentiable: training
-        goes through :func:`entmax15_loss`, whose gradient is known in closed form.
+        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits), differentiable once. Train
+        with :func:`entmax15_loss`, whose gradient needs no derivative of the projection.
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019.
     """
@@ -29,8 +29,8 @@ def sparsemax(logits: Tensor) -> Tensor:
     """Project logits ``[..., C]`` on the simplex with sparsemax: ``relu(z - tau)``, the nearest point in it.
 
     Returns:
-        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits). Not differentiable: training
-        goes through :func:`sparsemax_loss`, whose gradient is known in closed form.
+        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits), differentiable once. Train
+        with :func:`sparsemax_loss`, whose gradient needs no derivative of the projection.
 
     Source: Martins & Astudillo, "From Softmax to Sparsemax", ICML 2016.
     """
@@ -80,12 +80,13 @@ def _project(logits: Tensor, alpha: float) -> Tensor:
     pass it; each shrinks ``f |f'|`` at least fourfold. TorchScript compiles this function into exported models.
     """
     r = 1.0 / (alpha - 1.0)
-    z = logits.detach()
-    tolerance = 1e-15
+    z, tolerance = logits, 1e-15
     if z.dtype != torch.float64:
         z, tolerance = z.float(), 4e-7
-    x = (alpha - 1.0) * (z - z.amax(dim=-1, keepdim=True))
+    attached = (alpha - 1.0) * (z - z.detach().amax(dim=-1, keepdim=True))
+    x = attached.detach()
     tau = torch.full_like(x[..., :1], -1.0)
+    slope = torch.ones_like(tau)
     steps = 0
     searching = True
     while searching and steps < 64:
@@ -95,7 +96,9 @@ def _project(logits: Tensor, alpha: float) -> Tensor:
         tau = tau + step.clamp_min(0.0)
         searching = bool((step > tolerance).any())
         steps += 1
-    p = (x - tau).clamp_min(0.0).pow(r)
+    # One more step with the logits attached: its derivative is that of the implicit function tau(z).
+    tau = tau + ((attached - tau).clamp_min(0.0).pow(r).sum(dim=-1, keepdim=True) - 1.0) / slope
+    p = (attached - tau).clamp_min(0.0).pow(r)
     return p / p.sum(dim=-1, keepdim=True)
 
 

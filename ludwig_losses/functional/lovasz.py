@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision
+from ludwig_losses.functional._numerics import check_class_logits, full_precision, summation_dtype
 
 
 def lovasz_softmax_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -52,7 +52,8 @@ def _jaccard_steps(errors: Tensor, foreground: Tensor) -> Tensor:
     sorted_foreground = foreground.gather(1, order)
     hits = sorted_foreground.long().cumsum(dim=1)
     size = sorted_foreground.sum(dim=1, keepdim=True)
-    union = (size + torch.arange(1, errors.shape[1] + 1, device=errors.device) - hits).double()
-    missed = (size - hits).double()
+    exact = summation_dtype(errors.device)
+    union = (size + torch.arange(1, errors.shape[1] + 1, device=errors.device) - hits).to(exact)
+    missed = (size - hits).to(exact)
     steps = torch.where(sorted_foreground, 1 / union, missed / ((union - 1).clamp_min(1) * union))
     return torch.zeros_like(errors).scatter(1, order, steps.to(errors.dtype))

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ludwig.error import ConfigValidationError
 from ludwig.constants import BINARY, IMAGE, PREPROCESSING
+from ludwig.error import ConfigValidationError
+from ludwig.utils import strings_utils
 
 from ludwig_losses.host.registry import declaration_of
-from ludwig_losses.losses.base import Feature
+from ludwig_losses.parameters import Feature
 
 
 def update_config_with_metadata(update: Callable, config, training_set_metadata: dict) -> None:
@@ -32,9 +33,21 @@ def update_config_with_metadata(update: Callable, config, training_set_metadata:
             loss.class_weights = weights
 
 
+# Ludwig adds these to a vocabulary.
+SYMBOLS = frozenset(
+    getattr(strings_utils, f"{name}_SYMBOL") for name in ("START", "STOP", "PADDING", "UNKNOWN")
+)
+
+
 def _describe(feature, metadata: dict) -> Feature:
     if feature.type == BINARY:
-        return Feature(feature.name, classes=metadata.get("bool2str", ["False", "True"]), num_classes=2)
+        named = "bool2str" in metadata
+        return Feature(
+            feature.name,
+            classes=metadata["bool2str"] if named else ["False", "True"],
+            num_classes=2,
+            synonyms={} if named else {"0": "False", "1": "True"},
+        )
     if feature.type == IMAGE:
         return Feature(feature.name, num_classes=metadata[PREPROCESSING].get("num_classes"))
     classes = metadata.get("idx2str")
@@ -42,5 +55,4 @@ def _describe(feature, metadata: dict) -> Feature:
         return Feature(feature.name)
     padding_symbol = metadata.get("padding_symbol") or metadata[PREPROCESSING].get("padding_symbol")
     padding = metadata.get("pad_idx", metadata["str2idx"].get(padding_symbol))
-    symbols = frozenset(name for name in classes if name.startswith("<") and name.endswith(">"))
-    return Feature(feature.name, classes=list(classes), num_classes=len(classes), symbols=symbols, padding=padding)
+    return Feature(feature.name, classes=list(classes), num_classes=len(classes), symbols=SYMBOLS, padding=padding)

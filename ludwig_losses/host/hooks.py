@@ -36,7 +36,7 @@ def register(metric_modules: ModuleType) -> None:
     import ludwig_losses.losses  # noqa: F401
 
     validation = sys.modules.get("ludwig.config_validation.validation")
-    if validation is not None:
+    if hasattr(validation, "get_schema"):  # imported before, and not just being imported
         validation.get_schema.cache_clear()
 
 
@@ -112,9 +112,25 @@ def split_pairs(preprocessing: ModuleType) -> None:
     replace(preprocessing, "preprocess_for_prediction", pairs.preprocess_for_prediction)
 
 
+def fold_pairs(api: ModuleType) -> None:
+    """Cross-validate on folds of pairs."""
+    from ludwig_losses.host import pairs
+
+    replace(api, "generate_kfold_splits", pairs.generate_kfold_splits)
+    replace(api, "kfold_cross_validate", pairs.kfold_cross_validate)
+
+
+def refuse_torn_pairs(trainer: ModuleType) -> None:
+    """Refuse to train a loss that compares rows on data that was preprocessed for another loss."""
+    from ludwig_losses.host import pairs
+
+    replace(trainer.Trainer, "train", pairs.train)
+
+
 def shuffle_pairs(pandas_dataset: ModuleType) -> None:
     """Shuffle pairs instead of rows."""
     from ludwig_losses.host import pairs
 
-    replace(pandas_dataset, "DistributedSampler", pairs.sampler)
+    # Only here: elsewhere it stays the class that it is.
+    pandas_dataset.DistributedSampler = functools.partial(pairs.sampler, pandas_dataset.DistributedSampler)
     replace(pandas_dataset.PandasDataset, "initialize_batcher", pairs.initialize_batcher)

@@ -7,6 +7,7 @@ next to no pair.
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -16,25 +17,27 @@ import numpy as np
 import pandas as pd
 from ludwig.constants import SPLIT
 from ludwig.data.sampler import DistributedSampler
+from ludwig.utils.data_utils import load_yaml
 
-from ludwig_losses.host.registry import load_config
+from ludwig_losses.host.registry import declaration_of, load_config
+from ludwig_losses.host.schema import BaseLossConfig
 
 logger = logging.getLogger(__name__)
 
-# Whether the data being preprocessed, or being batched, consists of pairs.
-_in_pairs: ContextVar[bool] = ContextVar("ludwig_losses_in_pairs", default=False)
-# Whether it comes in separate files for training, validation and test, each with its own pairs.
+# The loss that compares rows of the data being preprocessed or batched, if there is one.
+_paired: ContextVar[BaseLossConfig | None] = ContextVar("ludwig_losses_paired", default=None)
+# Whether the data comes in separate files for training, validation and test, each with its own pairs.
 _presplit: ContextVar[bool] = ContextVar("ludwig_losses_presplit", default=False)
 
 
-def keeps_pairs(features: Any) -> bool:
-    """Whether one of some feature dictionaries has a loss that compares consecutive rows."""
-    losses = (feature.get("loss") for feature in features)
-    return any((config := load_config(loss)) is not None and config.keeps_pairs for loss in losses if loss)
+def paired_loss(features: Any) -> BaseLossConfig | None:
+    """Return the loss among some feature dictionaries that compares consecutive rows, or ``None``."""
+    losses = (load_config(loss) for feature in features if isinstance(loss := feature.get("loss"), dict))
+    return next((loss for loss in losses if loss is not None and loss.keeps_pairs), None)
 
 
 @contextlib.contextmanager
-def _setting(variable: ContextVar[bool], value: bool) -> Iterator[None]:
+def _setting(variable: ContextVar, value: Any) -> Iterator[None]:
     token = variable.set(value)
     try:
         yield
@@ -49,33 +52,46 @@ def _config_dict(config: Any) -> dict[str, Any]:
 def calculate_checksum(calculate: Callable, original_dataset, config: dict[str, Any]) -> str:
     """Give data split by pairs a checksum of its own; a loss is otherwise no part of the key of the cache."""
     checksum = calculate(original_dataset, config)
-    return f"{checksum}-pairs" if keeps_pairs(config.get("output_features", [])) else checksum
+    return checksum if paired_loss(config.get("output_features", [])) is None else f"{checksum}-pairs"
 
 
 def preprocess_for_training(preprocess: Callable, config, dataset=None, training_set=None, **kwargs):
-    """Preprocess with :func:`build_dataset`, :func:`split_dataset` and :func:`load_hdf5` knowing about pairs."""
-    pairs = keeps_pairs(_config_dict(config)["output_features"])
-    with _setting(_in_pairs, pairs), _setting(_presplit, dataset is None):
+    """Preprocess with :func:`build_dataset`, :func:`split_dataset` and :func:`load_hdf5` knowing about pairs.
+
+    Raises:
+        ValueError: the backend splits and shuffles rows of its own accord.
+    """
+    loss = paired_loss(_config_dict(config)["output_features"])
+    if loss is not None and getattr(getattr(kwargs.get("backend"), "df_engine", None), "partitioned", False):
+        raise ValueError(
+            f"{loss.type} with consecutive pairs needs backend: local; this one always shuffles rows. Use that, or "
+            f"{loss.instead_of_pairs}."
+        )
+    with _setting(_paired, loss), _setting(_presplit, dataset is None):
         return preprocess(config, dataset=dataset, training_set=training_set, **kwargs)
 
 
 def preprocess_for_prediction(preprocess: Callable, config, *args, **kwargs):
     """Preprocess data for evaluation with the same functions knowing about pairs."""
-    with _setting(_in_pairs, keeps_pairs(_config_dict(config)["output_features"])):
+    with _setting(_paired, paired_loss(_config_dict(config)["output_features"])), _setting(_presplit, False):
         return preprocess(config, *args, **kwargs)
 
 
 def load_hdf5(load: Callable, *args, **kwargs):
     """Load cached data in its order: Ludwig 0.11 shuffles the rows of training data here, once and for all."""
-    if _in_pairs.get():
+    if _paired.get() is not None:
         kwargs["shuffle_training"] = False
     return load(*args, **kwargs)
 
 
-def build_dataset(build: Callable, config, dataset_df, *args, **kwargs):
-    """Build the dataset; where Ludwig drops a row for a missing value, drop its partner too."""
-    dataset, metadata = build(config, dataset_df, *args, **kwargs)
-    if not _in_pairs.get() or len(dataset) == len(dataset_df):
+def build_dataset(build: Callable, config, dataset_df, features, *args, **kwargs):
+    """Build the dataset; where Ludwig drops a row for a missing value, drop its partner too if there is a loss to take.
+
+    Raises:
+        ValueError: rows were dropped from data whose index does not tell which.
+    """
+    dataset, metadata = build(config, dataset_df, features, *args, **kwargs)
+    if _paired.get() is None or paired_loss(features) is None or len(dataset) == len(dataset_df):
         return dataset, metadata
     if not dataset_df.index.is_unique:
         raise ValueError(
@@ -105,24 +121,20 @@ def split_dataset(split: Callable, df, preprocessing_parameters: dict[str, Any],
     Raises:
         ValueError: a split column separates the rows of a pair.
     """
-    if not _in_pairs.get() or _presplit.get():
+    loss = _paired.get()
+    if loss is None or _presplit.get():
         return split(df, preprocessing_parameters, *args, **kwargs)
     column = preprocessing_parameters.get(SPLIT, {}).get("column", SPLIT)
     if preprocessing_parameters.get(SPLIT, {}).get("type") == "fixed":
-        _check_split_column(df[column].to_numpy(), column)
-    firsts = df.iloc[::2].set_axis(range(0, len(df), 2))
+        _check_split_column(df[column].to_numpy(), column, loss)
+    firsts = df.iloc[::2].set_axis(range((len(df) + 1) // 2))
     parts = split(firsts, preprocessing_parameters, *args, **kwargs)
-    return [part if part is None else _with_seconds(df, part) for part in parts]
+    return [
+        part if part is None else df.iloc[_rows_of(part.index.to_numpy(), len(df))][list(part.columns)] for part in parts
+    ]
 
 
-def _with_seconds(df: pd.DataFrame, firsts: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of both halves of some pairs, in the order and with the columns of the split."""
-    positions = np.sort(firsts.index.to_numpy())
-    positions = np.stack([positions, positions + 1], axis=1).ravel()
-    return df.iloc[positions[positions < len(df)]][list(firsts.columns)]
-
-
-def _check_split_column(values: np.ndarray, column: str) -> None:
+def _check_split_column(values: np.ndarray, column: str, loss: BaseLossConfig) -> None:
     paired = values[: len(values) // 2 * 2].reshape(-1, 2)
     torn = np.flatnonzero(paired[:, 0] != paired[:, 1])
     if len(torn):
@@ -130,13 +142,50 @@ def _check_split_column(values: np.ndarray, column: str) -> None:
         raise ValueError(
             f"Rows {first + 1} and {first + 2} of the data are a pair, but the split column '{column}' puts them into "
             f"the splits {values[first]} and {values[first + 1]} ({len(torn)} pairs are torn). Give both rows of each "
-            "pair the same split, or pair rows by equal targets with loss.pairing: target."
+            f"pair the same split, or {loss.instead_of_pairs}."
         )
+
+
+def generate_kfold_splits(generate: Callable, data_df: pd.DataFrame, *args, **kwargs):
+    """Fold pairs instead of rows."""
+    if _paired.get() is None:
+        return generate(data_df, *args, **kwargs)
+    folds = generate(data_df.iloc[::2], *args, **kwargs)
+    return ((_rows_of(train, len(data_df)), _rows_of(test, len(data_df)), number) for train, test, number in folds)
+
+
+def kfold_cross_validate(validate: Callable, num_folds: int, config, *args, **kwargs):
+    """Cross-validate with :func:`generate_kfold_splits` knowing about pairs."""
+    loaded = load_yaml(config) if isinstance(config, str) else config
+    with _setting(_paired, paired_loss(loaded["output_features"])):
+        return validate(num_folds, config, *args, **kwargs)
+
+
+def _rows_of(pairs: np.ndarray, rows: int) -> np.ndarray:
+    """Return the row numbers of some pairs, in order."""
+    both = np.stack([2 * np.sort(pairs), 2 * np.sort(pairs) + 1], axis=1).ravel()
+    return both[both < rows]
+
+
+def train(original: Callable, trainer, training_set, *args, **kwargs):
+    """Train on data that was preprocessed for pairs, if the loss of the model compares rows.
+
+    Raises:
+        ValueError: the data was preprocessed for another loss, so its pairs are torn apart.
+    """
+    losses = [feature.loss for feature in trainer.model.output_features.values()]
+    compares = [loss for loss in losses if declaration_of(type(loss)) is not None and loss.keeps_pairs]
+    if compares and paired_loss(training_set.features.values()) is None:
+        raise ValueError(
+            f"The data was preprocessed for another loss, which tears apart the pairs of rows that "
+            f"{compares[0].type} compares. Preprocess it with this configuration, or {compares[0].instead_of_pairs}."
+        )
+    return original(trainer, training_set, *args, **kwargs)
 
 
 def sampler(original: type[DistributedSampler], dataset_size: int, **kwargs) -> DistributedSampler:
     """Return the sampler for the data being batched."""
-    return (PairSampler if _in_pairs.get() else original)(dataset_size, **kwargs)
+    return (original if _paired.get() is None else PairSampler)(dataset_size, **kwargs)
 
 
 class PairSampler(DistributedSampler):
@@ -153,8 +202,8 @@ class PairSampler(DistributedSampler):
         pairs = np.arange(self.dataset_size // 2)
         if self.shuffle:
             pairs = np.random.RandomState(self.random_seed + self.epoch).permutation(pairs)
-        missing = -len(pairs) % self.num_replicas
-        mine = np.concatenate([pairs, pairs[:missing]])[self.rank :: self.num_replicas]
+        # Repeating some makes them divisible, so that all replicas take the same number of steps.
+        mine = np.resize(pairs, self.num_samples // 2 * self.num_replicas)[self.rank :: self.num_replicas]
         rows = np.stack([2 * mine, 2 * mine + 1], axis=1).ravel().tolist()
         if self.num_replicas == 1 and self.dataset_size % 2:
             rows.append(self.dataset_size - 1)
@@ -168,29 +217,20 @@ def initialize_batcher(initialize: Callable, dataset, batch_size: int = 128, **k
     Raises:
         ValueError: the batch size is odd.
     """
-    if not keeps_pairs(dataset.features.values()):
-        with initialize(dataset, batch_size=batch_size, **kwargs) as batcher:
-            yield batcher
-        return
-    _check_even(batch_size)
-    with _setting(_in_pairs, True):
-        context = initialize(dataset, batch_size=batch_size, **kwargs)
-        batcher = context.__enter__()
-    set_epoch = batcher.set_epoch
-
-    def set_even_epoch(epoch: int, batch_size: int) -> None:
-        _check_even(batch_size)
-        set_epoch(epoch, batch_size)
-
-    batcher.set_epoch = set_even_epoch
+    loss = paired_loss(dataset.features.values())
+    if loss is not None and batch_size % 2:
+        raise ValueError(
+            f"{loss.type} with consecutive pairs needs an even batch size; got {batch_size}. Choose another one "
+            f"(trainer.batch_size, or --batch_size on the command line), or {loss.instead_of_pairs}."
+        )
     with contextlib.ExitStack() as stack:
-        stack.push(context)
+        with _setting(_paired, loss):
+            batcher = stack.enter_context(initialize(dataset, batch_size=batch_size, **kwargs))
+        if loss is not None:
+            batcher.set_epoch = functools.partial(_set_even_epoch, batcher.set_epoch)
         yield batcher
 
 
-def _check_even(batch_size: int) -> None:
-    if batch_size % 2:
-        raise ValueError(
-            f"Consecutive pairs of rows need an even batch size; got {batch_size}. Choose another one (trainer."
-            "batch_size, or --batch_size on the command line), or pair rows by equal targets with loss.pairing: target."
-        )
+def _set_even_epoch(set_epoch: Callable, epoch: int, batch_size: int) -> None:
+    """Begin an epoch; a batch size that Ludwig has increased to an odd one on a plateau is one smaller."""
+    set_epoch(epoch, max(batch_size - batch_size % 2, 2))

@@ -52,16 +52,17 @@ def _loss_sections(config: dict[str, Any]) -> Iterator[tuple[str, str, Any, set[
             yield path, feature_type, loss, _other_losses_parameters(config, name, feature_type)
     for feature_type, default in defaults.items():
         if isinstance(default, dict) and LOSS in default:
-            yield f"defaults.{feature_type}.loss", feature_type, default[LOSS], set()
+            tolerated = _other_losses_parameters(config, None, feature_type)
+            yield f"defaults.{feature_type}.loss", feature_type, default[LOSS], tolerated
 
 
 def _other_losses_parameters(config: dict[str, Any], name: Any, feature_type: Any) -> set[str]:
     """A search over ``loss.type`` leaves parameters of the losses that a trial does not use."""
     searched = ((config.get("hyperopt") or {}).get("parameters") or {}).keys()
-    if f"{name}.loss.type" not in searched:
+    if searched.isdisjoint({f"{name}.loss.type", f"defaults.{feature_type}.loss.type"}):
         return set()
     declared = filter(None, map(find, losses_for(feature_type)))
-    return {parameter for declaration in declared for parameter in declaration.parameters}
+    return ludwigs_parameters(feature_type).union(*(declaration.parameters for declaration in declared))
 
 
 def _check_section(path: str, feature_type: str, loss: Any, tolerated: set[str], model_type: str) -> list[str]:
@@ -188,17 +189,18 @@ def check_parsed_config(config) -> None:
                 f"trained with {feature.loss.type} predicts sparse ones. Remove calibration, or choose another loss."
             )
         if feature.loss.keeps_pairs:
-            _check_pairs(config, f"output feature '{feature.name}': {feature.loss.type} with consecutive pairs")
+            _check_pairs(config, feature)
 
 
-def _check_pairs(config, what: str) -> None:
+def _check_pairs(config, feature) -> None:
     """Refuse what tears the pairs of consecutive rows apart."""
-    by_target = "or pair rows by equal targets with loss.pairing: target."
+    what = f"output feature '{feature.name}': {feature.loss.type} with consecutive pairs"
+    instead = f"or {feature.loss.instead_of_pairs}."
     for key in ("batch_size", "eval_batch_size", "max_batch_size"):
         size = getattr(config.trainer, key, None)
         if isinstance(size, int) and size % 2:
             raise ConfigValidationError(
-                f"{what} needs an even trainer.{key}; got {size}. Write {key}: {size + 1}, {by_target}"
+                f"{what} needs an even trainer.{key}; got {size}. Write {key}: {size + 1}, {instead}"
             )
     preprocessing = config.preprocessing
     for key, harmless in (
@@ -211,10 +213,10 @@ def _check_pairs(config, what: str) -> None:
         if value is not None and value != harmless:
             raise ConfigValidationError(
                 f"{what} cannot keep pairs together with preprocessing.{key}: {value}, which picks single rows. "
-                f"Remove it, {by_target}"
+                f"Remove it, {instead}"
             )
     if (config.backend or {}).get("type") == "ray":
         raise ConfigValidationError(
             f"{what} cannot keep pairs together with backend: ray, which always shuffles rows. "
-            f"Use backend: local, {by_target}"
+            f"Use backend: local, {instead}"
         )

@@ -1,8 +1,6 @@
 """What every loss of the pack is made of."""
 
-import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -18,28 +16,7 @@ from ludwig_losses.host.schema import (
     field,
     parameters_of,
 )
-from ludwig_losses.parameters import Number, PerClass
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Feature:
-    """What preprocessing found out about an output feature.
-
-    Args:
-        name: of the feature.
-        classes: the names of its classes in the order of their indices; ``None`` where they have no names.
-        num_classes: how many there are; ``None`` where there are none.
-        symbols: names among the classes that no user wrote (padding, unknown, start and stop).
-        padding: the index of the padding symbol, for sequences.
-    """
-
-    name: str
-    classes: list[str] | None = None
-    num_classes: int | None = None
-    symbols: frozenset[str] = frozenset()
-    padding: int | None = None
+from ludwig_losses.parameters import Feature, Number, PerClass
 
 
 @config_class
@@ -50,8 +27,10 @@ class LossConfig(BaseLossConfig):
         Number(default=1.0, minimum=0, description="Weight of this feature's loss in the sum over output features.")
     )
 
-    # Whether the loss compares rows 2i and 2i + 1 of a batch, which therefore have to stay together.
+    # Whether the loss compares rows 2i and 2i + 1 of a batch, which therefore have to stay together; and what to
+    # write in the configuration where they cannot.
     keeps_pairs: ClassVar[bool] = False
+    instead_of_pairs: ClassVar[str] = "choose another loss"
     # Whether the feature's other metrics say nothing about a model that was trained with the loss.
     validate_on_loss: ClassVar[bool] = False
     def resolve(self, feature: Feature) -> None:
@@ -98,20 +77,25 @@ class Loss(nn.Module, LogitsInputsMixin):
 
 
 def _per_class_values(name: str, value: Any, feature: Feature) -> Any:
-    where = f"output feature '{feature.name}': loss.{name}"
+    where = f"output feature '{feature.name}': loss.{name} = {value}"
+    count = feature.num_classes
     if isinstance(value, dict):
         if feature.classes is None:
-            raise ValueError(f"{where} = {value} names classes, but the classes of this feature have no names. "
-                             f"Write a list with one number for each of the {feature.num_classes} classes.")
+            raise ValueError(
+                f"{where} names classes, but the classes of this feature have no names. "
+                f"Write a list with one number for each of the {count} classes."
+            )
+        value = {feature.synonyms.get(key, key): number for key, number in value.items()}
         unknown = [key for key in value if key not in feature.classes]
         missing = [key for key in feature.classes if key not in value and key not in feature.symbols]
         if unknown or missing:
             problems = [f"{text} {names}" for text, names in (("unknown", unknown), ("missing", missing)) if names]
-            raise ValueError(f"{where} = {value} does not fit the classes: {', '.join(problems)}. "
-                             f"The classes are {feature.classes}.")
+            hint = " YAML reads yes, no, on and off as booleans: quote such names." if {"True", "False"} & {*unknown} else ""
+            raise ValueError(
+                f"{where} does not fit the classes: {', '.join(problems)}. The classes are {feature.classes}.{hint}"
+            )
         return [value.get(key, 1.0) for key in feature.classes]
-    if isinstance(value, (list, tuple)) and len(value) != feature.num_classes:
+    if isinstance(value, (list, tuple)) and len(value) != count:
         order = "" if feature.classes is None else f", in this order: {feature.classes}"
-        raise ValueError(f"{where} = {list(value)} has {len(value)} numbers, but there are "
-                         f"{feature.num_classes} classes{order}.")
+        raise ValueError(f"{where} has {len(value)} numbers, but there are {count} classes{order}.")
     return value

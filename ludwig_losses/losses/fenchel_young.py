@@ -8,26 +8,31 @@ from ludwig_losses import functional
 from ludwig_losses.functional._numerics import weighted_mean
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import CATEGORY, SEQUENCE, TEXT, config_class, field, loss_type
-from ludwig_losses.losses.base import ClassificationLossConfig, Feature, Loss
-from ludwig_losses.parameters import Index
+from ludwig_losses.losses.base import ClassificationLossConfig, Loss
+from ludwig_losses.parameters import Feature, Index
 
 
 @config_class
 class FenchelYoungLossConfig(ClassificationLossConfig):
     """Base of the losses whose predictions are sparse."""
 
-    ignore_index: int | None = field(
+    padding_index: int | None = field(
         Index(
             default=None,
             features=(TEXT, SEQUENCE),
-            description="Symbol that does not count; null is the padding of the vocabulary.",
+            description="Index of the padding symbol, which does not count; null takes it from the vocabulary.",
         )
     )
 
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
-        if self.ignore_index is None:
-            self.ignore_index = feature.padding
+        if self.padding_index is None:
+            self.padding_index = feature.padding
+        elif feature.num_classes is not None and self.padding_index >= feature.num_classes:
+            raise ValueError(
+                f"output feature '{feature.name}': loss.padding_index = {self.padding_index}, but the vocabulary has "
+                f"only {feature.num_classes} symbols. Write a smaller index, or null."
+            )
 
 
 class FenchelYoungLoss(Loss):
@@ -37,14 +42,14 @@ class FenchelYoungLoss(Loss):
 
     def __init__(self, config: FenchelYoungLossConfig) -> None:
         super().__init__(config)
-        self.ignore_index = config.ignore_index
+        self.padding_index = config.padding_index
         self.keep("class_weights", config.class_weights)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         target = target.long()
         weight = None if self.class_weights is None else self.class_weights[target]
-        if self.ignore_index is not None:
-            counted = target != self.ignore_index
+        if self.padding_index is not None:
+            counted = target != self.padding_index
             weight = counted if weight is None else weight * counted
         return weighted_mean(self.loss(preds, target), weight)
 

@@ -5,9 +5,9 @@ from torch import Tensor
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
 from ludwig_losses.functional._numerics import weighted_mean
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import BINARY, CATEGORY, IMAGE, config_class, field, loss_type
-from ludwig_losses.losses.base import ClassificationLossConfig, Feature, Loss
-from ludwig_losses.parameters import Number, PerClass
+from ludwig_losses.host.schema import BINARY, CATEGORY, IMAGE, config_class, field, loss_type, parameters_of
+from ludwig_losses.losses.base import ClassificationLossConfig, Loss
+from ludwig_losses.parameters import Feature, Number, PerClass
 
 logger = logging.getLogger(__name__)
 
@@ -44,13 +44,18 @@ class FocalLossConfig(ClassificationLossConfig):
     def name(cls) -> str:
         return "Focal Loss"
 
+    @property
+    def single_alpha(self) -> bool:
+        """Whether one number stands for two classes."""
+        return self.alpha is not None and not isinstance(self.alpha, (list, tuple, dict))
+
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
-        single = self.alpha is not None and not isinstance(self.alpha, (list, tuple))
-        if single and feature.num_classes is not None and feature.num_classes > 2:
-            chosen = self.alpha != 0.25
+        if self.single_alpha and feature.num_classes is not None and feature.num_classes > 2:
+            # The default is worth a word, a number that the user chose a warning.
+            default = self.alpha == parameters_of(type(self))["alpha"].default
             logger.log(
-                logging.WARNING if chosen else logging.INFO,
+                logging.INFO if default else logging.WARNING,
                 f"output feature '{feature.name}': loss.alpha = {self.alpha:g} is not applied, since one number cannot "
                 f"balance {feature.num_classes} classes. Write one number per class, or null.",
             )
@@ -63,9 +68,8 @@ class FocalLoss(Loss):
     def __init__(self, config: FocalLossConfig) -> None:
         super().__init__(config)
         self.gamma = config.gamma
-        single = config.alpha is not None and not isinstance(config.alpha, (list, tuple))
-        self.keep("alpha", [1 - config.alpha, config.alpha] if single else config.alpha)
-        self.two_classes_only = single
+        self.two_classes_only = config.single_alpha
+        self.keep("alpha", [1 - config.alpha, config.alpha] if config.single_alpha else config.alpha)
         self.keep("class_weights", config.class_weights)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:

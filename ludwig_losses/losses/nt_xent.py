@@ -1,3 +1,5 @@
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -29,7 +31,8 @@ class NTXentLossConfig(LossConfig):
         )
     )
 
-    validate_on_loss = True
+    validate_on_loss: ClassVar[bool] = True
+    instead_of_pairs: ClassVar[str] = "pair rows by equal targets with loss.pairing: target"
 
     @classmethod
     def name(cls) -> str:

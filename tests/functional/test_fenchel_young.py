@@ -177,3 +177,9 @@ def test_inputs_are_left_as_they_are(name: str) -> None:
     before = logits.clone()
     value_and_gradient(getattr(functional, f"{name}_loss"), logits, target)
     assert torch.equal(logits, before)
+
+
+@pytest.mark.parametrize("name", ["entmax15", "sparsemax"])
+def test_projections_are_differentiable_for_explanations(name: str) -> None:
+    logits = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    assert torch.autograd.gradcheck(getattr(functional, name), logits)

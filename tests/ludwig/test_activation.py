@@ -68,10 +68,41 @@ def test_every_way_of_installing_activates_and_uninstalling_does_not(way, empty,
         assert not list(site.glob("*ludwig_losses*"))
 
 
-def test_importing_the_package_activates_a_ludwig_that_is_imported_already(empty):
-    first = "import ludwig.api"
-    done = python(empty, first, "import ludwig_losses", PYTHONPATH=str(CHECKOUT))
-    assert "GAMMA 3.0 True" in done.stdout, done.stdout + done.stderr
+LATE = """
+import logging, sys
+import ludwig.api, ludwig.experiment
+import ludwig_losses
+import numpy as np, pandas as pd
+generator = np.random.default_rng(0)
+vectors = [" ".join(map("{:.3f}".format, row)) for row in generator.normal(size=(80, 3))]
+frame = pd.DataFrame({"x": vectors, "v": [f"{row // 2} 1" for row in range(80)], "c": ["a", "b"] * 40})
+from ludwig_losses.losses import NTXentLoss
+forward, torn = NTXentLoss.forward, []
+def spy(self, preds, target):
+    torn.append(bool((target[0::2][: len(target) // 2, 0] != target[1::2, 0]).any()))
+    return forward(self, preds, target)
+NTXentLoss.forward = spy
+model = ludwig.api.LudwigModel({
+    "input_features": [{"name": "x", "type": "vector"}],
+    "output_features": [
+        {"name": "v", "type": "vector", "loss": {"type": "nt_xent_loss"}},
+        {"name": "c", "type": "category", "loss": {"type": "sparsemax_loss", "class_weights": {"a": 1, "b": 9}}},
+    ],
+    "trainer": {"epochs": 1, "batch_size": 16},
+}, logging_level=logging.ERROR)
+model.train(frame, output_directory=sys.argv[1], skip_save_processed_input=True)
+features = model.model.output_features
+names = model.training_set_metadata["c"]["idx2str"]
+weights = features.get("c").train_loss_function.class_weights.tolist()
+print("TORN", any(torn), len(torn) > 3, dict(zip(names, weights)), type(features.get("c").prediction_module).__name__)
+"""
+
+
+def test_a_ludwig_that_is_imported_already_is_completed_everywhere(empty, tmp_path):
+    environment = {"PATH": "", "HOME": str(pathlib.Path.home()), "PYTHONPATH": str(CHECKOUT)}
+    command = [str(empty), "-c", LATE, str(tmp_path / "results")]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert "TORN False True {'a': 1.0, 'b': 9.0} ProjectedPredict" in done.stdout, done.stdout + done.stderr[-3000:]
 
 
 def test_it_can_be_switched_off():

@@ -25,7 +25,9 @@ def train(feature: str, loss: dict, folder) -> tuple[LudwigModel, str, dict]:
 
 
 def numbers(predictions: pd.DataFrame) -> np.ndarray:
-    return np.stack([np.ravel(row).astype(float) for row in predictions.select_dtypes("number").to_numpy()])
+    """All numeric output of some predictions as one array."""
+    columns = [predictions[name] for name in predictions if not isinstance(np.ravel(predictions[name].iloc[0])[0], str)]
+    return np.concatenate([np.ravel(value).astype(float) for column in columns for value in column])
 
 
 @pytest.mark.parametrize(("feature", "alias"), ALIAS_PAIRS, ids=["-".join(pair) for pair in ALIAS_PAIRS])
@@ -36,6 +38,7 @@ def test_alias_trains_evaluates_predicts_and_reloads(feature, alias, tmp_path):
     assert np.isfinite(evaluated["y"]["loss"])
 
     predicted, _ = model.predict(data)
+    assert np.isfinite(numbers(predicted)).all()
     model.save(str(tmp_path / "saved"))
     reloaded = LudwigModel.load(str(tmp_path / "saved"), logging_level=logging.ERROR)
     assert reloaded.config_obj.output_features[0].loss.type == alias
@@ -117,6 +120,17 @@ def test_class_weights_of_tokens_may_leave_out_special_symbols(tmp_path):
 def test_alpha_by_name_follows_the_classes_of_a_binary_feature(tmp_path):
     model, _, _ = train("binary", {"type": "focal_loss", "alpha": {"benign": 0.2, "malignant": 0.8}}, tmp_path)
     assert model.training_set_metadata["y"]["bool2str"] == ["benign", "malignant"]
+    torch.testing.assert_close(
+        model.model.output_features.get("y").train_loss_function.alpha, torch.tensor([0.2, 0.8])
+    )
+
+
+def test_alpha_by_name_of_a_column_of_zeros_and_ones(tmp_path):
+    config, path = matrix.write("binary", {"type": "focal_loss", "alpha": {0: 0.2, 1: 0.8}}, tmp_path)
+    del config["output_features"][0]["preprocessing"]
+    data = pd.read_csv(path).assign(y=lambda frame: (frame["y"] == "malignant").astype(int))
+    model = LudwigModel(config, logging_level=logging.ERROR)
+    model.train(data, output_directory=str(tmp_path), skip_save_processed_input=True)
     torch.testing.assert_close(
         model.model.output_features.get("y").train_loss_function.alpha, torch.tensor([0.2, 0.8])
     )

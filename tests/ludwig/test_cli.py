@@ -81,6 +81,7 @@ def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
     predict = ("--dataset", data, "--split", "test", "--output_directory", "predicted")
     ludwig("predict", "--model_path", model, *predict, cwd=tmp_path)
     after_reload = predictions(tmp_path / "predicted")
+    assert np.isfinite(numbers(after_reload)).all()
     np.testing.assert_allclose(numbers(after_reload), numbers(predictions(results)), rtol=1e-5, atol=1e-6)
     if feature == "category" and loss in SPARSE:
         rows = np.stack(after_reload["y_probabilities"].tolist())

@@ -7,9 +7,10 @@ import logging
 import numpy as np
 import pandas as pd
 import pytest
-from ludwig.api import LudwigModel
+from ludwig.api import LudwigModel, kfold_cross_validate
 from ludwig.error import ConfigValidationError
 
+from ludwig_losses.host.pairs import PairSampler
 from ludwig_losses.losses import NTXentLoss
 
 LOSS = {"type": "nt_xent_loss"}
@@ -166,6 +167,44 @@ def test_odd_batch_sizes_are_refused(key):
     with pytest.raises(ConfigValidationError, match=f"needs an even trainer.{key}; got 33. Write {key}: 34"):
         model(trainer={key: 33})
     model(loss={**LOSS, "pairing": "target"}, trainer={key: 33})
+
+
+def test_a_batch_size_that_grows_to_an_odd_one_stays_even():
+    from ludwig_losses.host.pairs import _set_even_epoch
+
+    sizes = []
+    for size in (1, 2, 7, 8):
+        _set_even_epoch(lambda epoch, batch_size: sizes.append(batch_size), 0, size)
+    assert sizes == [2, 2, 6, 8]
+
+
+def test_cross_validation_folds_pairs(batches, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = model().config
+    kfold_cross_validate(3, config=config, dataset=frame(61).iloc[:-1], output_directory=str(tmp_path), logging_level=logging.ERROR)
+    assert kept(batches[True]) == kept(batches[False]) == 1
+
+
+def test_data_preprocessed_for_another_loss_is_refused(tmp_path):
+    rows = model(loss={"type": "mean_squared_error"}).preprocess(frame(), skip_save_processed_input=True)
+    with pytest.raises(ValueError, match="preprocessed for another loss"):
+        model().train(
+            training_set=rows.training_set,
+            training_set_metadata=rows.training_set_metadata,
+            output_directory=str(tmp_path),
+        )
+
+
+def test_replicas_take_equal_numbers_of_whole_pairs():
+    class Replica:
+        def __init__(self, rank, size):
+            self.rank, self.size = lambda: rank, lambda: size
+
+    for rows in (2, 7, 20, 21):
+        shares = [list(PairSampler(rows, distributed=Replica(rank, 3))) for rank in range(3)]
+        assert len({len(share) for share in shares}) == 1
+        assert all(a % 2 == 0 and b == a + 1 for share in shares for a, b in zip(share[::2], share[1::2]))
+        assert {row for share in shares for row in share} == set(range(rows // 2 * 2))
 
 
 def test_odd_batch_size_at_evaluation_is_refused(tmp_path):

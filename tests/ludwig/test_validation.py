@@ -11,6 +11,8 @@ from ludwig.api import LudwigModel
 from ludwig.error import ConfigValidationError
 from ludwig.schema.model_types.base import ModelConfig
 
+from ludwig_losses.parameters import Feature
+
 
 def config(feature: str, loss, defaults=None, **output) -> dict:
     return {
@@ -32,7 +34,7 @@ WRONG = [
     ("image", {"type": "dice", "smoth": 1}, r"unknown parameter 'smoth' .* Did you mean 'smooth'\?"),
     ("image", {"type": "lovasz_softmax_loss", "per_image": True}, "unknown parameter 'per_image'.*: weight"),
     ("binary", {"type": "focal_loss", "class_weights": [1, 2]}, "class_weights is for category features only"),
-    ("category", {"type": "entmax15", "ignore_index": 0}, "ignore_index is for text, sequence features only"),
+    ("category", {"type": "entmax15", "padding_index": 0}, "padding_index is for text, sequence features only"),
     # wrong types
     ("category", {"type": "focal_loss", "gamma": "high"}, "gamma: got 'high', expected a number >= 0"),
     ("category", {"type": "focal_loss", "gamma": True}, "gamma: got True, expected a number"),
@@ -43,7 +45,7 @@ WRONG = [
     ("category", {"type": "poly_loss", "class_weights": 2}, "class_weights: got 2, expected null, a list or a dict"),
     ("category", {"type": "poly_loss", "class_weights": {"a": -1}}, "class_weights: got .* a number >= 0"),
     ("vector", {"type": "nt_xent", "pairing": "targets"}, "expected one of consecutive, target. Did you mean 'target'"),
-    ("text", {"type": "sparsemax", "ignore_index": -100}, "ignore_index: got -100, expected a whole number >= 0, or null"),
+    ("text", {"type": "sparsemax", "padding_index": -100}, "padding_index: got -100, expected a whole number >= 0, or null"),
     # out of range, and not numbers at all
     ("binary", {"type": "focal", "alpha": 1.5}, r"alpha: got 1.5, expected a number in \[0, 1\]"),
     ("category", {"type": "focal_loss", "gamma": -0.1}, "gamma: got -0.1, expected a number >= 0"),
@@ -108,7 +110,7 @@ RIGHT = [
     ("binary", {"type": "focal", "alpha": [0.1, 0.9], "class_weights": None}),
     ("category", {"type": "poly_loss", "epsilon": -1}),
     ("vector", {"type": "nt_xent_loss", "pairing": "target", "temperature": 1e-3}),
-    ("text", {"type": "entmax_1.5_loss", "ignore_index": 0}),
+    ("text", {"type": "entmax_1.5_loss", "padding_index": 0}),
     ("category", {"type": "softmax_cross_entropy", "class_weights": [1, 2]}),
     ("category", {"weight": 2.0}),
 ]
@@ -131,6 +133,8 @@ def test_search_over_the_loss_type_leaves_other_parameters_behind():
     assert "unknown parameter 'gamma'" in message(searched)
     space = {"target.loss.type": {"space": "choice", "categories": ["poly_loss", "focal_loss"]}}
     ModelConfig.from_dict({**searched, "hyperopt": {"parameters": space}})
+    of_ludwigs_own = config("category", {"type": "focal_loss", "robust_lambda": 1})
+    ModelConfig.from_dict({**of_ludwigs_own, "hyperopt": {"parameters": space}})
     assert "gama" in message(
         {**config("category", {"type": "poly_loss", "gama": 2}), "hyperopt": {"parameters": space}}
     )
@@ -151,10 +155,25 @@ def test_lists_and_names_must_fit_the_classes(loss, expected, tmp_path):
         LudwigModel(config("category", loss)).train(data, output_directory=str(tmp_path), skip_save_processed_input=True)
 
 
+def test_names_that_yaml_reads_as_booleans_are_to_be_quoted():
+    from ludwig_losses.losses import PolyLossConfig
+
+    loss = PolyLossConfig.from_dict({"type": "poly_loss", "class_weights": {"True": 1, "False": 2}})
+    with pytest.raises(ValueError, match=r"unknown \['True', 'False'\], missing \['yes', 'no'\].* quote such names"):
+        loss.resolve(Feature("target", classes=["yes", "no"], num_classes=2))
+
+
+def test_a_padding_index_must_be_in_the_vocabulary():
+    from ludwig_losses.losses import SparsemaxLossConfig
+
+    loss = SparsemaxLossConfig.from_dict({"type": "sparsemax_loss", "padding_index": 8})
+    with pytest.raises(ValueError, match="padding_index = 8, but the vocabulary has only 8 symbols"):
+        loss.resolve(Feature("target", num_classes=8, padding=2))
+
+
 @pytest.mark.parametrize(("alpha", "level"), [(0.25, "INFO"), (0.5, "WARNING")])
 def test_one_alpha_for_many_classes_is_reported(alpha, level, caplog):
     from ludwig_losses.losses import FocalLossConfig
-    from ludwig_losses.losses.base import Feature
 
     loss = FocalLossConfig.from_dict({"type": "focal_loss", "alpha": alpha})
     with caplog.at_level("INFO"):

@@ -1,0 +1,70 @@
+"""From one declaration follows everything that Ludwig looks up, under every name and for every feature type."""
+
+from __future__ import annotations
+
+import pickle
+
+import matrix
+import pytest
+import torch
+from ludwig.config_validation.validation import get_schema
+from ludwig.modules.loss_modules import create_loss
+from ludwig.modules.metric_registry import get_metric_cls
+from ludwig.schema.features.loss.loss import get_loss_cls
+
+from ludwig_losses.host.registry import DeclaredLossMetric, catalogue, find
+from ludwig_losses.losses.base import ClassificationLossConfig, Loss
+
+NAMES = [(feature, name) for feature, loss in matrix.PAIRS for name in (loss, matrix.ALIASES[loss])]
+
+
+def test_the_catalogue_is_the_documented_family():
+    documented = {(feature, loss) for feature, loss in matrix.PAIRS}
+    assert {(feature, name) for name, loss in catalogue().items() for feature in loss.features} == documented
+    assert {name: alias for name, loss in catalogue().items() for alias in loss.aliases} == matrix.ALIASES
+
+
+@pytest.mark.parametrize(("feature", "name"), NAMES, ids=["-".join(pair) for pair in NAMES])
+def test_schema_implementation_and_metric_are_registered(feature, name):
+    config = get_loss_cls(feature, name).from_dict({"type": name})
+    assert config.type == name and config.weight == 1
+    assert get_metric_cls(feature, name) is DeclaredLossMetric
+    module = create_loss(config)
+    assert isinstance(module, Loss) and module.get_loss_inputs() == "logits"
+    assert type(module).declaration is find(name)
+    # Workers of a cluster receive all of them by pickle.
+    for thing in (config, module, DeclaredLossMetric(config=config)):
+        assert type(pickle.loads(pickle.dumps(thing))) is type(thing)
+
+
+def test_what_reads_class_weights_has_them():
+    for declaration in catalogue().values():
+        if {"category", "text", "sequence"} & set(declaration.features):
+            assert issubclass(declaration.config_cls, ClassificationLossConfig)
+
+
+def test_the_json_schema_knows_defaults_and_ranges():
+    def properties_of(node, name):
+        if isinstance(node, dict):
+            if node.get("if", {}).get("properties", {}).get("type", {}).get("const") == name:
+                return node["then"]["properties"]
+            node = list(node.values())
+        if isinstance(node, list):
+            return next((found for child in node if (found := properties_of(child, name))), None)
+
+    outputs = get_schema()["properties"]["output_features"]
+    for name in ("focal_loss", "focal"):
+        properties = properties_of(outputs, name)
+        assert properties["gamma"]["default"] == 2.0 and properties["gamma"]["minimum"] == 0
+        assert properties["weight"]["type"] == "number" and properties["weight"]["minimum"] == 0
+    assert properties_of(outputs, "nt_xent")["pairing"]["enum"] == ["consecutive", "target"]
+    assert properties_of(outputs, "poly_loss")["epsilon"]["minimum"] == -1
+
+
+def test_the_mean_over_weighted_classes_is_that_of_cross_entropy():
+    weights = [0.2, 1.0, 3.0]
+    logits, target = torch.randn(50, 3), torch.randint(3, (50,), dtype=torch.int8)
+    expected = torch.nn.functional.cross_entropy(logits, target.long(), weight=torch.tensor(weights))
+    for name, neutral in (("focal_loss", {"alpha": None, "gamma": 0}), ("poly_loss", {"epsilon": 0})):
+        config = get_loss_cls("category", name).from_dict({"type": name, "class_weights": weights, **neutral})
+        torch.testing.assert_close(create_loss(config)(logits, target), expected)
