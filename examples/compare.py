@@ -1,4 +1,4 @@
-"""Print the test metrics of evaluated models beside each other: ``compare.py FEATURE NAME=FOLDER [NAME=FOLDER ...]``."""
+"""Print test metrics of evaluated models beside each other: ``compare.py FEATURE NAME=FOLDER [NAME=FOLDER ...]``."""
 
 import json
 import pathlib

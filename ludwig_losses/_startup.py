@@ -37,15 +37,17 @@ class _Finder:
         for finder in sys.meta_path:
             spec = None if finder is _Finder else finder.find_spec(name, path, target)
             if spec is not None:
-                execute = spec.loader.exec_module
-
-                def exec_module(module):
-                    execute(module)
-                    _run_hook(name)
-
-                spec.loader.exec_module = exec_module
+                spec.loader.exec_module = _then_hook(name, spec.loader.exec_module)
                 return spec
         return None
+
+
+def _then_hook(name, execute):
+    def exec_module(module):
+        execute(module)
+        _run_hook(name)
+
+    return exec_module
 
 
 def disabled():

@@ -1,4 +1,4 @@
-"""``ludwig-losses list | explain NAME | check CONFIG | table``: the catalogue and the strict check on the command line."""
+"""``ludwig-losses list | explain NAME | check CONFIG | table``: catalogue and strict check on the command line."""
 
 from __future__ import annotations
 

@@ -16,7 +16,11 @@ INDEX = Index(default=None, description="")
 @pytest.mark.parametrize(
     ("parameter", "right", "wrong"),
     [
-        (NUMBER, [0, 2, 1.5, np.float32(1), np.int64(2)], [-0.1, 2.1, True, "1", None, [1], float("nan"), float("inf")]),
+        (
+            NUMBER,
+            [0, 2, 1.5, np.float32(1), np.int64(2)],
+            [-0.1, 2.1, True, "1", None, [1], float("nan"), float("inf")],
+        ),
         (ABOVE, [1e-300, 5], [0, -1, float("-inf")]),
         (PER_CLASS, [None, [0, 1], (0.5,), {"a": 1}], [0.5, [], {}, [2], ["a"], {"a": None}, [[1]], [float("nan")]]),
         (ALPHA, [None, 0.5, [0, 1], {"a": 1}], [2, [], {}, "0.5", True]),

@@ -24,7 +24,8 @@ def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
         A scalar, float32 (float64 for float64 logits). An empty batch gives 0.
 
     Raises:
-        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, or there are no pixels.
+        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, or there is no pixel
+            dimension.
 
     Source: Milletari et al., "V-Net", 3DV 2016, with the sums (not the squares) of the probabilities below the line.
     """

@@ -23,7 +23,9 @@ def update_config_with_metadata(update: Callable, config, training_set_metadata:
 
     # Ludwig resolves class weights itself, differently for each type: for text it prepends two zeros each time it
     # sees them, so a saved model could not be resumed. It gets none to resolve.
-    hidden = [(feature.loss, weights) for feature in declared if (weights := getattr(feature.loss, "class_weights", None))]
+    hidden = [
+        (feature.loss, weights) for feature in declared if (weights := getattr(feature.loss, "class_weights", None))
+    ]
     for loss, _ in hidden:
         loss.class_weights = None
     try:
@@ -34,9 +36,7 @@ def update_config_with_metadata(update: Callable, config, training_set_metadata:
 
 
 # Ludwig adds these to a vocabulary.
-SYMBOLS = frozenset(
-    getattr(strings_utils, f"{name}_SYMBOL") for name in ("START", "STOP", "PADDING", "UNKNOWN")
-)
+SYMBOLS = frozenset(getattr(strings_utils, f"{name}_SYMBOL") for name in ("START", "STOP", "PADDING", "UNKNOWN"))
 
 
 def _describe(feature, metadata: dict) -> Feature:

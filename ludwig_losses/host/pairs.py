@@ -130,7 +130,8 @@ def split_dataset(split: Callable, df, preprocessing_parameters: dict[str, Any],
     firsts = df.iloc[::2].set_axis(range((len(df) + 1) // 2))
     parts = split(firsts, preprocessing_parameters, *args, **kwargs)
     return [
-        part if part is None else df.iloc[_rows_of(part.index.to_numpy(), len(df))][list(part.columns)] for part in parts
+        part if part is None else df.iloc[_rows_of(part.index.to_numpy(), len(df))][list(part.columns)]
+        for part in parts
     ]
 
 

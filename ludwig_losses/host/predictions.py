@@ -20,7 +20,7 @@ def create_predict_module(create: Callable, feature) -> PredictModule:
 
 
 def calculate_overall_stats(calculate: Callable, output_features, predictions, dataset, training_set_metadata):
-    """Leave out features whose targets are not in the data: from 0.17 on Ludwig reads images batch by batch, and its
+    """Leave out features whose targets are not in the data: newer Ludwigs read images batch by batch, and their
     evaluation with overall statistics (of which images have none) fails for want of the masks."""
     present = {name: feature for name, feature in output_features.items() if feature.proc_column in dataset.columns}
     return calculate(present, predictions, dataset, training_set_metadata)

@@ -102,16 +102,20 @@ def _check_foreign_name(path: str, feature_type: str, name: Any) -> list[str]:
     known = losses_for(feature_type)
     if not known or name in known:
         return []
-    return [f"{path}.type: unknown loss {name!r}.{_did_you_mean(name, known)} For {feature_type} features there are: "
-            f"{', '.join(known)}."]
+    return [
+        f"{path}.type: unknown loss {name!r}.{_did_you_mean(name, known)} For {feature_type} features there are: "
+        f"{', '.join(known)}."
+    ]
 
 
 def _wrong_feature(path: str, feature_type: str, name: str, declaration: Declaration) -> str:
     alternatives = losses_for(feature_type)
     others = [other for other in alternatives if (found := find(other)) is None or feature_type in found.features]
     instead = f" For {feature_type} features there are: {', '.join(others)}." if others else ""
-    return (f"{path}.type: {name} is a loss for {', '.join(declaration.features)} features, "
-            f"not for {feature_type} features.{instead}")
+    return (
+        f"{path}.type: {name} is a loss for {', '.join(declaration.features)} features, "
+        f"not for {feature_type} features.{instead}"
+    )
 
 
 def _check_parameters(

@@ -33,6 +33,7 @@ class LossConfig(BaseLossConfig):
     instead_of_pairs: ClassVar[str] = "choose another loss"
     # Whether the feature's other metrics say nothing about a model that was trained with the loss.
     validate_on_loss: ClassVar[bool] = False
+
     def resolve(self, feature: Feature) -> None:
         """Replace class names by class indices and check the number of classes, once preprocessing knows them.
 
@@ -73,7 +74,9 @@ class Loss(nn.Module, LogitsInputsMixin):
 
     def keep(self, name: str, values: list[float] | None) -> None:
         """Keep numbers as a tensor that follows the module's device but is not saved with the model."""
-        self.register_buffer(name, None if values is None else torch.tensor(values, dtype=torch.float32), persistent=False)
+        self.register_buffer(
+            name, None if values is None else torch.tensor(values, dtype=torch.float32), persistent=False
+        )
 
 
 def _per_class_values(name: str, value: Any, feature: Feature) -> Any:
@@ -90,7 +93,11 @@ def _per_class_values(name: str, value: Any, feature: Feature) -> Any:
         missing = [key for key in feature.classes if key not in value and key not in feature.symbols]
         if unknown or missing:
             problems = [f"{text} {names}" for text, names in (("unknown", unknown), ("missing", missing)) if names]
-            hint = " YAML reads yes, no, on and off as booleans: quote such names." if {"True", "False"} & {*unknown} else ""
+            hint = (
+                " YAML reads yes, no, on and off as booleans: quote such names."
+                if {"True", "False"} & {*unknown}
+                else ""
+            )
             raise ValueError(
                 f"{where} does not fit the classes: {', '.join(problems)}. The classes are {feature.classes}.{hint}"
             )

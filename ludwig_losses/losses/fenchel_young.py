@@ -1,7 +1,6 @@
 from collections.abc import Callable
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from ludwig_losses import functional

@@ -12,7 +12,7 @@ from ludwig_losses.parameters import Choice, Number
 
 @config_class
 class NTXentLossConfig(LossConfig):
-    """Contrastive loss that draws the two views of an example together and all others apart (Chen et al., ICML 2020)."""
+    """Contrastive loss that draws the two views of an example together, all others apart (Chen et al., ICML 2020)."""
 
     type: str = loss_type("nt_xent_loss")
 

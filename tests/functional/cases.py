@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-import oracles
 import torch
-from ludwig_losses import functional
 from torch import Tensor
+
+import oracles
+from ludwig_losses import functional
 
 Loss = Callable[[Tensor, "Tensor | None"], Tensor]
 Shape = tuple[int, ...]

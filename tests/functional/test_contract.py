@@ -6,12 +6,13 @@ import pathlib
 import subprocess
 import sys
 
-import ludwig_losses
 import pytest
 import torch
+from torch import Tensor
+
+import ludwig_losses
 from functional.cases import CASES, Case, assert_close, consecutive, gradient_of, value_and_gradient
 from ludwig_losses import functional
-from torch import Tensor
 
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-6}
 HALF = (torch.float16, torch.bfloat16)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from functional.cases import assert_close, random_batch, value_and_gradient
 from ludwig_losses.functional import dice_loss
-from torch import Tensor
 
 SMOOTH = [0.0, 0.5, 1.0]
 

@@ -3,12 +3,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import entmax as package
-import oracles
 import pytest
 import torch
+from torch import Tensor
+
+import oracles
 from functional.cases import assert_close, class_last, random_batch, value_and_gradient
 from ludwig_losses import functional
-from torch import Tensor
 
 Projection = Callable[[Tensor], Tensor]
 

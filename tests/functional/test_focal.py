@@ -5,10 +5,11 @@ import math
 import pytest
 import torch
 import torchvision
-from functional.cases import assert_close, per_element, random_batch, value_and_gradient
-from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
 from torch import Tensor
 from torch.nn import functional as F
+
+from functional.cases import assert_close, per_element, random_batch, value_and_gradient
+from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
 
 GAMMAS = [0.0, 0.3, 1.0, 2.0, 5.0]
 

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
+
 from functional.cases import assert_close, random_batch
 from ludwig_losses.functional import lovasz_softmax_loss
-from torch import Tensor
 
 
 def certain(classes: Tensor, count: int) -> Tensor:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
-import oracles
 import pytest
 import torch
-from functional.cases import assert_close, consecutive, per_row, random_batch, value_and_gradient
-from ludwig_losses.functional import nt_xent_loss
 from torch import Tensor
 from torch.nn import functional as F
+
+import oracles
+from functional.cases import assert_close, consecutive, per_row, random_batch, value_and_gradient
+from ludwig_losses.functional import nt_xent_loss
 
 
 def embeddings(rows: int, width: int = 5) -> Tensor:

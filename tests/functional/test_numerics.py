@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
+
 from functional.cases import assert_close, random_batch, value_and_gradient
 from ludwig_losses.functional._numerics import full_precision, weighted_mean
-from torch.nn import functional as F
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (2, 4, 3, 5)])

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional as F
+
 from functional.cases import assert_close, random_batch
 from ludwig_losses.functional import poly_loss
-from torch.nn import functional as F
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (3, 4, 5), (2, 3, 4, 5)])

@@ -86,7 +86,10 @@ def _image(folder: pathlib.Path):
         rows.append({"x": str(folder / f"image{index}.png"), "y": str(folder / f"mask{index}.png")})
     size = {"height": 16, "width": 16, "num_channels": 1}
     inputs = [{"name": "x", "type": "image", "encoder": {"type": "unet", "conv_norm": None}, "preprocessing": size}]
-    output = {"decoder": {"type": "unet", "num_fc_layers": 0, "conv_norm": None}, "preprocessing": {**size, "num_classes": 2}}
+    output = {
+        "decoder": {"type": "unet", "num_fc_layers": 0, "conv_norm": None},
+        "preprocessing": {**size, "num_classes": 2},
+    }
     return inputs, output, pd.DataFrame(rows)
 
 

@@ -27,7 +27,9 @@ print("GAMMA", ModelConfig.from_dict(config).output_features[0].loss.gamma, "lud
 """
 
 
-def python(executable: pathlib.Path, first: str = "", then: str = "", **environment: str) -> subprocess.CompletedProcess:
+def python(
+    executable: pathlib.Path, first: str = "", then: str = "", **environment: str
+) -> subprocess.CompletedProcess:
     code = PROBE.format(first=first, then=then)
     environment = {"PATH": "", "HOME": str(pathlib.Path.home()), **environment}
     return subprocess.run([str(executable), "-c", code], capture_output=True, text=True, env=environment, cwd="/")
@@ -53,12 +55,12 @@ def pip(*arguments: str | pathlib.Path, into: pathlib.Path | None = None) -> Non
 
 @pytest.mark.parametrize("way", ["directory", "editable", "wheel"])
 def test_every_way_of_installing_activates_and_uninstalling_does_not(way, empty, tmp_path):
-    source = [CHECKOUT]
+    source = ["--editable", CHECKOUT] if way == "editable" else [CHECKOUT]
     if way == "wheel":
         pip("wheel", "--no-deps", "--wheel-dir", tmp_path, CHECKOUT)
         source = list(tmp_path.glob("ludwig_losses-*.whl"))
     # The parent's copy would count as installed already.
-    pip("install", "--no-deps", "--force-reinstall", "--ignore-installed", *(["--editable"] if way == "editable" else []), *source, into=empty)  # fmt: skip
+    pip("install", "--no-deps", "--force-reinstall", "--ignore-installed", *source, into=empty)
     done = python(empty)
     assert "GAMMA 3.0 True" in done.stdout, done.stdout + done.stderr
     if way == "wheel":

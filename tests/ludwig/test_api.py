@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 
-import matrix
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from ludwig.api import LudwigModel
 
+import matrix
 from ludwig_losses import functional
 
 PROJECTIONS = {"entmax15": functional.entmax15, "sparsemax": functional.sparsemax}
@@ -120,9 +120,7 @@ def test_class_weights_of_tokens_may_leave_out_special_symbols(tmp_path):
 def test_alpha_by_name_follows_the_classes_of_a_binary_feature(tmp_path):
     model, _, _ = train("binary", {"type": "focal_loss", "alpha": {"benign": 0.2, "malignant": 0.8}}, tmp_path)
     assert model.training_set_metadata["y"]["bool2str"] == ["benign", "malignant"]
-    torch.testing.assert_close(
-        model.model.output_features.get("y").train_loss_function.alpha, torch.tensor([0.2, 0.8])
-    )
+    torch.testing.assert_close(model.model.output_features.get("y").train_loss_function.alpha, torch.tensor([0.2, 0.8]))
 
 
 def test_alpha_by_name_of_a_column_of_zeros_and_ones(tmp_path):
@@ -131,9 +129,7 @@ def test_alpha_by_name_of_a_column_of_zeros_and_ones(tmp_path):
     data = pd.read_csv(path).assign(y=lambda frame: (frame["y"] == "malignant").astype(int))
     model = LudwigModel(config, logging_level=logging.ERROR)
     model.train(data, output_directory=str(tmp_path), skip_save_processed_input=True)
-    torch.testing.assert_close(
-        model.model.output_features.get("y").train_loss_function.alpha, torch.tensor([0.2, 0.8])
-    )
+    torch.testing.assert_close(model.model.output_features.get("y").train_loss_function.alpha, torch.tensor([0.2, 0.8]))
 
 
 def test_state_dict_holds_nothing_of_the_loss(tmp_path):

@@ -9,11 +9,12 @@ import subprocess
 import sys
 import time
 
-import matrix
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+
+import matrix
 
 LUDWIG = str(pathlib.Path(sys.executable).with_name("ludwig"))
 SPARSE = {"entmax_1.5_loss", "sparsemax_loss"}
@@ -21,7 +22,12 @@ SPARSE = {"entmax_1.5_loss", "sparsemax_loss"}
 
 def ludwig(*arguments: str | pathlib.Path, cwd: pathlib.Path, check: bool = True) -> subprocess.CompletedProcess:
     done = subprocess.run(
-        [LUDWIG, *map(str, arguments)], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300
+        [LUDWIG, *map(str, arguments)],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
     )
     assert not check or done.returncode == 0, done.stdout[-4000:]
     return done

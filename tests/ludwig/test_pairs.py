@@ -140,7 +140,9 @@ def test_an_odd_last_row_and_a_last_batch_of_one_survive(batches, tmp_path):
 def test_a_dropped_row_takes_its_partner_along(batches, tmp_path):
     data = frame()
     data.loc[[7, 50, 51], "x"] = None
-    model(defaults={"vector": {"preprocessing": {"missing_value_strategy": "drop_row"}}}).train(data, output_directory=str(tmp_path), skip_save_processed_input=True)
+    model(defaults={"vector": {"preprocessing": {"missing_value_strategy": "drop_row"}}}).train(
+        data, output_directory=str(tmp_path), skip_save_processed_input=True
+    )
     assert kept(batches[True]) == kept(batches[False]) == 1
     assert {3, 25}.isdisjoint(number for batch in batches[True] + batches[False] for number in batch)
 
@@ -148,15 +150,17 @@ def test_a_dropped_row_takes_its_partner_along(batches, tmp_path):
 def test_a_split_column_that_tears_pairs_is_refused(tmp_path):
     data = frame().assign(split=lambda df: np.arange(len(df)) % 3)
     # Ludwig 0.11 wraps what preprocessing raises.
-    with pytest.raises((ValueError, RuntimeError), match="Rows 1 and 2 .* are a pair, but the split column 'split' puts them into"):
+    with pytest.raises(
+        (ValueError, RuntimeError), match="Rows 1 and 2 .* are a pair, but the split column 'split' puts them into"
+    ):
         model({"type": "fixed"}).train(data, output_directory=str(tmp_path), skip_save_processed_input=True)
 
 
 def test_pairing_by_target_needs_no_order(batches, tmp_path):
     data = frame().sample(frac=1, random_state=0, ignore_index=True)
-    result = model(loss={**LOSS, "pairing": "target"}, trainer={"batch_size": 240, "epochs": 10, "learning_rate": 0.01}).train(
-        data, output_directory=str(tmp_path), skip_save_processed_input=True
-    )
+    result = model(
+        loss={**LOSS, "pairing": "target"}, trainer={"batch_size": 240, "epochs": 10, "learning_rate": 0.01}
+    ).train(data, output_directory=str(tmp_path), skip_save_processed_input=True)
     losses = result.train_stats.training["y"]["loss"]
     assert kept(batches[True]) < 0.2
     assert losses[-1] < 0.8 * losses[0]
@@ -181,7 +185,9 @@ def test_a_batch_size_that_grows_to_an_odd_one_stays_even():
 def test_cross_validation_folds_pairs(batches, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = model().config
-    kfold_cross_validate(3, config=config, dataset=frame(61).iloc[:-1], output_directory=str(tmp_path), logging_level=logging.ERROR)
+    kfold_cross_validate(
+        3, config=config, dataset=frame(61).iloc[:-1], output_directory=str(tmp_path), logging_level=logging.ERROR
+    )
     assert kept(batches[True]) == kept(batches[False]) == 1
 
 

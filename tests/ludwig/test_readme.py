@@ -42,7 +42,9 @@ def test_the_quoted_error_is_the_real_one(tmp_path, capsys):
         "output_features: [{name: fraud, type: binary, loss: {type: focal_loss, gama: 2}}]\n"
     )
     assert main(["check", str(config)]) == 2
-    assert capsys.readouterr().err.split() == re.search(r"output_features\[0\].*?weight\.", README, re.DOTALL)[0].split()
+    assert (
+        capsys.readouterr().err.split() == re.search(r"output_features\[0\].*?weight\.", README, re.DOTALL)[0].split()
+    )
 
 
 def test_commands_list_explain_and_check(tmp_path, capsys):

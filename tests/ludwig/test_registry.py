@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 
-import matrix
 import pytest
 import torch
 from ludwig.config_validation.validation import get_schema
@@ -12,6 +11,7 @@ from ludwig.modules.loss_modules import create_loss
 from ludwig.modules.metric_registry import get_metric_cls
 from ludwig.schema.features.loss.loss import get_loss_cls
 
+import matrix
 from ludwig_losses.host.registry import DeclaredLossMetric, catalogue, find
 from ludwig_losses.losses.base import ClassificationLossConfig, Loss
 

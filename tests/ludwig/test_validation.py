@@ -67,7 +67,9 @@ WRONG = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("feature", "loss", "expected"), WRONG, ids=lambda value: str(value) if isinstance(value, dict) else "")
+@pytest.mark.parametrize(
+    ("feature", "loss", "expected"), WRONG, ids=lambda value: str(value) if isinstance(value, dict) else ""
+)
 def test_mistakes_name_the_feature_the_parameter_and_what_is_allowed(feature, loss, expected):
     text = message(config(feature, loss))
     assert re.search(expected, text, re.DOTALL), text
@@ -143,7 +145,10 @@ def test_search_over_the_loss_type_leaves_other_parameters_behind():
 @pytest.mark.parametrize(
     ("loss", "expected"),
     [
-        ({"type": "focal_loss", "alpha": [0.1, 0.2]}, r"loss.alpha = \[0.1, 0.2\] has 2 numbers, but there are 3 classes"),
+        (
+            {"type": "focal_loss", "alpha": [0.1, 0.2]},
+            r"loss.alpha = \[0.1, 0.2\] has 2 numbers, but there are 3 classes",
+        ),
         ({"type": "poly_loss", "class_weights": {"a": 1, "b": 1, "d": 1}}, r"unknown \['d'\], missing \['c'\]"),
     ],
 )
@@ -152,7 +157,9 @@ def test_lists_and_names_must_fit_the_classes(loss, expected, tmp_path):
 
     data = pd.DataFrame({"x": np.arange(60.0), "target": list("abc") * 20})
     with pytest.raises(ConfigValidationError, match=f"output feature 'target': .*{expected}"):
-        LudwigModel(config("category", loss)).train(data, output_directory=str(tmp_path), skip_save_processed_input=True)
+        LudwigModel(config("category", loss)).train(
+            data, output_directory=str(tmp_path), skip_save_processed_input=True
+        )
 
 
 def test_names_that_yaml_reads_as_booleans_are_to_be_quoted():

@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import torch
-from oracles._rows import per_row
 from torch import Tensor
+
+from oracles._rows import per_row
 
 
 def entmax15(logits: Tensor) -> Tensor:

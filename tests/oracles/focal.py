@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from oracles._rows import per_row
 from torch import Tensor
+
+from oracles._rows import per_row
 
 
 def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None = None, gamma: float = 2.0) -> Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from oracles._rows import per_row, softmax
 from torch import Tensor
+
+from oracles._rows import per_row, softmax
 
 
 def poly_loss(logits: Tensor, target: Tensor, *, epsilon: float = 1.0) -> Tensor:
