@@ -213,12 +213,14 @@ class PairSampler(DistributedSampler):
 
 @contextlib.contextmanager
 def initialize_batcher(initialize: Callable, dataset, batch_size: int = 128, **kwargs):
-    """Batch whole pairs.
+    """Batch whole pairs. One row at a time, which Ludwig's search for a fast batch size may choose, becomes one pair.
 
     Raises:
-        ValueError: the batch size is odd.
+        ValueError: the batch size is odd, and not 1.
     """
     loss = paired_loss(dataset.features.values())
+    if loss is not None and batch_size == 1:
+        batch_size = 2
     if loss is not None and batch_size % 2:
         raise ValueError(
             f"{loss.type} with consecutive pairs needs an even batch size; got {batch_size}. Choose another one "

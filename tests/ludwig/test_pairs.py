@@ -182,6 +182,14 @@ def test_a_batch_size_that_grows_to_an_odd_one_stays_even():
     assert sizes == [2, 2, 6, 8]
 
 
+def test_a_batch_size_of_one_found_by_ludwig_becomes_a_pair(batches, tmp_path):
+    trained = model()
+    trained.train(frame(20), output_directory=str(tmp_path), skip_save_processed_input=True)
+    batches[False].clear()
+    trained.evaluate(frame(20), batch_size=1)
+    assert kept(batches[False]) == 1 and {len(batch) for batch in batches[False]} == {2}
+
+
 def test_cross_validation_folds_pairs(batches, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = model().config
