@@ -16,6 +16,8 @@ HOOKS = {
     "ludwig.utils.backward_compatibility": "ludwig_losses.host.hooks:check_written_configs",
     "ludwig.schema.model_types.base": "ludwig_losses.host.hooks:check_configs",
     "ludwig.features.feature_registries": "ludwig_losses.host.hooks:resolve_classes",
+    "ludwig.features.base_feature": "ludwig_losses.host.hooks:report_metrics_of_losses",
+    "ludwig.features.binary_feature": "ludwig_losses.host.hooks:project_binary_predictions",
     "ludwig.features.category_feature": "ludwig_losses.host.hooks:project_category_predictions",
     "ludwig.features.sequence_feature": "ludwig_losses.host.hooks:project_sequence_predictions",
     "ludwig.models.predictor": "ludwig_losses.host.hooks:evaluate_images",

@@ -39,6 +39,14 @@ def is_number(value: Any) -> bool:
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def _is_index(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, (str, bool))  # YAML reads true and false, names of binary classes, as bool.
+
+
 @dataclass(frozen=True, kw_only=True)
 class Number(Parameter):
     """A finite number within a range; ``above`` excludes its bound, ``minimum`` and ``maximum`` include theirs."""
@@ -69,7 +77,21 @@ class Index(Parameter):
         return "a whole number >= 0, or null"
 
     def accepts(self, value: Any) -> bool:
-        return value is None or (isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0)
+        return value is None or _is_index(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classes(Parameter):
+    """Some classes: one, a list, or none; text is a name and a number an index."""
+
+    @property
+    def allowed(self) -> str:
+        return "the name or the index of a class, a list of names or of indices, or null"
+
+    def accepts(self, value: Any) -> bool:
+        if not isinstance(value, (list, tuple)):
+            return value is None or _is_name(value) or _is_index(value)
+        return bool(value) and (all(map(_is_name, value)) or all(map(_is_index, value)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,11 @@ def summation_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def class_logits(logits: Tensor) -> Tensor:
+    """Return one logit per class, ``[B, C]``: for single logits ``[B]`` the pairs ``[0, z]``, of the same sigmoid."""
+    return torch.stack([torch.zeros_like(logits), logits], dim=-1) if logits.dim() == 1 else logits
+
+
 def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
     """Raise ``ValueError`` unless ``target`` has the shape of ``logits`` without its class dimension.
 

@@ -32,12 +32,11 @@ def replace(owner: Any, name: str, wrapper: Callable) -> None:
 
 
 def register(metric_modules: ModuleType) -> None:
-    """Register every loss of the pack."""
+    """Register every loss of the pack and of its plug-ins."""
     import ludwig_losses.losses  # noqa: F401
+    from ludwig_losses import plugins
 
-    validation = sys.modules.get("ludwig.config_validation.validation")
-    if hasattr(validation, "get_schema"):  # imported before, and not just being imported
-        validation.get_schema.cache_clear()
+    plugins.load()
 
 
 def check_written_configs(backward_compatibility: ModuleType) -> None:
@@ -77,7 +76,22 @@ def project_category_predictions(category_feature: ModuleType) -> None:
     """Predict with the projection that the loss trains."""
     from ludwig_losses.host import predictions
 
-    replace(category_feature.CategoryOutputFeature, "create_predict_module", predictions.create_predict_module)
+    owner = category_feature.CategoryOutputFeature
+    replace(owner, "create_predict_module", predictions.create_category_predict_module)
+
+
+def project_binary_predictions(binary_feature: ModuleType) -> None:
+    """Predict with the projection that the loss trains."""
+    from ludwig_losses.host import predictions
+
+    replace(binary_feature.BinaryOutputFeature, "create_predict_module", predictions.create_binary_predict_module)
+
+
+def report_metrics_of_losses(base_feature: ModuleType) -> None:
+    """Report the metrics that belong to the loss of a feature."""
+    from ludwig_losses.host import evaluation
+
+    replace(base_feature.OutputFeature, "_setup_metrics", evaluation.create_metrics)
 
 
 def project_sequence_predictions(sequence_feature: ModuleType) -> None:
@@ -89,9 +103,9 @@ def project_sequence_predictions(sequence_feature: ModuleType) -> None:
 
 def evaluate_images(predictor: ModuleType) -> None:
     """Evaluate image features although Ludwig does not load their targets."""
-    from ludwig_losses.host import predictions
+    from ludwig_losses.host import evaluation
 
-    replace(predictor, "calculate_overall_stats", predictions.calculate_overall_stats)
+    replace(predictor, "calculate_overall_stats", evaluation.calculate_overall_stats)
 
 
 def separate_caches(cache_manager: ModuleType) -> None:

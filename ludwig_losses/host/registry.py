@@ -6,14 +6,23 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from ludwig.constants import LOGITS, MINIMIZE
+from ludwig.constants import LOGITS, MAXIMIZE, MINIMIZE
 from ludwig.modules import loss_modules
 from ludwig.modules.metric_modules import LossMetric
-from ludwig.modules.metric_registry import register_metric
+from ludwig.modules.metric_registry import get_metric_feature_type_registry, register_metric
 from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
-from ludwig_losses.host.schema import BaseLossConfig, parameters_of, with_type
+from ludwig_losses.host.schema import (
+    CATEGORY,
+    SEQUENCE,
+    TEXT,
+    BaseLossConfig,
+    DeclaredLossConfig,
+    json_schema,
+    parameters_of,
+    with_type,
+)
 from ludwig_losses.parameters import Parameter
 
 
@@ -29,6 +38,11 @@ class Declaration:
     @property
     def name(self) -> str:
         return self.config_cls.type
+
+    @property
+    def origin(self) -> str:
+        """Where the loss was declared."""
+        return origin_of(self.module_cls)
 
     @property
     def summary(self) -> str:
@@ -63,23 +77,35 @@ def register_loss(
     """Class decorator that makes a loss module selectable with ``loss.type`` in a Ludwig configuration.
 
     Registers the schema, the implementation and the metric of the same name, for every feature type and every name.
-    What Ludwig had under one of the names is replaced.
+    What Ludwig lists under one of the names without being able to train it is replaced.
 
     Args:
         config_cls: the schema class; its ``type`` is the name of the loss.
         features: the output feature types, for instance ``["category", "image"]``.
         aliases: further names for the same loss.
+
+    Raises:
+        TypeError: a class is not a schema or not a loss module.
+        ValueError: a name is taken, a feature type does not exist, or the default of a parameter is out of its range.
     """
     features = (features,) if isinstance(features, str) else tuple(features)
+    aliases = tuple(aliases)
 
     def enter(module_cls: type[nn.Module]) -> type[nn.Module]:
-        module_cls.declaration = Declaration(config_cls, module_cls, features, tuple(aliases))
+        _check(config_cls, module_cls, features, aliases)
+        module_cls.declaration = Declaration(config_cls, module_cls, features, aliases)
+        for metric_cls in module_cls.metrics:
+            for name in metric_cls.NAMES:
+                register_metric(name, list(features), MAXIMIZE, LOGITS)(metric_cls)
         _enter(config_cls, module_cls, features)
         for alias in aliases:
             alias_cls = with_type(config_cls, alias)
             # Pickle finds classes by name in their module.
             setattr(sys.modules[alias_cls.__module__], alias_cls.__name__, alias_cls)
             _enter(alias_cls, module_cls, features)
+        validation = sys.modules.get("ludwig.config_validation.validation")
+        if hasattr(validation, "get_schema"):  # imported before, and not just being imported
+            validation.get_schema.cache_clear()
         return module_cls
 
     return enter
@@ -89,6 +115,54 @@ def _enter(config_cls: type[BaseLossConfig], module_cls: type[nn.Module], featur
     loss_schemas.register_loss(list(features))(config_cls)
     loss_modules.register_loss(config_cls)(module_cls)
     register_metric(config_cls.type, list(features), MINIMIZE, LOGITS)(DeclaredLossMetric)
+
+
+def _check(config_cls: type, module_cls: type, features: tuple[str, ...], aliases: tuple[str, ...]) -> None:
+    """Refuse what would fail, or make other losses fail, once Ludwig reads the registries."""
+    where = origin_of(module_cls)
+    if not (isinstance(config_cls, type) and issubclass(config_cls, DeclaredLossConfig)):
+        raise TypeError(
+            f"{where}: register_loss needs a schema, a subclass of ludwig_losses.LossConfig; got {config_cls!r}"
+        )
+    if not isinstance(getattr(config_cls, "type", None), str):
+        raise TypeError(f'{where}: {config_cls.__name__} has no name; write `type: str = loss_type("my_loss")` in it')
+    if not (issubclass(module_cls, nn.Module) and hasattr(module_cls, "projects")):
+        raise TypeError(f"{where}: a loss module is a subclass of ludwig_losses.Loss; got {module_cls.__mro__[1]!r}")
+    unknown = [feature for feature in features if feature not in loss_schemas._loss_feature_registry]
+    if unknown or not features:
+        raise ValueError(
+            f"{where}: features = {list(features)}; the output feature types are "
+            f"{', '.join(sorted(loss_schemas._loss_feature_registry))}"
+        )
+    if {CATEGORY, SEQUENCE, TEXT} & {*features} and "class_weights" not in parameters_of(config_cls):
+        raise TypeError(
+            f"{where}: for category, sequence and text features Ludwig asks a loss for its class weights; derive "
+            f"{config_cls.__name__} from ludwig_losses.ClassificationLossConfig"
+        )
+    for key, parameter in parameters_of(config_cls).items():
+        if parameter is not None and not parameter.accepts(parameter.default):
+            raise ValueError(f"{where}: the default of {key} is {parameter.default!r}, expected {parameter.allowed}")
+    for name in (config_cls.type, *aliases):
+        _check_name(where, name, module_cls, features)
+    json_schema(config_cls)
+
+
+def _check_name(where: str, name: str, module_cls: type, features: tuple[str, ...]) -> None:
+    found = find(name)
+    if found is not None:
+        # Running a cell of a notebook again replaces the loss that it has declared before.
+        same = (found.module_cls.__module__, found.module_cls.__qualname__)
+        if same != (module_cls.__module__, module_cls.__qualname__):
+            raise ValueError(f"{where}: the name {name!r} is taken by {found.origin}; choose another `type`")
+    elif any(name in get_metric_feature_type_registry().get(feature, {}) for feature in features):
+        # A loss that Ludwig lists without a metric of its name does not train.
+        raise ValueError(f"{where}: Ludwig has a loss or metric named {name!r} itself; choose another `type`")
+
+
+def origin_of(cls: type) -> str:
+    """Return the name of a class and the file that it stands in."""
+    file = getattr(sys.modules.get(cls.__module__), "__file__", None) or "interactive session"
+    return f"{cls.__qualname__} ({file})"
 
 
 def declaration_of(config_cls: type[BaseLossConfig]) -> Declaration | None:

@@ -11,7 +11,7 @@ from ludwig.modules.loss_modules import LogitsInputsMixin
 from ludwig.schema import utils as schema_utils
 from ludwig.schema.features.loss.loss import BaseLossConfig
 
-from ludwig_losses.parameters import Choice, Index, Number, Parameter, PerClass
+from ludwig_losses.parameters import Choice, Classes, Index, Number, Parameter, PerClass
 
 __all__ = [
     "BINARY",
@@ -21,9 +21,10 @@ __all__ = [
     "TEXT",
     "VECTOR",
     "BaseLossConfig",
+    "DeclaredLossConfig",
     "LogitsInputsMixin",
-    "config_class",
     "field",
+    "json_schema",
     "loss_type",
     "parameters_of",
     "with_type",
@@ -32,16 +33,25 @@ __all__ = [
 PYDANTIC = hasattr(BaseLossConfig, "model_fields")
 
 
-def config_class(cls: type) -> type:
-    """Turn a class body into a Ludwig config class: a marshmallow dataclass, or a complete pydantic model."""
-    if not PYDANTIC:
-        return schema_utils.ludwig_dataclass(cls)
-    # Ludwig's metaclass answers for inherited defaults, which makes pydantic take them for new fields and drop
-    # their ranges, options and descriptions.
-    for name in cls.model_fields.keys() - vars(cls)["__annotations__"].keys():
-        cls.__pydantic_fields__[name] = copy.copy(cls.__base__.model_fields[name])
-    cls.model_rebuild(force=True)
-    return cls
+class DeclaredLossConfig(BaseLossConfig):
+    """Ludwig's base of loss configurations; a class body below it is all that a schema needs."""
+
+    if PYDANTIC:
+
+        @classmethod
+        def __pydantic_init_subclass__(cls, **kwargs) -> None:
+            super().__pydantic_init_subclass__(**kwargs)
+            # Ludwig's metaclass answers for inherited defaults, which makes pydantic take them for new fields and
+            # drop their ranges, options and descriptions.
+            for name in cls.model_fields.keys() - vars(cls).get("__annotations__", {}).keys():
+                cls.__pydantic_fields__[name] = copy.copy(cls.__base__.model_fields[name])
+            cls.model_rebuild(force=True)
+
+    else:
+
+        def __init_subclass__(cls, **kwargs) -> None:
+            super().__init_subclass__(**kwargs)
+            schema_utils.ludwig_dataclass(cls)  # completes the class in place
 
 
 def loss_type(name: str) -> Any:
@@ -78,6 +88,13 @@ def parameters_of(config_cls: type[BaseLossConfig]) -> dict[str, Parameter | Non
     }
 
 
+def json_schema(config_cls: type[BaseLossConfig]) -> dict[str, Any]:
+    """Return the JSON schema of a config class, from which Ludwig's validator is made."""
+    if PYDANTIC:
+        return schema_utils.unload_jsonschema_from_config_class(config_cls)
+    return schema_utils.unload_jsonschema_from_marshmallow_class(config_cls)
+
+
 def with_type(config_cls: type[BaseLossConfig], name: str) -> type[BaseLossConfig]:
     """Derive the config class that an alias needs, since Ludwig selects by type and looks losses up by class."""
     class_name = f"{config_cls.__name__}__{name}"
@@ -88,7 +105,7 @@ def with_type(config_cls: type[BaseLossConfig], name: str) -> type[BaseLossConfi
         "__annotations__": {"type": str},
         "type": loss_type(name),
     }
-    return config_class(type(config_cls)(class_name, (config_cls,), namespace))
+    return type(config_cls)(class_name, (config_cls,), namespace)
 
 
 def _native_field(parameter: Parameter) -> Any:
@@ -101,11 +118,22 @@ def _native_field(parameter: Parameter) -> Any:
             return schema_utils.NonNegativeInteger(allow_none=True, **common)
         case Choice(options=options):
             return schema_utils.StringOptions(list(options), **common)
+        case Classes():
+            return schema_utils.OneOfOptionsField(allow_none=True, field_options=_classes_options(), **common)
         case PerClass():
             return schema_utils.OneOfOptionsField(
                 allow_none=True, field_options=_per_class_options(parameter), **common
             )
     raise TypeError(f"no schema field for a parameter of type {type(parameter).__name__}")
+
+
+def _classes_options() -> list[Any]:
+    return [
+        schema_utils.String(default="", description="The name of a class."),
+        schema_utils.NonNegativeInteger(default=0, description="The index of a class."),
+        schema_utils.List(list_type=str, allow_none=False, description="Names of classes."),
+        schema_utils.List(list_type=int, allow_none=False, description="Indices of classes."),
+    ]
 
 
 def _per_class_options(parameter: PerClass) -> list[Any]:

@@ -13,8 +13,9 @@ from typing import Any
 from ludwig.constants import LOSS, MODEL_ECD
 from ludwig.error import ConfigValidationError
 
+from ludwig_losses import plugins
 from ludwig_losses.host.registry import Declaration, declaration_of, find, losses_for, ludwigs_parameters
-from ludwig_losses.parameters import Parameter, PerClass
+from ludwig_losses.parameters import Classes, Parameter, PerClass
 
 
 def check_raw_config(config: dict[str, Any]) -> None:
@@ -34,8 +35,13 @@ def name_classes(config: dict[str, Any]) -> None:
     for _, _, loss, _ in _loss_sections(config):
         declaration = find(loss.get("type")) if isinstance(loss, dict) else None
         for key, parameter in declaration.parameters.items() if declaration else ():
-            if isinstance(parameter, PerClass) and isinstance(loss.get(key), dict):
-                loss[key] = {str(name): number for name, number in loss[key].items()}
+            value = loss.get(key)
+            if isinstance(parameter, PerClass) and isinstance(value, dict):
+                loss[key] = {str(name): number for name, number in value.items()}
+            elif isinstance(parameter, Classes) and isinstance(value, list):
+                loss[key] = [str(name) if isinstance(name, bool) else name for name in value]
+            elif isinstance(parameter, Classes) and isinstance(value, bool):
+                loss[key] = str(value)
 
 
 def _loss_sections(config: dict[str, Any]) -> Iterator[tuple[str, str, Any, set[str]]]:
@@ -102,9 +108,10 @@ def _check_foreign_name(path: str, feature_type: str, name: Any) -> list[str]:
     known = losses_for(feature_type)
     if not known or name in known:
         return []
+    failed = "".join(f" The plug-in {plugin} did not load: {reason}." for plugin, reason in plugins.failures.items())
     return [
         f"{path}.type: unknown loss {name!r}.{_did_you_mean(name, known)} For {feature_type} features there are: "
-        f"{', '.join(known)}."
+        f"{', '.join(known)}.{failed}"
     ]
 
 
@@ -187,10 +194,10 @@ def check_parsed_config(config) -> None:
         declaration = declaration_of(type(feature.loss))
         if declaration is None:
             continue
-        if declaration.module_cls.projection is not None and getattr(feature, "calibration", False):
+        if declaration.module_cls.projects(feature.loss) and getattr(feature, "calibration", False):
             raise ConfigValidationError(
                 f"output feature '{feature.name}': calibration: true rescales softmax probabilities, but a feature "
-                f"trained with {feature.loss.type} predicts sparse ones. Remove calibration, or choose another loss."
+                f"trained with {feature.loss.type} predicts others. Remove calibration, or choose another loss."
             )
         if feature.loss.keeps_pairs:
             _check_pairs(config, feature)

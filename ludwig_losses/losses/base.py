@@ -1,27 +1,32 @@
 """What every loss of the pack is made of."""
 
+import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from ludwig_losses.functional._numerics import weighted_mean
 from ludwig_losses.host.schema import (
     CATEGORY,
     SEQUENCE,
     TEXT,
-    BaseLossConfig,
+    DeclaredLossConfig,
     LogitsInputsMixin,
-    config_class,
     field,
     parameters_of,
 )
-from ludwig_losses.parameters import Feature, Number, PerClass
+from ludwig_losses.parameters import Classes, Feature, Number, PerClass
+
+logger = logging.getLogger(__name__)
 
 
-@config_class
-class LossConfig(BaseLossConfig):
-    """Base of all schemas: the weight of the loss, and what the pack asks of a loss beside its parameters."""
+class LossConfig(DeclaredLossConfig):
+    """Base of all schemas: the weight of the loss, and what the pack asks of a loss beside its parameters.
+
+    The docstring of a subclass is shown to users; its ``type`` is the name of the loss.
+    """
 
     weight: float = field(
         Number(default=1.0, minimum=0, description="Weight of this feature's loss in the sum over output features.")
@@ -34,18 +39,24 @@ class LossConfig(BaseLossConfig):
     # Whether the feature's other metrics say nothing about a model that was trained with the loss.
     validate_on_loss: ClassVar[bool] = False
 
+    @classmethod
+    def name(cls) -> str:
+        """The name of the loss in words."""
+        return cls.type.replace("_", " ").title()
+
     def resolve(self, feature: Feature) -> None:
         """Replace class names by class indices and check the number of classes, once preprocessing knows them.
 
         Raises:
-            ValueError: a class name does not exist or is missing, or a list has the wrong length.
+            ValueError: a class name or index does not exist, a name is missing, or a list has the wrong length.
         """
         for name, parameter in parameters_of(type(self)).items():
             if isinstance(parameter, PerClass):
                 setattr(self, name, _per_class_values(name, getattr(self, name), feature))
+            elif isinstance(parameter, Classes):
+                setattr(self, name, _class_indices(name, getattr(self, name), feature))
 
 
-@config_class
 class ClassificationLossConfig(LossConfig):
     """Base of the losses that know one true class per example or token: category, text and sequence need it."""
 
@@ -66,17 +77,57 @@ class ClassificationLossConfig(LossConfig):
 class Loss(nn.Module, LogitsInputsMixin):
     """Base of all modules: called with a batch's logits and targets, returns one scalar."""
 
-    # The function from logits to probabilities that predictions need, where it is not Ludwig's own.
-    projection: ClassVar[Callable[[Tensor], Tensor] | None] = None
+    # The function from logits to probabilities that predictions need, where it is not Ludwig's softmax or sigmoid;
+    # and one from logits to a number per example, the higher the more certain that the example is of a known class.
+    projection: Callable[[Tensor], Tensor] | None = None
+    known_score: Callable[[Tensor], Tensor] | None = None
+    # Metrics that Ludwig reports for features trained with the loss.
+    metrics: ClassVar[tuple[type, ...]] = ()
 
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
+
+    @classmethod
+    def projects(cls, config: LossConfig) -> bool:
+        """Whether a feature with this configuration predicts with a projection of its own."""
+        return cls.projection is not None
+
+    def __call__(self, preds: Tensor, target: Tensor) -> Tensor:
+        loss = super().__call__(preds, target)
+        if not isinstance(loss, Tensor) or loss.ndim != 0:
+            got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
+            raise TypeError(
+                f"{type(self).declaration.origin}: forward must return one number, a tensor of shape (); got {got}. "
+                f"Take the mean of the loss of each example."
+            )
+        return loss
 
     def keep(self, name: str, values: list[float] | None) -> None:
         """Keep numbers as a tensor that follows the module's device but is not saved with the model."""
         self.register_buffer(
             name, None if values is None else torch.tensor(values, dtype=torch.float32), persistent=False
         )
+
+
+class ClassificationLoss(Loss):
+    """Base of the modules that average a loss per example or token, with class weights if there are any."""
+
+    def __init__(self, config: ClassificationLossConfig) -> None:
+        super().__init__(config)
+        self.keep("class_weights", config.class_weights)
+
+    def mean(self, loss: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
+        """Return ``sum(w * loss) / sum(w)``, with ``w`` the weights of the true classes.
+
+        Args:
+            loss: in the shape of ``target``.
+            target: class indices.
+            counted: bool in the shape of ``target``, false for what shall not count; ``None`` counts all.
+        """
+        if self.class_weights is None:
+            return weighted_mean(loss, counted)
+        weight = self.class_weights[target.long()]
+        return weighted_mean(loss, weight if counted is None else weight * counted)
 
 
 def _per_class_values(name: str, value: Any, feature: Feature) -> Any:
@@ -92,17 +143,43 @@ def _per_class_values(name: str, value: Any, feature: Feature) -> Any:
         unknown = [key for key in value if key not in feature.classes]
         missing = [key for key in feature.classes if key not in value and key not in feature.symbols]
         if unknown or missing:
-            problems = [f"{text} {names}" for text, names in (("unknown", unknown), ("missing", missing)) if names]
-            hint = (
-                " YAML reads yes, no, on and off as booleans: quote such names."
-                if {"True", "False"} & {*unknown}
-                else ""
-            )
-            raise ValueError(
-                f"{where} does not fit the classes: {', '.join(problems)}. The classes are {feature.classes}.{hint}"
-            )
+            raise _misfit(where, unknown, missing, feature)
         return [value.get(key, 1.0) for key in feature.classes]
     if isinstance(value, (list, tuple)) and len(value) != count:
         order = "" if feature.classes is None else f", in this order: {feature.classes}"
         raise ValueError(f"{where} has {len(value)} numbers, but there are {count} classes{order}.")
     return value
+
+
+def _class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
+    if value is None:
+        return None
+    where = f"output feature '{feature.name}': loss.{name} = {value}"
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if isinstance(values[0], (str, bool)):
+        if feature.classes is None:
+            raise ValueError(f"{where} names a class, but the classes of this feature have no names. Write its index.")
+        names = [feature.synonyms.get(str(entry), str(entry)) for entry in values]
+        unknown = [entry for entry in names if entry not in feature.classes]
+        if unknown:
+            raise _misfit(where, unknown, [], feature)
+        return [feature.classes.index(entry) for entry in names]
+    outside = [index for index in values if feature.num_classes is not None and index >= feature.num_classes]
+    if outside:
+        raise ValueError(
+            f"{where}: there is no class with index {outside[0]}; the {feature.num_classes} classes are numbered from "
+            f"0{'' if feature.classes is None else f', in this order: {feature.classes}'}."
+        )
+    if feature.classes is not None and {str(index) for index in values} & {*feature.classes}:
+        picked = [feature.classes[index] for index in values]
+        logger.warning(f"{where} is read as the index of {picked}. Quote a number that is the name of a class.")
+    return values
+
+
+def _misfit(where: str, unknown: list[str], missing: list[str], feature: Feature) -> ValueError:
+    problems = [f"{text} {names}" for text, names in (("unknown", unknown), ("missing", missing)) if names]
+    quote = {"True", "False"} & {*unknown}
+    hint = " YAML reads yes, no, on and off as booleans: quote such names." if quote else ""
+    return ValueError(
+        f"{where} does not fit the classes: {', '.join(problems)}. The classes are {feature.classes}.{hint}"
+    )

@@ -2,12 +2,11 @@ from torch import Tensor
 
 from ludwig_losses.functional import dice_loss
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import IMAGE, config_class, field, loss_type
+from ludwig_losses.host.schema import IMAGE, field, loss_type
 from ludwig_losses.losses.base import Loss, LossConfig
 from ludwig_losses.parameters import Number
 
 
-@config_class
 class DiceLossConfig(LossConfig):
     """One minus the overlap of predicted and true regions, per image and class (Milletari et al., 3DV 2016)."""
 
@@ -20,10 +19,6 @@ class DiceLossConfig(LossConfig):
             description="Added to numerator and denominator, so that small and empty regions do not jump.",
         )
     )
-
-    @classmethod
-    def name(cls) -> str:
-        return "Dice Loss"
 
 
 @register_loss(DiceLossConfig, features=[IMAGE], aliases=["dice"])

@@ -4,14 +4,12 @@ from typing import ClassVar
 from torch import Tensor
 
 from ludwig_losses import functional
-from ludwig_losses.functional._numerics import weighted_mean
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import CATEGORY, SEQUENCE, TEXT, config_class, field, loss_type
-from ludwig_losses.losses.base import ClassificationLossConfig, Loss
+from ludwig_losses.host.schema import CATEGORY, SEQUENCE, TEXT, field, loss_type
+from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
 from ludwig_losses.parameters import Feature, Index
 
 
-@config_class
 class FenchelYoungLossConfig(ClassificationLossConfig):
     """Base of the losses whose predictions are sparse."""
 
@@ -34,7 +32,7 @@ class FenchelYoungLossConfig(ClassificationLossConfig):
             )
 
 
-class FenchelYoungLoss(Loss):
+class FenchelYoungLoss(ClassificationLoss):
     """Mean Fenchel-Young loss over examples, or over the tokens that are not padding."""
 
     loss: ClassVar[Callable[[Tensor, Tensor], Tensor]]
@@ -42,18 +40,12 @@ class FenchelYoungLoss(Loss):
     def __init__(self, config: FenchelYoungLossConfig) -> None:
         super().__init__(config)
         self.padding_index = config.padding_index
-        self.keep("class_weights", config.class_weights)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        target = target.long()
-        weight = None if self.class_weights is None else self.class_weights[target]
-        if self.padding_index is not None:
-            counted = target != self.padding_index
-            weight = counted if weight is None else weight * counted
-        return weighted_mean(self.loss(preds, target), weight)
+        counted = None if self.padding_index is None else target != self.padding_index
+        return self.mean(self.loss(preds, target), target, counted)
 
 
-@config_class
 class Entmax15LossConfig(FenchelYoungLossConfig):
     """Trains moderately sparse predictions: entmax-1.5 instead of softmax (Peters et al., ACL 2019)."""
 
@@ -72,15 +64,10 @@ class Entmax15Loss(FenchelYoungLoss):
     projection = staticmethod(functional.entmax15)
 
 
-@config_class
 class SparsemaxLossConfig(FenchelYoungLossConfig):
     """Trains sparse predictions: sparsemax instead of softmax (Martins & Astudillo, ICML 2016)."""
 
     type: str = loss_type("sparsemax_loss")
-
-    @classmethod
-    def name(cls) -> str:
-        return "Sparsemax Loss"
 
 
 @register_loss(SparsemaxLossConfig, features=[CATEGORY, TEXT, SEQUENCE], aliases=["sparsemax"])

@@ -3,16 +3,14 @@ import logging
 from torch import Tensor
 
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
-from ludwig_losses.functional._numerics import weighted_mean
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import BINARY, CATEGORY, IMAGE, config_class, field, loss_type, parameters_of
-from ludwig_losses.losses.base import ClassificationLossConfig, Loss
+from ludwig_losses.host.schema import BINARY, CATEGORY, IMAGE, field, loss_type, parameters_of
+from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
 from ludwig_losses.parameters import Feature, Number, PerClass
 
 logger = logging.getLogger(__name__)
 
 
-@config_class
 class FocalLossConfig(ClassificationLossConfig):
     """Cross-entropy that plays down the examples a model already gets right (Lin et al., ICCV 2017)."""
 
@@ -40,10 +38,6 @@ class FocalLossConfig(ClassificationLossConfig):
         )
     )
 
-    @classmethod
-    def name(cls) -> str:
-        return "Focal Loss"
-
     @property
     def single_alpha(self) -> bool:
         """Whether one number stands for two classes."""
@@ -62,7 +56,7 @@ class FocalLossConfig(ClassificationLossConfig):
 
 
 @register_loss(FocalLossConfig, features=[BINARY, CATEGORY, IMAGE], aliases=["focal"])
-class FocalLoss(Loss):
+class FocalLoss(ClassificationLoss):
     """Mean focal loss: sigmoid for one logit per example, softmax for one per class."""
 
     def __init__(self, config: FocalLossConfig) -> None:
@@ -70,11 +64,9 @@ class FocalLoss(Loss):
         self.gamma = config.gamma
         self.two_classes_only = config.single_alpha
         self.keep("alpha", [1 - config.alpha, config.alpha] if config.single_alpha else config.alpha)
-        self.keep("class_weights", config.class_weights)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         if preds.shape == target.shape:
-            return weighted_mean(sigmoid_focal_loss(preds, target, alpha=self.alpha, gamma=self.gamma))
+            return self.mean(sigmoid_focal_loss(preds, target, alpha=self.alpha, gamma=self.gamma), target)
         alpha = None if self.two_classes_only and preds.shape[1] != 2 else self.alpha
-        loss = softmax_focal_loss(preds, target, alpha=alpha, gamma=self.gamma)
-        return weighted_mean(loss, None if self.class_weights is None else self.class_weights[target.long()])
+        return self.mean(softmax_focal_loss(preds, target, alpha=alpha, gamma=self.gamma), target)

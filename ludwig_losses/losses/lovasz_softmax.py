@@ -2,11 +2,10 @@ from torch import Tensor
 
 from ludwig_losses.functional import lovasz_softmax_loss
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import IMAGE, config_class, loss_type
+from ludwig_losses.host.schema import IMAGE, loss_type
 from ludwig_losses.losses.base import Loss, LossConfig
 
 
-@config_class
 class LovaszSoftmaxLossConfig(LossConfig):
     """Optimises IoU through its convex extension, over the classes of the batch (Berman et al., CVPR 2018)."""
 

@@ -5,12 +5,11 @@ from torch import Tensor
 
 from ludwig_losses.functional import nt_xent_loss
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import VECTOR, config_class, field, loss_type
+from ludwig_losses.host.schema import VECTOR, field, loss_type
 from ludwig_losses.losses.base import Loss, LossConfig
 from ludwig_losses.parameters import Choice, Number
 
 
-@config_class
 class NTXentLossConfig(LossConfig):
     """Contrastive loss that draws the two views of an example together, all others apart (Chen et al., ICML 2020)."""
 

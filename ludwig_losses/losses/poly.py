@@ -1,14 +1,12 @@
 from torch import Tensor
 
 from ludwig_losses.functional import poly_loss
-from ludwig_losses.functional._numerics import weighted_mean
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import CATEGORY, config_class, field, loss_type
-from ludwig_losses.losses.base import ClassificationLossConfig, Loss
+from ludwig_losses.host.schema import CATEGORY, field, loss_type
+from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
 from ludwig_losses.parameters import Number
 
 
-@config_class
 class PolyLossConfig(ClassificationLossConfig):
     """Cross-entropy plus a term in the miss probability 1 - p (Leng et al., ICLR 2022)."""
 
@@ -22,20 +20,14 @@ class PolyLossConfig(ClassificationLossConfig):
         )
     )
 
-    @classmethod
-    def name(cls) -> str:
-        return "Poly Loss"
-
 
 @register_loss(PolyLossConfig, features=[CATEGORY], aliases=["poly"])
-class PolyLoss(Loss):
+class PolyLoss(ClassificationLoss):
     """Mean Poly-1 loss; class weights multiply the whole loss."""
 
     def __init__(self, config: PolyLossConfig) -> None:
         super().__init__(config)
         self.epsilon = config.epsilon
-        self.keep("class_weights", config.class_weights)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        loss = poly_loss(preds, target, epsilon=self.epsilon)
-        return weighted_mean(loss, None if self.class_weights is None else self.class_weights[target.long()])
+        return self.mean(poly_loss(preds, target, epsilon=self.epsilon), target)

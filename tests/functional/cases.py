@@ -90,10 +90,16 @@ _ELEMENTS = ((7,), (1,), (4, 3), (2, 3, 4), (2, 1, 3, 4))
 _CLASS_FIRST = ((6, 4), (1, 2), (3, 4, 5), (2, 3, 4, 5))
 _IMAGES = ((2, 4, 6), (1, 2, 3, 3), (3, 4, 4, 5))
 _CLASS_LAST = ((6, 4), (1, 2), (2, 5, 7), (2, 2, 3, 6))
+# With the classes of _KNOWN the last class is always one that is not known.
+_OPEN_SET = ((6, 5), (1, 5), (2, 5, 7), (2, 2, 3, 6))
 _ROWS = ((8, 4), (1, 3), (2, 3), (9, 5))
 
 _TWO_WEIGHTS = torch.tensor([0.75, 0.25])
 _CLASS_WEIGHTS = torch.tensor([0.75, 0.25, 1.5, 0.5])
+_KNOWN = torch.tensor([0, 2, 3])
+_KNOWN_UNSORTED = torch.tensor([3, 1])
+_ONE_KNOWN = torch.tensor([2])
+_EACH_KNOWN = (_KNOWN, _KNOWN_UNSORTED, _ONE_KNOWN)
 
 CASES = [
     *(Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"gamma": gamma}) for gamma in (0.0, 0.5, 1.0, 2.0)),
@@ -107,6 +113,24 @@ CASES = [
     Case("nt_xent_loss", consecutive, _ROWS),
     Case("entmax15_loss", class_last, _CLASS_LAST),
     Case("sparsemax_loss", class_last, _CLASS_LAST),
+    Case("entropic_open_set_loss", class_last, _CLASS_LAST),
+    *(Case("entropic_open_set_loss", class_last, _OPEN_SET, {"known": known}) for known in _EACH_KNOWN),
+    Case("objectosphere_loss", class_last, _CLASS_LAST),
+    *(Case("objectosphere_loss", class_last, _OPEN_SET, {"known": known}) for known in _EACH_KNOWN),
+    # Random logits have about this magnitude: some of the known examples fall short of it. The gradient for the others,
+    # 2 * zeta * F, fits float16 for its largest logits up to a zeta of about 0.5.
+    Case("objectosphere_loss", class_last, _OPEN_SET, {"known": _KNOWN, "xi": 5.0, "zeta": 0.3}),
+    Case("objectosphere_loss", class_last, _OPEN_SET, {"known": _KNOWN_UNSORTED, "xi": 0.0, "zeta": 0.01}),
+    Case("objectosphere_loss", class_last, _OPEN_SET, {"known": _KNOWN, "zeta": 0.0}),
+    Case("bi_tempered_logistic_loss", class_last, _CLASS_LAST),
+    *(
+        Case("bi_tempered_logistic_loss", class_last, _CLASS_LAST, {"t1": t1, "t2": t2})
+        for t1, t2 in ((0.0, 1.0), (0.7, 1.0), (1.0, 1.4), (1.0, 4.0), (0.8, 1.4), (0.2, 4.0))
+    ),
+    *(
+        Case("bi_tempered_logistic_loss", class_last, _CLASS_LAST, {"t1": t1, "t2": t2, "label_smoothing": smoothing})
+        for t1, t2, smoothing in ((1.0, 1.0, 0.1), (1.0, 1.4, 0.1), (0.8, 1.0, 0.1), (0.2, 4.0, 0.3))
+    ),
 ]
 
 

@@ -24,6 +24,12 @@ PAIRS = [
     ("category", "sparsemax_loss"),
     ("text", "sparsemax_loss"),
     ("sequence", "sparsemax_loss"),
+    ("binary", "entropic_open_set"),
+    ("category", "entropic_open_set"),
+    ("binary", "objectosphere"),
+    ("category", "objectosphere"),
+    ("binary", "tempered_softmax_cross_entropy"),
+    ("category", "tempered_softmax_cross_entropy"),
 ]
 
 ALIASES = {
@@ -34,6 +40,16 @@ ALIASES = {
     "nt_xent_loss": "nt_xent",
     "entmax_1.5_loss": "entmax15",
     "sparsemax_loss": "sparsemax",
+}
+
+# Parameters without which a loss has little to show.
+OPTIONS = {
+    ("binary", "entropic_open_set"): {"background_class": "benign"},
+    ("category", "entropic_open_set"): {"background_class": "class_2"},
+    ("binary", "objectosphere"): {"background_class": 0},
+    ("category", "objectosphere"): {"background_class": ["class_2"]},
+    ("binary", "tempered_softmax_cross_entropy"): {"t1": 0.5, "t2": 1.5},
+    ("category", "tempered_softmax_cross_entropy"): {"t1": 0.8, "t2": 2.0, "label_smoothing": 0.1},
 }
 
 TRAINER = {"epochs": 2, "batch_size": 32, "learning_rate": 0.01}

@@ -65,7 +65,7 @@ def numbers(frame: pd.DataFrame) -> np.ndarray:
 
 @pytest.mark.parametrize(("feature", "loss"), matrix.PAIRS, ids=["-".join(pair) for pair in matrix.PAIRS])
 def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
-    config, data = matrix.write(feature, {"type": loss}, tmp_path)
+    config, data = matrix.write(feature, {"type": loss, **matrix.OPTIONS.get((feature, loss), {})}, tmp_path)
     epochs = 4 if feature == "image" else 12
     config["trainer"].update(epochs=epochs, early_stop=-1)
     path = tmp_path / "config.yaml"

@@ -4,23 +4,30 @@ Each has the name and the arguments of the function in ``ludwig_losses.functiona
 it, and is differentiable by autograd.
 """
 
+from oracles.bi_tempered import bi_tempered_logistic_loss, tempered_softmax
 from oracles.dice import dice_loss
 from oracles.fenchel_young import entmax15, entmax15_loss, sparsemax, sparsemax_loss
 from oracles.focal import sigmoid_focal_loss, softmax_focal_loss
 from oracles.lovasz import jaccard_loss, lovasz_softmax_loss
 from oracles.nt_xent import nt_xent_loss
+from oracles.open_set import entropic_open_set_loss, known_softmax, objectosphere_loss
 from oracles.poly import poly_loss
 
 __all__ = [
+    "bi_tempered_logistic_loss",
     "dice_loss",
     "entmax15",
     "entmax15_loss",
+    "entropic_open_set_loss",
     "jaccard_loss",
+    "known_softmax",
     "lovasz_softmax_loss",
     "nt_xent_loss",
+    "objectosphere_loss",
     "poly_loss",
     "sigmoid_focal_loss",
     "softmax_focal_loss",
     "sparsemax",
     "sparsemax_loss",
+    "tempered_softmax",
 ]

@@ -1,0 +1,136 @@
+"""Bi-tempered logistic loss: a bounded loss on heavy-tailed probabilities, for labels that may be wrong."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ludwig_losses.functional._numerics import check_class_logits, full_precision
+
+
+def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
+    """Return ``exp_t(z - lambda(z))``, which sums to 1, with ``exp_t(u) = [1 + (1 - t) u]_+ ** (1 / (1 - t))``.
+
+    Args:
+        logits: ``[..., C]``; ``-inf`` masks a class.
+        t: temperature, in [1, 10]; 1 gives softmax, more gives heavier tails.
+
+    Returns:
+        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits). Not differentiable: train with
+        :func:`bi_tempered_logistic_loss`, which has its gradient in closed form.
+
+    Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, section 2.
+    """
+    p = _tempered_log_softmax(logits.detach(), t).exp()
+    return p if logits.dtype == torch.float64 else p.float()
+
+
+def bi_tempered_logistic_loss(
+    logits: Tensor, target: Tensor, *, t1: float = 1.0, t2: float = 1.0, label_smoothing: float = 0.0
+) -> Tensor:
+    r"""Bregman divergence between the labels ``y`` and the tempered probabilities ``q = exp_t2(z - lambda(z))``.
+
+    .. math:: \sum_i y_i (\log_{t_1} y_i - \log_{t_1} q_i) - (y_i^{2 - t_1} - q_i^{2 - t_1}) / (2 - t_1)
+
+    with ``log_t(u) = (u**(1 - t) - 1) / (1 - t)``. ``t1 = t2 = 1`` is cross-entropy (with label smoothing: less the
+    entropy of the smoothed label, which is constant).
+
+    Args:
+        logits: ``[..., C]``; ``-inf`` masks a class.
+        target: ``[...]``, class indices of any integer type.
+        t1: in [0, 1]; below 1 the loss is bounded by ``1 / (1 - t1)``, for outliers far from the boundary.
+        t2: in [1, 10]; above 1 the probabilities have heavy tails, for wrong labels near the boundary.
+        label_smoothing: the part of each label that is spread evenly over all classes, in [0, 1].
+
+    Returns:
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
+
+    Raises:
+        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension.
+
+    Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, equation 6.
+    """
+    check_class_logits(logits, target, class_dim=-1)
+    rows = full_precision(logits).reshape(-1, logits.shape[-1])
+    loss, _ = _bi_tempered(rows, target.long().reshape(-1), t1, t2, label_smoothing)
+    return loss.reshape(target.shape)
+
+
+def _tempered_log_softmax(logits: Tensor, t: float) -> Tensor:
+    """Return ``log exp_t(z - lambda)`` in float64, with the ``lambda`` that makes each row sum to 1.
+
+    With ``S`` the sum, ``S**(1 - t)`` is concave and increasing in ``lambda``, nearly straight: Newton's steps from
+    the left never pass the root, and there are at most about 8. TorchScript compiles this function into exported models.
+    """
+    z = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    x = z - z.amax(dim=-1, keepdim=True)
+    if t == 1.0:
+        return x.log_softmax(dim=-1)
+    shift = torch.zeros_like(x[..., :1])
+    log_q = x
+    log_sum = shift
+    steps = 0
+    searching = x.numel() > 0
+    while searching and steps < 64:
+        base = (t - 1.0) * (shift - x)
+        log_q = -base.log1p() / (t - 1.0)
+        log_sum = log_q.logsumexp(dim=-1, keepdim=True)
+        slope = ((log_q - log_sum).exp() / (1.0 + base)).sum(dim=-1, keepdim=True)
+        step = ((t - 1.0) * log_sum).expm1() / ((t - 1.0) * slope)
+        shift = shift + step.clamp_min(0.0)
+        searching = bool((step > 1e-14 * (1.0 + shift)).any())
+        steps += 1
+    return log_q - log_sum
+
+
+# Custom operators: torch.compile takes them whole, although the number of Newton steps depends on the data.
+@torch.library.custom_op("ludwig_losses::bi_tempered", mutates_args=())
+def _bi_tempered(
+    logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
+    """Loss ``[N]`` and its gradient ``[N, C]`` for logits ``[N, C]``.
+
+    With ``d = (q - y) q**(t2 - t1)`` and the escort distribution ``e = q**t2 / sum q**t2``, it is ``d - e sum d``.
+    """
+    log_q = _tempered_log_softmax(logits, t2)
+    q = log_q.exp()
+    y = torch.full_like(q, label_smoothing / max(q.shape[1], 1))
+    y.scatter_add_(1, target.unsqueeze(1), torch.full_like(q[:, :1], 1 - label_smoothing))
+    agreement = torch.where(y > 0, y * (_log_t(y.log(), t1) - _log_t(log_q, t1)), 0)
+    loss = (agreement - (y ** (2 - t1) - ((2 - t1) * log_q).exp()) / (2 - t1)).sum(dim=1)
+    direction = (q - y) * ((t2 - t1) * log_q).exp() if t2 > t1 else q - y
+    gradient = direction - (t2 * log_q).softmax(dim=1) * direction.sum(dim=1, keepdim=True)
+    # Rounding may leave a loss of 0 a little below it.
+    return loss.clamp_min(0).to(logits.dtype), gradient.to(logits.dtype)
+
+
+def _log_t(log_u: Tensor, t: float) -> Tensor:
+    """``(u**(1 - t) - 1) / (1 - t)`` of ``log u``."""
+    return log_u if t == 1 else torch.expm1((1 - t) * log_u) / (1 - t)
+
+
+@_bi_tempered.register_fake
+def _(logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(target, dtype=logits.dtype), torch.empty_like(logits)
+
+
+# The gradient is an operator without a derivative of its own: a second derivative fails loudly instead of being 0.
+@torch.library.custom_op("ludwig_losses::bi_tempered_backward", mutates_args=())
+def _bi_tempered_backward(grad: Tensor, gradient: Tensor) -> Tensor:
+    return gradient * grad.unsqueeze(1)
+
+
+@_bi_tempered_backward.register_fake
+def _(grad: Tensor, gradient: Tensor) -> Tensor:
+    return torch.empty_like(gradient)
+
+
+def _save_for_backward(ctx, inputs, output) -> None:
+    ctx.save_for_backward(output[1])
+
+
+def _backward(ctx, grad_loss: Tensor, grad_gradient: Tensor):
+    return _bi_tempered_backward(grad_loss, *ctx.saved_tensors), None, None, None, None
+
+
+_bi_tempered.register_autograd(_backward, setup_context=_save_for_backward)

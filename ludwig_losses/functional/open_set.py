@@ -1,0 +1,121 @@
+"""Open-set losses: say which known class an example is of, and say nothing loudly about the others."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ludwig_losses.functional._numerics import check_class_logits, full_precision
+
+
+def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | None = None) -> Tensor:
+    """Cross-entropy for examples of a known class; cross-entropy to uniform, ``-mean_c log p_c``, for all others.
+
+    The logits of classes that are not known take no part in the softmax. Where a single class is known, its
+    probability would always be 1: then nothing is left out, and other examples are drawn to uniform over all classes.
+
+    Args:
+        logits: ``[..., C]``; ``-inf`` masks a class that is not known.
+        target: ``[...]``, class indices of any integer type.
+        known: ``[K]``, the indices of the known classes; ``None`` for all, which gives cross-entropy.
+
+    Returns:
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
+
+    Raises:
+        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension, or ``known`` is empty.
+
+    Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 1.
+    """
+    check_class_logits(logits, target, class_dim=-1)
+    if known is None:
+        known = torch.arange(logits.shape[-1], device=logits.device)
+    is_known, true_class = _find(target.long(), known)
+    log_p = known_logits(logits, known).log_softmax(dim=-1)
+    place = true_class if log_p.shape[-1] == len(known) else known[true_class]
+    nll = -log_p.gather(-1, place.unsqueeze(-1)).squeeze(-1)
+    return torch.where(is_known, nll, -log_p.mean(dim=-1))
+
+
+def objectosphere_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    known: Tensor | None = None,
+    xi: float = 10.0,
+    zeta: float = 0.1,
+    features: Tensor | None = None,
+) -> Tensor:
+    """Entropic open-set loss, plus ``zeta`` times a wish for the magnitude of the features.
+
+    The wish is ``max(xi - ||F||, 0)**2`` for examples of a known class and ``||F||**2`` for all others.
+
+    Args:
+        logits, target, known: as for :func:`entropic_open_set_loss`.
+        xi: the magnitude that examples of known classes should reach, >= 0.
+        zeta: the weight of the wish, >= 0; 0 gives :func:`entropic_open_set_loss`.
+        features: ``[..., D]``, the penultimate layer ``F`` of the paper; ``None`` takes the logits of the known classes.
+
+    Returns:
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
+
+    Raises:
+        ValueError: as for :func:`entropic_open_set_loss`.
+
+    Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 2 (``xi`` and lambda, here
+    ``zeta``).
+    """
+    loss = entropic_open_set_loss(logits, target, known=known)
+    size = magnitude(logits, known) if features is None else full_precision(features).norm(dim=-1)
+    wish = (xi - size).clamp_min(0).square()
+    if known is not None:
+        is_known, _ = _find(target.long(), known)
+        wish = torch.where(is_known, wish, size.square())
+    return loss + zeta * wish
+
+
+def known_softmax(logits: Tensor, known: Tensor) -> Tensor:
+    """Return probabilities ``[..., C]`` in which the classes that are not known have none (unless one is known)."""
+    p = known_logits(logits, known).softmax(dim=-1)
+    if p.shape[-1] == logits.shape[-1]:
+        return p
+    return torch.zeros(logits.shape, dtype=p.dtype, device=p.device).index_copy(-1, known, p)
+
+
+def known_score(logits: Tensor, known: Tensor) -> Tensor:
+    """Return ``max_c p_c`` over the known classes: the lower, the more likely an example is of none of them.
+
+    Where a single class is known it is the probability of that class.
+    """
+    p = known_softmax(logits, known)
+    return p.index_select(-1, known).amax(dim=-1)
+
+
+def magnitude(logits: Tensor, known: Tensor | None = None) -> Tensor:
+    """Return the Euclidean norm ``[...]`` of the logits that compete: those of the known classes."""
+    return torch.linalg.vector_norm(known_logits(logits, known), dim=-1)
+
+
+def known_logits(logits: Tensor, known: Tensor | None = None) -> Tensor:
+    """Return the logits that compete, in float32 (or float64): of the known classes, or all if only one is known."""
+    z = full_precision(logits)
+    if known is None or len(known) == 1:
+        return z
+    return z.index_select(-1, known)
+
+
+def known_classes(logits: Tensor, background: list[int]) -> Tensor:
+    """Return the indices ``[K]`` of the classes of ``logits`` ``[..., C]`` that are not in ``background``."""
+    known: list[int] = []
+    for index in range(logits.shape[-1]):
+        if index not in background:
+            known.append(index)
+    return torch.tensor(known, dtype=torch.long, device=logits.device)
+
+
+def _find(target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return whether each target is a known class, and its place among them (0 where it is none)."""
+    if len(known) == 0:
+        raise ValueError("known is empty: at least one class must be known.")
+    match = target.unsqueeze(-1) == known
+    return match.any(dim=-1), match.int().argmax(dim=-1)

@@ -1,0 +1,74 @@
+from torch import Tensor, nn
+
+from ludwig_losses.functional import bi_tempered_logistic_loss, tempered_softmax
+from ludwig_losses.functional._numerics import class_logits
+from ludwig_losses.host.registry import register_loss
+from ludwig_losses.host.schema import BINARY, CATEGORY, field, loss_type
+from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
+from ludwig_losses.parameters import Number
+
+
+class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
+    """Bi-tempered logistic loss: cross-entropy that withstands wrong labels (Amid et al., NeurIPS 2019)."""
+
+    type: str = loss_type("tempered_softmax_cross_entropy")
+
+    t1: float = field(
+        Number(
+            default=1.0,
+            minimum=0,
+            maximum=1,
+            description="Temperature of the logarithm: below 1 the loss of an example is bounded by 1 / (1 - t1).",
+        )
+    )
+
+    t2: float = field(
+        Number(
+            default=1.0,
+            minimum=1,
+            maximum=10,
+            description="Temperature of the softmax: above 1 the probabilities have heavy tails.",
+        )
+    )
+
+    label_smoothing: float = field(
+        Number(
+            default=0.0,
+            minimum=0,
+            maximum=1,
+            description="Part of each label that is spread evenly over all classes.",
+        )
+    )
+
+
+@register_loss(TemperedSoftmaxCrossEntropyConfig, features=[BINARY, CATEGORY])
+class TemperedSoftmaxCrossEntropy(ClassificationLoss):
+    """Mean bi-tempered logistic loss; a binary feature's logit ``z`` is the pair ``[0, z]``."""
+
+    def __init__(self, config: TemperedSoftmaxCrossEntropyConfig) -> None:
+        super().__init__(config)
+        self.t1, self.t2, self.label_smoothing = config.t1, config.t2, config.label_smoothing
+
+    @classmethod
+    def projects(cls, config: TemperedSoftmaxCrossEntropyConfig) -> bool:
+        return config.t2 != 1
+
+    @property
+    def projection(self) -> nn.Module | None:
+        return None if self.t2 == 1 else TemperedProbabilities(self.t2)
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        options = {"t1": self.t1, "t2": self.t2, "label_smoothing": self.label_smoothing}
+        return self.mean(bi_tempered_logistic_loss(class_logits(preds), target, **options), target)
+
+
+class TemperedProbabilities(nn.Module):
+    """Tempered softmax, or the probability of True of a binary feature."""
+
+    def __init__(self, t: float) -> None:
+        super().__init__()
+        self.t = t
+
+    def forward(self, logits: Tensor) -> Tensor:
+        p = tempered_softmax(class_logits(logits), self.t)
+        return p[:, 1] if logits.dim() == 1 else p

@@ -1,0 +1,161 @@
+import logging
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from ludwig_losses.functional import entropic_open_set_loss, known_score, known_softmax, objectosphere_loss
+from ludwig_losses.functional._numerics import class_logits
+from ludwig_losses.functional.open_set import known_classes, magnitude
+from ludwig_losses.host.registry import register_loss
+from ludwig_losses.host.schema import BINARY, CATEGORY, field, loss_type
+from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
+from ludwig_losses.metrics.open_set import OpenSetMetric
+from ludwig_losses.parameters import Classes, Feature, Number
+
+logger = logging.getLogger(__name__)
+
+
+class OpenSetLossConfig(ClassificationLossConfig):
+    """Base of the losses that learn from examples of no known class."""
+
+    background_class: str | int | list[str] | list[int] | None = field(
+        Classes(
+            default=None,
+            description=(
+                "The class, or classes, whose examples stand for everything unknown. It is never predicted. "
+                "Without one there is nothing unknown to learn from."
+            ),
+        )
+    )
+
+    def resolve(self, feature: Feature) -> None:
+        super().resolve(feature)
+        if self.background_class is None:
+            logger.warning(
+                f"output feature '{feature.name}': {self.type} has no loss.background_class, so no example counts as "
+                "unknown. Name the class whose examples do."
+            )
+        elif feature.classes is not None:
+            symbols = [index for index, name in enumerate(feature.classes) if name in feature.symbols]
+            self.background_class = sorted({*self.background_class, *symbols})
+            if len(self.background_class) == len(feature.classes):
+                raise ValueError(
+                    f"output feature '{feature.name}': loss.background_class = {self.background_class} leaves no known "
+                    f"class. The classes are {feature.classes}."
+                )
+
+
+class OpenSetLoss(ClassificationLoss):
+    """Base of the open-set modules; a binary feature's logit ``z`` is the pair ``[0, z]``."""
+
+    metrics = (OpenSetMetric,)
+    score_by_magnitude: ClassVar[bool] = False
+
+    def __init__(self, config: OpenSetLossConfig) -> None:
+        super().__init__(config)
+        self.background = config.background_class
+
+    @classmethod
+    def projects(cls, config: OpenSetLossConfig) -> bool:
+        return config.background_class is not None
+
+    @property
+    def projection(self) -> nn.Module | None:
+        return None if self.background is None else KnownProbabilities(self.background)
+
+    @property
+    def known_score(self) -> nn.Module | None:
+        return None if self.background is None else KnownScore(self.background, self.score_by_magnitude)
+
+    def known(self, logits: Tensor) -> Tensor | None:
+        """The indices of the known classes, or ``None`` for all."""
+        return None if self.background is None else known_classes(logits, self.background)
+
+    def judge(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return for each example its score, whether its class is known, and whether it is the most probable one."""
+        logits = class_logits(preds)
+        known = self.known(logits)
+        most_probable = known[logits.index_select(-1, known).argmax(dim=-1)]
+        is_known = (target.long().unsqueeze(-1) == known).any(dim=-1)
+        return self.known_score(preds), is_known, most_probable == target.long()
+
+
+class KnownProbabilities(nn.Module):
+    """Probabilities in which the background has none, or those of a binary feature."""
+
+    def __init__(self, background: list[int]) -> None:
+        super().__init__()
+        self.background = background
+
+    def forward(self, logits: Tensor) -> Tensor:
+        if logits.dim() == 1:
+            return logits.sigmoid()
+        return known_softmax(logits, known_classes(logits, self.background))
+
+
+class KnownScore(nn.Module):
+    """The largest probability of a known class, times the magnitude of the logits where the loss has trained that."""
+
+    def __init__(self, background: list[int], times_magnitude: bool) -> None:
+        super().__init__()
+        self.background = background
+        self.times_magnitude = times_magnitude
+
+    def forward(self, logits: Tensor) -> Tensor:
+        logits = class_logits(logits)
+        known = known_classes(logits, self.background)
+        score = known_score(logits, known)
+        return score * magnitude(logits, known) if self.times_magnitude else score
+
+
+class EntropicOpenSetLossConfig(OpenSetLossConfig):
+    """Cross-entropy that learns to be undecided on examples of no known class (Dhamija et al., NeurIPS 2018)."""
+
+    type: str = loss_type("entropic_open_set")
+
+
+@register_loss(EntropicOpenSetLossConfig, features=[BINARY, CATEGORY])
+class EntropicOpenSetLoss(OpenSetLoss):
+    """Mean entropic open-set loss."""
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        logits = class_logits(preds)
+        return self.mean(entropic_open_set_loss(logits, target, known=self.known(logits)), target)
+
+
+class ObjectosphereLossConfig(OpenSetLossConfig):
+    """Entropic open-set loss with large logits for known examples, small ones for others (Dhamija et al., 2018)."""
+
+    type: str = loss_type("objectosphere")
+
+    xi: float = field(
+        Number(
+            default=10.0,
+            minimum=0,
+            description="Magnitude that examples of known classes should reach: the Euclidean norm of their logits.",
+        )
+    )
+
+    zeta: float = field(
+        Number(default=0.1, minimum=0, description="Weight of the magnitudes. 0 gives entropic_open_set.")
+    )
+
+
+@register_loss(ObjectosphereLossConfig, features=[BINARY, CATEGORY])
+class ObjectosphereLoss(OpenSetLoss):
+    """Mean Objectosphere loss.
+
+    The magnitude is that of the logits of the known classes: Ludwig hands a loss no other layer. In the paper it is that
+    of the penultimate layer; :func:`ludwig_losses.functional.objectosphere_loss` takes both.
+    """
+
+    score_by_magnitude = True
+
+    def __init__(self, config: ObjectosphereLossConfig) -> None:
+        super().__init__(config)
+        self.xi, self.zeta = config.xi, config.zeta
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        logits = class_logits(preds)
+        loss = objectosphere_loss(logits, target, known=self.known(logits), xi=self.xi, zeta=self.zeta)
+        return self.mean(loss, target)

@@ -1,0 +1,53 @@
+"""How well a model tells examples of known classes from others."""
+
+from __future__ import annotations
+
+import torch
+from ludwig.modules.loss_modules import create_loss
+from ludwig.modules.metric_modules import LudwigMetric
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc
+from torchmetrics.utilities import dim_zero_cat
+
+
+class OpenSetMetric(LudwigMetric):
+    """``open_set_auroc`` and ``oscr`` of the score by which unknown examples can be rejected.
+
+    ``open_set_auroc`` is the probability that an example of a known class has a higher score than an unknown one.
+    ``oscr`` asks in addition that the known example is classified correctly; it equals the area under the curve of the
+    correct classification rate over the false positive rate (Dhamija et al., NeurIPS 2018, section 4). Both are left out
+    where the data has no unknown example, or none of a known class.
+    """
+
+    NAMES = ("open_set_auroc", "oscr")
+
+    def __init__(self, config, **kwargs) -> None:
+        super().__init__()
+        self.loss_function = create_loss(config)
+        for state in ("score", "is_known", "is_correct"):
+            self.add_state(state, default=[], dist_reduce_fx="cat")
+
+    @classmethod
+    def can_report(cls, feature) -> bool:
+        """Ludwig itself cannot make one: it does not hand the configuration of the loss to metrics."""
+        return False
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        if self.loss_function.known_score is None:
+            return
+        score, is_known, is_correct = self.loss_function.judge(preds, target)
+        self.score.append(score)
+        self.is_known.append(is_known)
+        self.is_correct.append(is_correct)
+
+    def compute(self) -> dict[str, Tensor]:
+        if not self.score:
+            return {}
+        score, is_known, is_correct = map(dim_zero_cat, (self.score, self.is_known, self.is_correct))
+        if is_known.all() or not is_known.any():
+            return {}
+        # Ranks instead of scores: torchmetrics takes what lies outside of [0, 1] for logits.
+        rank = 1 + torch.unique(score, return_inverse=True)[1]
+        scale = 1 + rank.max()
+        values = (rank / scale, torch.where(is_known & ~is_correct, 0, rank) / scale)
+        return {name: binary_auroc(value, is_known.int()) for name, value in zip(self.NAMES, values, strict=True)}

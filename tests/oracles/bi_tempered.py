@@ -1,0 +1,61 @@
+"""Bi-tempered logistic loss, Amid et al., NeurIPS 2019, with the normaliser found by bisection."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from oracles._rows import per_row
+
+
+def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
+    rows = logits.reshape(-1, logits.shape[-1])
+    return torch.stack([_log_q(z, t).exp() for z in rows]).reshape(logits.shape)
+
+
+def bi_tempered_logistic_loss(
+    logits: Tensor, target: Tensor, *, t1: float = 1.0, t2: float = 1.0, label_smoothing: float = 0.0
+) -> Tensor:
+    """``sum_i y_i (log_t1 y_i - log_t1 q_i) - (y_i**(2 - t1) - q_i**(2 - t1)) / (2 - t1)``, class by class."""
+
+    def log_t1(log_u: Tensor) -> Tensor:
+        return log_u if t1 == 1 else (((1 - t1) * log_u).exp() - 1) / (1 - t1)
+
+    def loss(z: Tensor, true_class: int) -> Tensor:
+        log_q = _log_q(z, t2)
+        total = torch.zeros((), dtype=z.dtype)
+        for i in range(len(z)):
+            y = label_smoothing / len(z) + (1 - label_smoothing if i == true_class else 0)
+            if y > 0:
+                total = total + y * (log_t1(torch.tensor(y, dtype=z.dtype).log()) - log_t1(log_q[i]))
+            total = total - (y ** (2 - t1) - ((2 - t1) * log_q[i]).exp()) / (2 - t1)
+        return total
+
+    return per_row(loss, logits, target, class_dim=-1)
+
+
+def _log_q(z: Tensor, t: float) -> Tensor:
+    """``log exp_t(z - lambda)`` of one row, with ``exp_t(-u) = (1 + (t - 1) u) ** (-1 / (t - 1))``."""
+    # From the largest logit on, so that a large constant in all of them does not cost digits.
+    x = z - z.detach().max()
+    if t == 1:
+        return x - x.logsumexp(0)
+    kept = x[x > -torch.inf]
+    normaliser = _normaliser(kept.detach(), t)
+    # By the implicit function theorem the derivative of the normaliser is the escort distribution, q**t normalised.
+    escort = (t * _log_exp_t(kept.detach() - normaliser, t)).softmax(0)
+    return _log_exp_t(x - normaliser - (escort * (kept - kept.detach())).sum(), t)
+
+
+def _normaliser(x: Tensor, t: float) -> float:
+    """Bisection down to neighbouring numbers: at 0 the largest term alone is 1, at the other end each is <= 1 / C."""
+    low, high = 0.0, math.expm1((t - 1) * math.log(len(x))) / (t - 1)
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if _log_exp_t(x - middle, t).exp().sum() > 1 else (low, middle)
+    return low
+
+
+def _log_exp_t(u: Tensor, t: float) -> Tensor:
+    return -((1 - t) * u).log1p() / (t - 1)
