@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
-.PHONY: train test test-quick test-ludwig env
+.PHONY: train open-set noisy-labels test test-quick test-ludwig env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -19,6 +19,11 @@ train: env
 			--output_directory $(RESULTS)/$$loss/test || exit 1; \
 	done
 	$(BIN)/python examples/compare.py diagnosis cross_entropy=$(RESULTS)/cross_entropy/test focal=$(RESULTS)/focal/test
+
+# Rejecting unknown classes, and learning from wrong labels: three seeds each, a table and a plot.
+open-set noisy-labels: env
+	$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	$(BIN)/python examples/$(subst -,_,$@)/run.py results/$(subst -,_,$@)-$(VERSION)
 
 test: test-quick test-ludwig
 

@@ -56,14 +56,9 @@ def _place(error: BaseException) -> str:
 
 
 def _locate(entry: str) -> str:
-    """Return the name of a module that Python finds, or else the absolute path of its file in the current folder."""
-    if entry.endswith(".py"):
-        return str(Path(entry).absolute())
-    top = entry.partition(".")[0]
-    path = Path(*entry.split(".")).with_suffix(".py").absolute()
-    if top in sys.modules or importlib.util.find_spec(top) is not None or not path.is_file():
-        return entry
-    return str(path)
+    """Return the absolute path of a file, also of a module in the current folder, or else the name of a module."""
+    path = Path(entry if entry.endswith(".py") else f"{entry}.py")
+    return str(path.absolute()) if entry.endswith(".py") or path.is_file() else entry
 
 
 def _import(entry: str) -> None:

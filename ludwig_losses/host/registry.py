@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ludwig.constants import LOGITS, MAXIMIZE, MINIMIZE
 from ludwig.modules import loss_modules
 from ludwig.modules.metric_modules import LossMetric
-from ludwig.modules.metric_registry import get_metric_feature_type_registry, register_metric
+from ludwig.modules.metric_registry import get_metric_registry, register_metric
 from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
@@ -86,7 +86,7 @@ def register_loss(
 
     Raises:
         TypeError: a class is not a schema or not a loss module.
-        ValueError: a name is taken, a feature type does not exist, or the default of a parameter is out of its range.
+        ValueError: a name is taken, or a feature type does not exist.
     """
     features = (features,) if isinstance(features, str) else tuple(features)
     aliases = tuple(aliases)
@@ -139,22 +139,19 @@ def _check(config_cls: type, module_cls: type, features: tuple[str, ...], aliase
             f"{where}: for category, sequence and text features Ludwig asks a loss for its class weights; derive "
             f"{config_cls.__name__} from ludwig_losses.ClassificationLossConfig"
         )
-    for key, parameter in parameters_of(config_cls).items():
-        if parameter is not None and not parameter.accepts(parameter.default):
-            raise ValueError(f"{where}: the default of {key} is {parameter.default!r}, expected {parameter.allowed}")
     for name in (config_cls.type, *aliases):
-        _check_name(where, name, module_cls, features)
+        _check_name(where, name, module_cls)
     json_schema(config_cls)
 
 
-def _check_name(where: str, name: str, module_cls: type, features: tuple[str, ...]) -> None:
+def _check_name(where: str, name: str, module_cls: type) -> None:
     found = find(name)
     if found is not None:
         # Running a cell of a notebook again replaces the loss that it has declared before.
         same = (found.module_cls.__module__, found.module_cls.__qualname__)
         if same != (module_cls.__module__, module_cls.__qualname__):
             raise ValueError(f"{where}: the name {name!r} is taken by {found.origin}; choose another `type`")
-    elif any(name in get_metric_feature_type_registry().get(feature, {}) for feature in features):
+    elif name in get_metric_registry():
         # A loss that Ludwig lists without a metric of its name does not train.
         raise ValueError(f"{where}: Ludwig has a loss or metric named {name!r} itself; choose another `type`")
 

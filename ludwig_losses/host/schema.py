@@ -60,7 +60,13 @@ def loss_type(name: str) -> Any:
 
 
 def field(parameter: Parameter) -> Any:
-    """Return Ludwig's schema field for a parameter, with the parameter attached for :func:`parameters_of`."""
+    """Return Ludwig's schema field for a parameter, with the parameter attached for :func:`parameters_of`.
+
+    Raises:
+        ValueError: the default of the parameter is none of its values.
+    """
+    if not parameter.accepts(parameter.default):
+        raise ValueError(f"the default of a parameter is {parameter.default!r}, expected {parameter.allowed}")
     native = _native_field(parameter)
     if PYDANTIC:
         native.metadata = [*native.metadata, parameter]

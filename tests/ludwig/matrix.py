@@ -42,6 +42,8 @@ ALIASES = {
     "sparsemax_loss": "sparsemax",
 }
 
+ALIAS_PAIRS = [(feature, ALIASES[loss]) for feature, loss in PAIRS if loss in ALIASES]
+
 # Parameters without which a loss has little to show.
 OPTIONS = {
     ("binary", "entropic_open_set"): {"background_class": "benign"},

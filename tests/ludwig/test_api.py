@@ -14,7 +14,6 @@ import matrix
 from ludwig_losses import functional
 
 PROJECTIONS = {"entmax15": functional.entmax15, "sparsemax": functional.sparsemax}
-ALIAS_PAIRS = [(feature, matrix.ALIASES[loss]) for feature, loss in matrix.PAIRS]
 
 
 def train(feature: str, loss: dict, folder) -> tuple[LudwigModel, str, dict]:
@@ -30,7 +29,7 @@ def numbers(predictions: pd.DataFrame) -> np.ndarray:
     return np.concatenate([np.ravel(value).astype(float) for column in columns for value in column])
 
 
-@pytest.mark.parametrize(("feature", "alias"), ALIAS_PAIRS, ids=["-".join(pair) for pair in ALIAS_PAIRS])
+@pytest.mark.parametrize(("feature", "alias"), matrix.ALIAS_PAIRS, ids=["-".join(pair) for pair in matrix.ALIAS_PAIRS])
 def test_alias_trains_evaluates_predicts_and_reloads(feature, alias, tmp_path):
     model, data, statistics = train(feature, {"type": alias}, tmp_path)
     assert np.isfinite(statistics["loss"]).all() and statistics["loss"][-1] < statistics["loss"][0]

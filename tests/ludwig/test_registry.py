@@ -15,7 +15,7 @@ import matrix
 from ludwig_losses.host.registry import DeclaredLossMetric, catalogue, find
 from ludwig_losses.losses.base import ClassificationLossConfig, Loss
 
-NAMES = [(feature, name) for feature, loss in matrix.PAIRS for name in (loss, matrix.ALIASES[loss])]
+NAMES = [*matrix.PAIRS, *matrix.ALIAS_PAIRS]
 
 
 def test_the_catalogue_is_the_documented_family():

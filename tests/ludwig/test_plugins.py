@@ -1,0 +1,209 @@
+"""Losses from elsewhere: the README's tutorial to the letter, installed packages, and mistakes that stay alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+TUTORIAL = re.search(r"^## A loss of your own\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)[1]
+LOSS, DATA = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
+(CONFIG,) = re.findall(r"```yaml\n(.*?)```", TUTORIAL, re.DOTALL)
+(COMMANDS,) = re.findall(r"```bash\n(.*?)```", TUTORIAL, re.DOTALL)
+(ENTRY_POINT,) = re.findall(r"```toml\n\[project\.entry-points\.(.*?)```", TUTORIAL, re.DOTALL)
+FILE = "generalized_cross_entropy.py"
+
+
+def run(*command: str, cwd: pathlib.Path, **environment: str) -> str:
+    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        command,
+        cwd=cwd,
+        env={**os.environ, "PATH": path, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+    return done.stdout
+
+
+def python(program: str, cwd: pathlib.Path, **environment: str) -> dict:
+    """Run a program in a fresh process; return what it prints last, as JSON."""
+    output = run(sys.executable, "-W", "ignore", "-c", program, cwd=cwd, **environment)
+    return json.loads(output.splitlines()[-1])
+
+
+def test_the_tutorial_trains(tmp_path):
+    assert FILE in TUTORIAL and len(LOSS.splitlines()) < 40
+    (tmp_path / FILE).write_text(LOSS)
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    run(sys.executable, "-c", DATA, cwd=tmp_path)
+    output = run("bash", "-ec", COMMANDS, cwd=tmp_path)
+    assert "generalized_cross_entropy, for category features" in output and "q: 0.7" in output
+
+    (model,) = tmp_path.glob("results/*/model")
+    losses = json.loads((model.parent / "training_statistics.json").read_text())["training"]["cultivar"]["loss"]
+    assert len(losses) == 5 and losses[-1] < losses[0]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    evaluate = ("ludwig", "evaluate", "--model_path", str(model), "--dataset", str(tmp_path / "wine.csv"))
+    run(*evaluate, cwd=elsewhere, LUDWIG_LOSSES_PLUGINS=str(tmp_path / FILE))
+    statistics = json.loads(next(elsewhere.glob("**/test_statistics.json")).read_text())
+    assert 0 < statistics["cultivar"]["loss"] < 2
+
+
+def test_an_installed_package_needs_no_variable(tmp_path):
+    (tmp_path / FILE).write_text(LOSS)
+    metadata = tmp_path / "my_losses-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-losses\nVersion: 1.0\n")
+    group, _, entry = ENTRY_POINT.partition("]\n")
+    (metadata / "entry_points.txt").write_text(f"[{group}]\n" + entry.replace('"', ""))
+    program = """
+import json, pickle
+import ludwig.schema
+from ludwig.modules.loss_modules import create_loss
+from ludwig.schema.features.loss.loss import get_loss_cls
+config = get_loss_cls("category", "generalized_cross_entropy").from_dict({"type": "generalized_cross_entropy"})
+print(json.dumps({"q": pickle.loads(pickle.dumps(create_loss(config))).q}))
+"""
+    assert python(program, cwd=tmp_path, PYTHONPATH=str(tmp_path)) == {"q": 0.7}
+
+
+def test_processes_that_are_started_elsewhere_know_the_losses(tmp_path):
+    (tmp_path / FILE).write_text(LOSS)
+    program = """
+import json, os, subprocess, sys
+import ludwig_losses.host.registry as registry
+child = "import json, ludwig_losses.host.registry as r; print(json.dumps(sorted(r.catalogue())))"
+output = subprocess.run([sys.executable, "-W", "ignore", "-c", child], cwd="/", stdout=-1, text=True).stdout
+print(json.dumps({"here": sorted(registry.catalogue()), "there": json.loads(output.splitlines()[-1])}))
+"""
+    known = python(program, cwd=tmp_path, LUDWIG_LOSSES_PLUGINS="generalized_cross_entropy")
+    assert known["here"] == known["there"] and "generalized_cross_entropy" in known["here"]
+
+
+MISTAKES = {
+    "no_schema": (
+        LOSS.replace("register_loss(GeneralizedCrossEntropyConfig,", "register_loss(None,"),
+        "GeneralizedCrossEntropy ({file}): register_loss needs a schema",
+    ),
+    "no_name": (
+        LOSS.replace('    type: str = loss_type("generalized_cross_entropy")\n', ""),
+        "GeneralizedCrossEntropyConfig has no name",
+    ),
+    "duplicate_of_ours": (LOSS.replace('"generalized_cross_entropy"', '"focal"'), "the name 'focal' is taken by FocalLoss"),
+    "duplicate_of_ludwigs": (
+        LOSS.replace('"generalized_cross_entropy"', '"softmax_cross_entropy"'),
+        "Ludwig has a loss or metric named 'softmax_cross_entropy' itself",
+    ),
+    "no_module": (LOSS.replace("(ClassificationLoss):", "(torch.nn.Module):"), "is a subclass of ludwig_losses.Loss"),
+    "no_feature": (LOSS.replace('["category"]', '["categorical"]'), "features = ['categorical']; the output feature"),
+    "no_class_weights": (
+        LOSS.replace("ClassificationLossConfig", "LossConfig"),
+        "derive GeneralizedCrossEntropyConfig from ludwig_losses.ClassificationLossConfig",
+    ),
+    "bad_default": (LOSS.replace("default=0.7", "default=7"), "the default of a parameter is 7, expected a number > 0 <= 1 ({file}, line 16)"),
+    "bad_import": (LOSS.replace("import torch\n", "import torhc\n", 1), "No module named 'torhc' ({file}, line 1)"),
+    "leaves": (LOSS + "\nraise SystemExit(1)\n", f"SystemExit: 1 ({{file}}, line {len(LOSS.splitlines()) + 2})"),
+    "taken/json": (LOSS, "has the name of another module"),
+}
+
+
+@pytest.fixture(scope="module")
+def after_mistakes(tmp_path_factory) -> tuple[pathlib.Path, dict]:
+    """What a process knows that was told to load a plug-in for each mistake, and then a good one."""
+    folder = tmp_path_factory.mktemp("plugins")
+    (folder / "taken").mkdir()
+    for name, (text, _) in MISTAKES.items():
+        (folder / f"{name}.py").write_text(text.replace('"generalized_cross_entropy"', f'"{name}_loss"'))
+    (folder / "good.py").write_text(LOSS)
+    vector = LOSS.replace('"generalized_cross_entropy"', '"vector_loss"')
+    vector = vector.replace("self.mean(generalized_cross_entropy(preds, target, self.q), target)", "preds[:, 0]")
+    (folder / "vector.py").write_text(vector)
+    program = """
+import json, torch, warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    from ludwig_losses.host.registry import catalogue
+from ludwig_losses import plugins
+from ludwig.config_validation.validation import get_schema
+import ludwig.schema
+from ludwig.modules.loss_modules import create_loss
+from ludwig.schema.features.loss.loss import get_loss_cls
+from ludwig.schema.model_types.base import ModelConfig
+get_schema()
+
+def error_of(function):
+    try:
+        function()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+
+def parse(loss):
+    output = {"name": "y", "type": "category", "loss": loss}
+    ModelConfig.from_dict({"input_features": [{"name": "x", "type": "number"}], "output_features": [output]})
+
+def call_vector():
+    create_loss(get_loss_cls("category", "vector_loss").from_dict({"type": "vector_loss"}))(torch.zeros(2, 3), torch.zeros(2))
+
+print(json.dumps({
+    "failures": plugins.failures,
+    "warnings": [str(w.message) for w in caught if "ludwig-losses" in str(w.message)],
+    "catalogue": list(catalogue()),
+    "good": error_of(lambda: parse({"type": "generalized_cross_entropy", "q": 1})),
+    "typo": error_of(lambda: parse({"type": "generalized_cross_entropy", "p": 1})),
+    "failed": error_of(lambda: parse({"type": "bad_import_loss"})),
+    "built-in": error_of(lambda: parse({"type": "focal_loss"})),
+    "vector": error_of(call_vector),
+}))
+"""
+    entries = [*(str(folder / f"{name}.py") for name in MISTAKES), "missing", "good", "vector"]
+    return folder, python(program, cwd=folder, LUDWIG_LOSSES_PLUGINS=",".join(entries))
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_names_the_file_and_what_is_wrong(mistake, after_mistakes):
+    folder, known = after_mistakes
+    file = str(folder / f"{mistake}.py")
+    ((plugin, reason),) = [(p, r) for p, r in known["failures"].items() if p.startswith(file)]
+    assert "LUDWIG_LOSSES_PLUGINS" in plugin and file in reason
+    assert MISTAKES[mistake][1].format(file=file) in reason
+    assert [text for text in known["warnings"] if file in text and reason in text]
+
+
+def test_mistakes_break_no_other_loss(after_mistakes):
+    _, known = after_mistakes
+    assert known["good"] is None and known["built-in"] is None
+    assert {"generalized_cross_entropy", "vector_loss", "focal_loss"} < {*known["catalogue"]}
+    assert not {f"{mistake}_loss" for mistake in MISTAKES if mistake != "leaves"} & {*known["catalogue"]}
+
+
+def test_a_loss_of_your_own_is_checked_as_strictly(after_mistakes):
+    _, known = after_mistakes
+    assert "unknown parameter 'p'" in known["typo"] and "has the parameters: q, class_weights, weight" in known["typo"]
+
+
+def test_an_unknown_loss_tells_why_a_plugin_did_not_load(after_mistakes):
+    _, known = after_mistakes
+    assert "unknown loss 'bad_import_loss'" in known["failed"] and "No module named 'torhc'" in known["failed"]
+
+
+def test_a_missing_plugin_says_where_it_was_looked_for(after_mistakes):
+    folder, known = after_mistakes
+    (reason,) = [reason for plugin, reason in known["failures"].items() if plugin.startswith("missing ")]
+    assert "no module 'missing', and no file missing.py in" in reason and str(folder) in reason
+
+
+def test_a_loss_that_is_no_number_names_its_class_and_file(after_mistakes):
+    folder, known = after_mistakes
+    assert known["vector"].startswith("TypeError: GeneralizedCrossEntropy (")
+    assert str(folder / "vector.py") in known["vector"] and "got shape (2,)" in known["vector"]
