@@ -349,3 +349,9 @@ def test_inputs_are_left_as_they_are() -> None:
     tempered_softmax(logits, 2.0)
     assert torch.equal(logits, before[0])
     assert torch.equal(target, before[1])
+
+
+@pytest.mark.parametrize("t", [1.0, 1.2, 2.0, 4.0])
+def test_the_projection_is_differentiable(t: float) -> None:
+    logits, _ = random_batch((4, 5))
+    assert torch.autograd.gradcheck(lambda z: tempered_softmax(z, t), logits.requires_grad_())

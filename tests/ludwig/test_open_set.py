@@ -49,7 +49,10 @@ def test_the_unknown_symbol_belongs_to_the_background():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("d", r"loss.background_class = d does not fit the classes: unknown \['d'\]. The classes are \['a', 'b', 'c'\]"),
+        (
+            "d",
+            r"loss.background_class = d does not fit the classes: unknown \['d'\]. The classes are \['a', 'b', 'c'\]",
+        ),
         (["a", "d"], "unknown"),
         (3, "there is no class with index 3; the 3 classes are numbered from 0, in this order"),
         (["a", "b", "c"], "leaves no known class"),

@@ -100,7 +100,10 @@ MISTAKES = {
         LOSS.replace('    type: str = loss_type("generalized_cross_entropy")\n', ""),
         "GeneralizedCrossEntropyConfig has no name",
     ),
-    "duplicate_of_ours": (LOSS.replace('"generalized_cross_entropy"', '"focal"'), "the name 'focal' is taken by FocalLoss"),
+    "duplicate_of_ours": (
+        LOSS.replace('"generalized_cross_entropy"', '"focal"'),
+        "the name 'focal' is taken by FocalLoss",
+    ),
     "duplicate_of_ludwigs": (
         LOSS.replace('"generalized_cross_entropy"', '"softmax_cross_entropy"'),
         "Ludwig has a loss or metric named 'softmax_cross_entropy' itself",
@@ -111,7 +114,10 @@ MISTAKES = {
         LOSS.replace("ClassificationLossConfig", "LossConfig"),
         "derive GeneralizedCrossEntropyConfig from ludwig_losses.ClassificationLossConfig",
     ),
-    "bad_default": (LOSS.replace("default=0.7", "default=7"), "the default of a parameter is 7, expected a number > 0 <= 1 ({file}, line 16)"),
+    "bad_default": (
+        LOSS.replace("default=0.7", "default=7"),
+        "the default of a parameter is 7, expected a number > 0 <= 1 ({file}, line 16)",
+    ),
     "bad_import": (LOSS.replace("import torch\n", "import torhc\n", 1), "No module named 'torhc' ({file}, line 1)"),
     "leaves": (LOSS + "\nraise SystemExit(1)\n", f"SystemExit: 1 ({{file}}, line {len(LOSS.splitlines()) + 2})"),
     "taken/json": (LOSS, "has the name of another module"),
