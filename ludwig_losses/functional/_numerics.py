@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -32,13 +35,41 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
         )
 
 
-def true_class_nll(logits: Tensor, target: Tensor) -> Tensor:
-    """Return ``-log softmax(logits)[target]`` per element, for logits ``[B, C, ...]`` and target ``[B, ...]``."""
+def true_class_loss(
+    logits: Tensor, target: Tensor, of_nll: Callable[[Tensor, float], tuple[Tensor, Tensor]], parameter: float
+) -> Tensor:
+    """Return a loss that is a function of ``nll = -log softmax(logits)[target]``, per element.
+
+    Args:
+        logits: ``[B, C, ...]``.
+        target: ``[B, ...]``.
+        of_nll: from ``nll`` and ``parameter`` to the loss and its derivative by ``nll``.
+    """
     check_class_logits(logits, target, class_dim=1)
-    # No index is ignored here: by default a target of -100 would silently cost nothing.
-    return torch.nn.functional.cross_entropy(
-        full_precision(logits), target.long(), reduction="none", ignore_index=torch.iinfo(torch.int64).min
-    )
+    return _TrueClassLoss.apply(full_precision(logits), target.long(), of_nll, parameter)
+
+
+class _TrueClassLoss(torch.autograd.Function):
+    """Keeps one tensor of the logits' size and makes one, the gradient ``slope (p - e_y)``."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, target: Tensor, of_nll, parameter: float) -> Tensor:
+        log_p = logits.log_softmax(dim=1)
+        # No index is ignored here: by default a target of -100 would silently cost nothing.
+        nothing = torch.iinfo(torch.int64).min
+        nll = torch.nn.functional.nll_loss(log_p, target, reduction="none", ignore_index=nothing)
+        loss, slope = of_nll(nll, parameter)
+        ctx.save_for_backward(log_p, target, slope)
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor):
+        log_p, target, slope = ctx.saved_tensors
+        by_log_p = torch.zeros_like(log_p).scatter_(1, target.unsqueeze(1), (-grad * slope).unsqueeze(1))
+        # What autograd does for log_softmax, but over the scattered tensor instead of into a third one.
+        softmax_backward = torch.ops.aten._log_softmax_backward_data.out
+        return softmax_backward(by_log_p, log_p, 1, log_p.dtype, out=by_log_p), None, None, None
 
 
 def weighted_mean(loss: Tensor, weight: Tensor | None = None) -> Tensor:

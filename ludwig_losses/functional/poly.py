@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import true_class_nll
+from ludwig_losses.functional._numerics import true_class_loss
 
 
 def poly_loss(logits: Tensor, target: Tensor, *, epsilon: float = 1.0) -> Tensor:
@@ -17,12 +17,16 @@ def poly_loss(logits: Tensor, target: Tensor, *, epsilon: float = 1.0) -> Tensor
         epsilon: coefficient of the first term of the expansion, >= -1; 0 gives cross-entropy.
 
     Returns:
-        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
 
     Raises:
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension.
 
     Source: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", ICLR 2022.
     """
-    nll = true_class_nll(logits, target)
-    return nll - epsilon * torch.expm1(-nll)
+    return true_class_loss(logits, target, _poly_of_nll, epsilon)
+
+
+def _poly_of_nll(nll: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    minus_miss = torch.expm1(-nll)
+    return nll - epsilon * minus_miss, 1 + epsilon * (1 + minus_miss)
