@@ -37,13 +37,17 @@ def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
         )
     probabilities = full_precision(logits).softmax(dim=1).flatten(2)
     labels = target.long().flatten(1)
-    batch, classes, _ = probabilities.shape
 
     # Scattered sums instead of a one-hot tensor of the logits' size; in float64, since a scatter adds one by one.
     true_probability = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
-    zeros = torch.zeros(batch, classes, dtype=summation_dtype(logits.device), device=logits.device)
-    overlap = zeros.scatter_add(1, labels, true_probability.to(zeros.dtype)).to(probabilities.dtype)
-    true_size = zeros.long().scatter_add(1, labels, torch.ones_like(labels))
+    # Column by column first: additions to the same few sums would wait for each other.
+    columns = (len(target), -1, target.shape[-1]) if target.ndim > 2 and target.numel() else (*labels.shape, 1)
+    labels, true_probability = labels.reshape(columns), true_probability.reshape(columns)
+    zeros = torch.zeros(
+        len(target), logits.shape[1], columns[-1], dtype=summation_dtype(logits.device), device=logits.device
+    )
+    overlap = zeros.scatter_add(1, labels, true_probability.to(zeros.dtype)).sum(dim=2).to(probabilities.dtype)
+    true_size = zeros.long().scatter_add(1, labels, torch.ones_like(labels)).sum(dim=2)
     total = probabilities.sum(dim=2) + true_size
 
     numerator, denominator = 2 * overlap + smooth, total + smooth
