@@ -7,6 +7,8 @@ Both are one family: for the Tsallis entropy ``H_a(p) = (1 - sum p**a) / (a (a -
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -113,12 +115,39 @@ def _fenchel_young_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
 @torch.library.custom_op("ludwig_losses::fenchel_young", mutates_args=())
 def _fenchel_young(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Loss ``[N]`` and probabilities ``[N, C]`` for logits ``[N, C]``."""
-    p = _project(logits, alpha)
     true_logit = logits.gather(1, target.unsqueeze(1))
-    margin = torch.where(p > 0, logits - true_logit, 0)
-    entropy = (1 - p.pow(alpha).sum(dim=1)) / (alpha * (alpha - 1))
+    place, x = _candidates(logits, alpha)
+    p = _project(x, alpha)
+    margin = torch.where(p > 0, x - true_logit, 0)
+    entropy = (1 - (p * p.pow(alpha - 1)).sum(dim=1)) / (alpha * (alpha - 1))
     # Rounding may leave a loss of 0 a little below it.
-    return ((p * margin).sum(dim=1) + entropy).clamp_min(0), p
+    return ((p * margin).sum(dim=1) + entropy).clamp_min(0), place(p)
+
+
+def _candidates(logits: Tensor, alpha: float) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Return the logits that can be in the support, and the function that puts their probabilities in place.
+
+    Only those within ``1 / (alpha - 1)`` of the largest one can; in a trained model they are few, and are moved
+    together in ``[N, K]``, filled with ``-inf``.
+    """
+    rows, classes = logits.shape
+    possible = logits >= logits.amax(dim=1, keepdim=True) - 1 / (alpha - 1) if logits.numel() else logits > 0
+    counts = possible.sum(dim=1)
+    widest = int(counts.max()) if rows else classes
+    if widest * 4 > classes:
+        return lambda p: p, logits
+    source = possible.flatten().nonzero().squeeze(1)
+    # The k-th candidate overall is number k - (candidates in the rows before) of its row.
+    shift = torch.arange(rows, device=logits.device) * widest - (counts.cumsum(0) - counts)
+    position = torch.arange(len(source), device=logits.device) + shift.repeat_interleave(counts)
+    together = logits.new_full((rows * widest,), -torch.inf).index_copy_(0, position, logits.flatten()[source])
+
+    def place(p: Tensor) -> Tensor:
+        everywhere = torch.zeros_like(logits, memory_format=torch.contiguous_format)
+        everywhere.view(-1).index_copy_(0, source, p.flatten()[position])
+        return everywhere
+
+    return place, together.view(rows, widest)
 
 
 @_fenchel_young.register_fake
@@ -140,12 +169,13 @@ def _(grad: Tensor, p: Tensor, target: Tensor) -> Tensor:
 
 
 def _save_for_backward(ctx, inputs, output) -> None:
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[1], inputs[1])
 
 
-def _backward(ctx, grad_loss: Tensor, grad_p: Tensor):
-    p, target = ctx.saved_tensors
-    return _fenchel_young_gradient(grad_loss, p, target), None, None
+def _backward(ctx, grad_loss: Tensor | None, _):
+    gradient = None if grad_loss is None else _fenchel_young_gradient(grad_loss, *ctx.saved_tensors)
+    return gradient, None, None
 
 
 _fenchel_young.register_autograd(_backward, setup_context=_save_for_backward)
