@@ -97,6 +97,8 @@ def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
 def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     # 1 - p_t = -expm1(-nll). The clamp gives nll / miss its limit, 1, where p_t rounds to 1.
     nll = nll.clamp_min(torch.finfo(nll.dtype).tiny)
-    miss = -torch.expm1(-nll)
+    miss = torch.expm1(-nll).neg_()
     weight = miss**gamma
-    return weight * nll, weight * (1 + gamma * (1 - miss) * (nll / miss))
+    # weight * (1 + gamma * (1 - miss) * nll / miss), without temporaries.
+    slope = (1 - miss).mul_(nll).div_(miss).mul_(gamma).add_(1).mul_(weight)
+    return weight.mul_(nll), slope
