@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -55,21 +54,39 @@ class _TrueClassLoss(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits: Tensor, target: Tensor, of_nll, parameter: float) -> Tensor:
         log_p = logits.log_softmax(dim=1)
-        # No index is ignored here: by default a target of -100 would silently cost nothing.
-        nothing = torch.iinfo(torch.int64).min
-        nll = torch.nn.functional.nll_loss(log_p, target, reduction="none", ignore_index=nothing)
-        loss, slope = of_nll(nll, parameter)
-        ctx.save_for_backward(log_p, target, slope)
+        loss, slope = of_nll(_nll(log_p, target), parameter)
+        ctx.save_for_backward(logits, target, log_p, slope)
+        ctx.of_nll, ctx.parameter = of_nll, parameter
         return loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: Tensor):
-        log_p, target, slope = ctx.saved_tensors
+        logits, target, log_p, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
+            log_p = logits.log_softmax(dim=1)
+            _, slope = ctx.of_nll(_nll(log_p, target), ctx.parameter)
         by_log_p = torch.zeros_like(log_p).scatter_(1, target.unsqueeze(1), (-grad * slope).unsqueeze(1))
-        # What autograd does for log_softmax, but over the scattered tensor instead of into a third one.
-        softmax_backward = torch.ops.aten._log_softmax_backward_data.out
-        return softmax_backward(by_log_p, log_p, 1, log_p.dtype, out=by_log_p), None, None, None
+        return log_softmax_backward(by_log_p, log_p), None, None, None
+
+
+def _nll(log_p: Tensor, target: Tensor) -> Tensor:
+    # No index is ignored: by default a target of -100 would silently cost nothing.
+    nothing = torch.iinfo(torch.int64).min
+    return torch.nn.functional.nll_loss(log_p, target, reduction="none", ignore_index=nothing)
+
+
+def log_softmax_backward(grad: Tensor, log_p: Tensor) -> Tensor:
+    """Return the gradient by the logits, in the memory of ``grad`` (unless it is to be differentiated again)."""
+    if torch.is_grad_enabled():
+        return grad - log_p.exp() * grad.sum(dim=1, keepdim=True)
+    return torch.ops.aten._log_softmax_backward_data.out(grad, log_p, 1, grad.dtype, out=grad)
+
+
+def softmax_backward(grad: Tensor, p: Tensor) -> Tensor:
+    """Return the gradient by the logits, in the memory of ``grad`` (unless it is to be differentiated again)."""
+    if torch.is_grad_enabled():
+        return p * (grad - (p * grad).sum(dim=1, keepdim=True))
+    return torch.ops.aten._softmax_backward_data.out(grad, p, 1, grad.dtype, grad_input=grad)
 
 
 def weighted_mean(loss: Tensor, weight: Tensor | None = None) -> Tensor:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
 from ludwig_losses.functional._numerics import full_precision, true_class_loss
 
 # Elements at a time, so that the temporaries of the binary loss stay small; large enough for every thread.
-_BLOCK = 2**17
+_BLOCK = 2**16
 
 
 def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None = None, gamma: float = 2.0) -> Tensor:
@@ -25,7 +24,7 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
         gamma: focusing parameter, >= 0; 0 gives binary cross-entropy.
 
     Returns:
-        The unreduced loss in the shape of ``logits``, float32 (float64 for float64 logits), differentiable once.
+        The unreduced loss in the shape of ``logits``, float32 (float64 for float64 logits).
 
     Raises:
         ValueError: the shapes differ.
@@ -49,13 +48,15 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         for i, (z, y) in enumerate(zip(*parts)):
             block = slice(i * _BLOCK, i * _BLOCK + len(z))
             loss.view(-1)[block], slope.view(-1)[block] = _sigmoid_focal_terms(z, y, alpha, gamma)
-        ctx.save_for_backward(slope)
+        ctx.save_for_backward(logits, positive, alpha, slope)
+        ctx.gamma = gamma
         return loss
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, grad: Tensor):
-        (slope,) = ctx.saved_tensors
+        logits, positive, alpha, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
+            _, slope = _sigmoid_focal_terms(logits, positive, alpha, ctx.gamma)
         return grad * slope, None, None, None
 
 
@@ -83,7 +84,7 @@ def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
         gamma: focusing parameter, >= 0; 0 gives cross-entropy.
 
     Returns:
-        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
 
     Raises:
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension.
@@ -97,8 +98,6 @@ def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
 def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     # 1 - p_t = -expm1(-nll). The clamp gives nll / miss its limit, 1, where p_t rounds to 1.
     nll = nll.clamp_min(torch.finfo(nll.dtype).tiny)
-    miss = torch.expm1(-nll).neg_()
+    miss = -torch.expm1(-nll)
     weight = miss**gamma
-    # weight * (1 + gamma * (1 - miss) * nll / miss), without temporaries.
-    slope = (1 - miss).mul_(nll).div_(miss).mul_(gamma).add_(1).mul_(weight)
-    return weight.mul_(nll), slope
+    return weight * nll, weight * (1 + gamma * (1 - miss) * (nll / miss))

@@ -17,7 +17,7 @@ def poly_loss(logits: Tensor, target: Tensor, *, epsilon: float = 1.0) -> Tensor
         epsilon: coefficient of the first term of the expansion, >= -1; 0 gives cross-entropy.
 
     Returns:
-        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
 
     Raises:
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension.
