@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
-.PHONY: train open-set noisy-labels test test-quick test-ludwig env
+.PHONY: train open-set noisy-labels test test-quick test-ludwig bench env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -34,6 +34,18 @@ test-quick: env
 # Real configurations, trainings and command lines, on as many processes as there are cores.
 test-ludwig: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ludwig -n auto --dist worksteal
+
+# Every loss against its peers, in an environment of its own. Ludwig's own losses are one: Python 3.12 or later.
+BENCH_VENV ?= .venv-bench-$(VERSION)
+
+bench: $(BENCH_VENV)/.installed
+	$(BENCH_VENV)/bin/python benchmarks/losses.py $(WORKS)
+
+$(BENCH_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
+	touch $@
 
 env: $(VENV)/.installed
 

@@ -116,12 +116,12 @@ def _(logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: flo
 
 
 # The gradient is an operator without a derivative of its own: a second derivative fails loudly instead of being 0.
-@torch.library.custom_op("ludwig_losses::bi_tempered_backward", mutates_args=())
-def _bi_tempered_backward(grad: Tensor, gradient: Tensor) -> Tensor:
+@torch.library.custom_op("ludwig_losses::bi_tempered_gradient", mutates_args=())
+def _bi_tempered_gradient(grad: Tensor, gradient: Tensor) -> Tensor:
     return gradient * grad.unsqueeze(1)
 
 
-@_bi_tempered_backward.register_fake
+@_bi_tempered_gradient.register_fake
 def _(grad: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(gradient)
 
@@ -131,7 +131,7 @@ def _save_for_backward(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad_loss: Tensor, grad_gradient: Tensor):
-    return _bi_tempered_backward(grad_loss, *ctx.saved_tensors), None, None, None, None
+    return _bi_tempered_gradient(grad_loss, *ctx.saved_tensors), None, None, None, None
 
 
 _bi_tempered.register_autograd(_backward, setup_context=_save_for_backward)
