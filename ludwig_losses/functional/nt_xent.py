@@ -79,7 +79,7 @@ def _nt_xent(
             count = len(own)
             s, p, is_positive = similarity[:count], softmax[:count], positive[:count]
             torch.mm(own, unit.T, out=s)
-            torch.eq(labels[rows].unsqueeze(1), labels, out=is_positive)
+            is_positive.copy_(labels[rows].unsqueeze(1) == labels)
             is_positive.diagonal(start).zero_()
             # A lone row has no one to be compared with: its (unused) normaliser must stay finite.
             s.diagonal(start).fill_(torch.finfo(s.dtype).min)
