@@ -86,8 +86,8 @@ def plot(growths: dict[str, dict], path: pathlib.Path) -> None:
     handles = {}
     for panel in panels.flat:
         handles |= {label: handle for handle, label in zip(*panel.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="lower right", ncols=2, frameon=False)
-    figure.tight_layout()
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=len(handles), frameon=False)
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
     figure.savefig(path, metadata={"Date": None})
 
 
