@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import os
 import pathlib
 import platform
 import statistics
@@ -129,6 +130,7 @@ def machine() -> dict:
     model = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "unknown")
     return {
         "cpu": f"{model} ({platform.machine()})",
+        "cores": os.cpu_count(),
         "threads": THREADS,
         "python": platform.python_version(),
         "torch": torch.__version__,
