@@ -56,8 +56,7 @@ def nt_xent_loss(
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size}.")
     unit = _unit_rows(full_precision(embeddings))
-    loss, _ = _nt_xent(unit, labels, temperature, chunk_size, unit.requires_grad and torch.is_grad_enabled())
-    return loss
+    return _nt_xent(unit, labels, temperature, chunk_size, unit.requires_grad and torch.is_grad_enabled())[0]
 
 
 # A custom operator: torch.compile takes its loop whole, and it may compute the gradient along with the value.
