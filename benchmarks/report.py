@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 
 OURS = "ludwig-losses"
 
@@ -54,7 +55,9 @@ def write(results: dict, folder: pathlib.Path) -> None:
         f"{head}\n|---|---|---|---|---|---|\n{table}\n"
     )
     (folder / "losses.md").write_text(text)
-    plot({title: row["growth"] for title, row in results["works"].items() if row["growth"]}, folder / "growth.svg")
+    growths = {title: row["growth"] for title, row in results["works"].items() if row["growth"]}
+    # Several shapes of a loss share one growth: its name is what stands before the first number.
+    plot({re.split(r" \d", title)[0]: growth for title, growth in growths.items()}, folder / "growth.svg")
 
 
 def plot(growths: dict[str, dict], path: pathlib.Path) -> None:
@@ -74,16 +77,17 @@ def plot(growths: dict[str, dict], path: pathlib.Path) -> None:
     for panel, (title, growth) in zip(panels.flat, growths.items()):
         for name, points in growth["points"].items():
             panel.loglog(*zip(*points), color=colors[name], linewidth=2 if name == OURS else 1, marker=".", label=name)
-        panel.set_title(title.rpartition(" x ")[0].split(" ")[0] if "," not in title else " ".join(title.split()[:2]))
+        panel.set_title(title)
         panel.set_xlabel(growth["axis"])
+        panel.minorticks_off()
         panel.grid(alpha=0.3)
     for panel in panels[:, 0]:
         panel.set_ylabel("ms, forward + backward")
     handles = {}
     for panel in panels.flat:
         handles |= {label: handle for handle, label in zip(*panel.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles.keys(), loc="lower right", ncols=2, frameon=False)
-    figure.tight_layout()
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=len(handles), frameon=False)
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
     figure.savefig(path, metadata={"Date": None})
 
 

@@ -74,6 +74,11 @@ class Work:
     def title(self) -> str:
         return f"{self.name} {' x '.join(map(str, self.shape))}"
 
+    @property
+    def small(self) -> Shape:
+        """A batch in which classes are absent, and predictions uneven."""
+        return (3, self.shape[1], 4, 5) if len(self.shape) == 4 else (8, *self.shape[1:])
+
     def data(self, shape: Shape | None = None) -> tuple[Tensor, Tensor]:
         torch.manual_seed(0)
         logits, target = self.make(shape or self.shape, self.deviation)

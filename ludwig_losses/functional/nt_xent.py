@@ -56,8 +56,7 @@ def nt_xent_loss(
     if chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size}.")
     unit = _unit_rows(full_precision(embeddings))
-    loss, _ = _nt_xent(unit, labels, temperature, chunk_size, unit.requires_grad and torch.is_grad_enabled())
-    return loss
+    return _nt_xent(unit, labels, temperature, chunk_size, unit.requires_grad and torch.is_grad_enabled())[0]
 
 
 # A custom operator: torch.compile takes its loop whole, and it may compute the gradient along with the value.
@@ -79,7 +78,7 @@ def _nt_xent(
             count = len(own)
             s, p, is_positive = similarity[:count], softmax[:count], positive[:count]
             torch.mm(own, unit.T, out=s)
-            torch.eq(labels[rows].unsqueeze(1), labels, out=is_positive)
+            is_positive.copy_(labels[rows].unsqueeze(1) == labels)
             is_positive.diagonal(start).zero_()
             # A lone row has no one to be compared with: its (unused) normaliser must stay finite.
             s.diagonal(start).fill_(torch.finfo(s.dtype).min)
