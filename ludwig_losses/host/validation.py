@@ -210,7 +210,8 @@ def _check_pairs(config, feature) -> None:
     instead = f"or {feature.loss.instead_of_pairs}."
     for key in ("batch_size", "eval_batch_size", "max_batch_size"):
         size = getattr(config.trainer, key, None)
-        if isinstance(size, int) and size % 2:
+        # 1 is what Ludwig's search for a batch size may have found and saved with a model: it becomes one pair.
+        if isinstance(size, int) and size % 2 and size != 1:
             raise ConfigValidationError(
                 f"{what} needs an even trainer.{key}; got {size}. Write {key}: {size + 1}, {instead}"
             )

@@ -187,6 +187,10 @@ def test_a_batch_size_of_one_found_by_ludwig_becomes_a_pair(batches, tmp_path):
     trained.train(frame(20), output_directory=str(tmp_path), skip_save_processed_input=True)
     batches[False].clear()
     trained.evaluate(frame(20), batch_size=1)
+    # The search saves its choice with the model, which has to load all the same.
+    trained.config_obj.trainer.eval_batch_size = 1
+    trained.save(str(tmp_path / "saved"))
+    LudwigModel.load(str(tmp_path / "saved"), logging_level=logging.ERROR)
     assert kept(batches[False]) == 1 and {len(batch) for batch in batches[False]} == {2}
 
 
