@@ -24,7 +24,7 @@ HOOKS = {
     "ludwig.data.cache.manager": "ludwig_losses.host.hooks:separate_caches",
     "ludwig.data.preprocessing": "ludwig_losses.host.hooks:split_pairs",
     "ludwig.data.dataset.pandas": "ludwig_losses.host.hooks:shuffle_pairs",
-    "ludwig.trainers.trainer": "ludwig_losses.host.hooks:refuse_torn_pairs",
+    "ludwig.trainers.trainer": "ludwig_losses.host.hooks:check_training",
     "ludwig.api": "ludwig_losses.host.hooks:fold_pairs",
 }
 

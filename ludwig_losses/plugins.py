@@ -68,7 +68,7 @@ def _hint(error: BaseException) -> str:
 def _file_of(module: str) -> str | None:
     try:
         spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
+    except (Exception, SystemExit):  # of a package around the module; importing it will say so
         return None
     return spec and spec.origin
 

@@ -85,22 +85,21 @@ def _weights_class_by_class(errors: Tensor, labels: Tensor, true_error: Tensor) 
     """As :func:`_weights_of_all_classes`, but only of the present classes, each while it is in the cache."""
     classes = len(errors)
     weights = torch.zeros_like(errors)
-    sizes = torch.bincount(labels, minlength=classes).tolist()
+    present = torch.bincount(labels, minlength=classes).nonzero().flatten().tolist()
     # Below the smallest error of the foreground the Jaccard loss is 1 already: every step is 0.
     lowest = errors.new_full((classes,), 2).scatter_reduce_(0, labels, true_error, "amin").tolist()
     if classes == 2:  # what one class gets wrong, so does the other: one order serves both
         lowest = [min(lowest)] * 2
     counted = None
-    for c in range(classes):
-        if sizes[c] and (counted is None or classes > 2):
+    for c in present:
+        if counted is None or classes > 2:
             counted = (errors[c] >= lowest[c]).nonzero().squeeze(1)
             error = errors[c].index_select(0, counted)
             # The bits of positive numbers are ordered as the numbers, and torch sorts integers by radix.
             keys = error.view(torch.int32) if error.dtype == torch.float32 else error
             counted = counted.index_select(0, keys.sort(stable=True).indices)
-        if sizes[c]:
-            foreground = labels.index_select(0, counted) == c
-            weights[c].index_copy_(0, counted, _jaccard_steps(foreground, errors.dtype))
+        foreground = labels.index_select(0, counted) == c
+        weights[c].index_copy_(0, counted, _jaccard_steps(foreground, errors.dtype))
     return weights
 
 

@@ -26,13 +26,13 @@ def train(original: Callable, trainer, training_set, validation_set=None, *args,
     if name in trainer.model.output_features and metric in metrics_of_losses():
         feature = trainer.model.output_features.get(name)
         loss, data = feature.train_loss_function, validation_set if validation_set is not None else training_set
-        reports = any(metric in metric_cls.NAMES for metric_cls in getattr(loss, "metrics", ()))
+        problem = f"trainer.validation_metric: {metric} is not available: output feature '{name}' with loss {feature.loss.type}"
+        if not any(metric in metric_cls.NAMES for metric_cls in getattr(loss, "metrics", ())):
+            raise ValueError(f"{problem} has no such metric. Choose another metric, or another loss.")
         targets = data.dataset.get(feature.proc_column) if isinstance(getattr(data, "dataset", None), dict) else None
-        if not (reports and loss.can_evaluate(targets)):
+        if not loss.can_evaluate(targets):
             raise ValueError(
-                f"trainer.validation_metric: {metric} is not available: output feature '{name}' with loss "
-                f"{feature.loss.type} has no such metric on the validation data, which needs examples of the background "
-                f"class and of a known one. Add them, or choose another metric."
+                f"{problem} needs {loss.metrics_need} in the validation data. Add them, or choose another metric."
             )
     return original(trainer, training_set, validation_set, *args, **kwargs)
 

@@ -137,7 +137,7 @@ def fold_pairs(api: ModuleType) -> None:
     replace(api, "kfold_cross_validate", pairs.kfold_cross_validate)
 
 
-def refuse_torn_pairs(trainer: ModuleType) -> None:
+def check_training(trainer: ModuleType) -> None:
     """Refuse to train a loss that compares rows on data that was preprocessed for another loss, and to choose the best
     model by a metric that the validation data does not have."""
     from ludwig_losses.host import evaluation, pairs

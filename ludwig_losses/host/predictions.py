@@ -1,4 +1,4 @@
-"""Predictions of features whose loss trains another projection than softmax."""
+"""Predictions of features whose loss trains another projection than Ludwig predicts with."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ from collections.abc import Callable
 
 from ludwig.features.base_feature import PredictModule
 from ludwig.modules.loss_modules import create_loss
-from torch import Tensor
+from torch import Tensor, nn
 
 from ludwig_losses.host.registry import declaration_of
-
-# The key, and the end of the column, of the score by which unknown examples can be rejected.
-KNOWN_SCORE = "known_score"
 
 
 def create_predict_module(create: Callable, feature) -> PredictModule:
     """Return Ludwig's predict module, completed where the loss of the feature has a projection of its own."""
     module = create(feature)
-    if declaration_of(type(feature.loss)) is None:
-        return module
-    loss = create_loss(feature.loss)
-    return module if loss.projection is None else ProjectedPredict(module, loss.projection, loss.known_score)
+    loss = _projecting_loss(feature)
+    return module if loss is None else ProjectedPredict(module, loss.projection, loss.score, loss.score_name)
 
 
 def create_category_predict_module(create: Callable, feature) -> PredictModule:
@@ -37,8 +32,14 @@ def create_binary_predict_module(create: Callable, feature) -> PredictModule:
 
 def get_prediction_set(get: Callable, feature) -> set[str]:
     """Return the keys of Ludwig's predictions (Ray keeps no other), with the score where there is one."""
-    loss = create_loss(feature.loss) if declaration_of(type(feature.loss)) is not None else None
-    return get(feature) if loss is None or loss.known_score is None else {*get(feature), KNOWN_SCORE}
+    loss = _projecting_loss(feature)
+    return get(feature) if loss is None or loss.score is None else {*get(feature), loss.score_name}
+
+
+def _projecting_loss(feature) -> nn.Module | None:
+    """The loss of a feature that predicts with it."""
+    declaration = declaration_of(type(feature.loss))
+    return create_loss(feature.loss) if declaration and declaration.module_cls.projects(feature.loss) else None
 
 
 class ProjectedPredict(PredictModule):
@@ -48,19 +49,20 @@ class ProjectedPredict(PredictModule):
         self,
         module: PredictModule,
         projection: Callable[[Tensor], Tensor],
-        known_score: Callable[[Tensor], Tensor] | None,
+        score: Callable[[Tensor], Tensor] | None,
+        score_key: str,
     ) -> None:
         super().__init__()
         self.module = module
         self.projection = projection
-        self.known_score = known_score
-        self.known_score_key = KNOWN_SCORE
+        self.score = score
+        self.score_key = score_key
 
     def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
         outputs = self.module(inputs, feature_name)
         outputs[self.probabilities_key] = self.projection(outputs[self.logits_key])
-        if self.known_score is not None:
-            outputs[self.known_score_key] = self.known_score(outputs[self.logits_key])
+        if self.score is not None:
+            outputs[self.score_key] = self.score(outputs[self.logits_key])
         return outputs
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -76,19 +77,25 @@ class Loss(nn.Module, LogitsInputsMixin):
     """Base of all modules: called with a batch's logits and targets, returns one scalar."""
 
     # The function from logits to probabilities that predictions need, where it is not Ludwig's softmax or sigmoid;
-    # and one from logits to a number per example, the higher the more certain that the example is of a known class.
+    # and one from logits to a further column of the predictions, with its name.
     projection: Callable[[Tensor], Tensor] | None = None
-    known_score: Callable[[Tensor], Tensor] | None = None
-    # Metrics that Ludwig reports for features trained with the loss.
+    score: Callable[[Tensor], Tensor] | None = None
+    score_name: ClassVar[str] = "score"
+    # Metrics that Ludwig reports for features trained with the loss, and what they need of the data.
     metrics: ClassVar[tuple[type, ...]] = ()
+    metrics_need: ClassVar[str] = ""
 
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
 
     @classmethod
     def projects(cls, config: LossConfig) -> bool:
-        """Whether a feature with this configuration predicts with a projection of its own."""
+        """Whether a feature with this configuration predicts with the projection, and the score, of the loss."""
         return cls.projection is not None
+
+    def can_evaluate(self, target: np.ndarray | None) -> bool:
+        """Whether some targets (``None`` where they are not at hand) have what the metrics need."""
+        return True
 
     def __call__(self, preds: Tensor, target: Tensor) -> Tensor:
         loss = super().__call__(preds, target)

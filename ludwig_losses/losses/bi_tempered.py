@@ -54,8 +54,8 @@ class TemperedSoftmaxCrossEntropy(ClassificationLoss):
         return config.t2 != 1
 
     @property
-    def projection(self) -> nn.Module | None:
-        return None if self.t2 == 1 else TemperedProbabilities(self.t2)
+    def projection(self) -> nn.Module:
+        return TemperedProbabilities(self.t2)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         options = {"t1": self.t1, "t2": self.t2, "label_smoothing": self.label_smoothing}

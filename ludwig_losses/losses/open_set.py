@@ -2,6 +2,7 @@ import logging
 from typing import ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from ludwig_losses.functional import entropic_open_set_loss, known_score, known_softmax, objectosphere_loss
@@ -50,6 +51,8 @@ class OpenSetLoss(ClassificationLoss):
     """Base of the open-set modules; a binary feature's logit ``z`` is the pair ``[0, z]``."""
 
     metrics = (OpenSetMetric,)
+    metrics_need = "examples of the background class and of a known one"
+    score_name = "known_score"
     score_by_magnitude: ClassVar[bool] = False
 
     def __init__(self, config: OpenSetLossConfig) -> None:
@@ -61,19 +64,18 @@ class OpenSetLoss(ClassificationLoss):
         return config.background_class is not None
 
     @property
-    def projection(self) -> nn.Module | None:
-        return None if self.background is None else KnownProbabilities(self.background)
+    def projection(self) -> nn.Module:
+        return KnownProbabilities(self.background)
 
     @property
-    def known_score(self) -> nn.Module | None:
-        return None if self.background is None else KnownScore(self.background, self.score_by_magnitude)
+    def score(self) -> nn.Module:
+        return KnownScore(self.background, self.score_by_magnitude)
 
     def known(self, logits: Tensor) -> Tensor | None:
         """The indices of the known classes, or ``None`` for all."""
         return None if self.background is None else known_classes(logits, self.background)
 
     def can_evaluate(self, target: np.ndarray | None) -> bool:
-        """Whether there are examples of the background and of a known class (or it cannot be told)."""
         if self.background is None or target is None:
             return self.background is not None
         unknown = np.isin(np.asarray(target).astype(int), self.background)
@@ -84,8 +86,7 @@ class OpenSetLoss(ClassificationLoss):
         logits = class_logits(preds)
         known = self.known(logits)
         most_probable = known[logits.index_select(-1, known).argmax(dim=-1)]
-        is_known = (target.long().unsqueeze(-1) == known).any(dim=-1)
-        return self.known_score(preds), is_known, most_probable == target.long()
+        return self.score(preds), torch.isin(target.long(), known), most_probable == target.long()
 
 
 class KnownProbabilities(nn.Module):

@@ -33,7 +33,7 @@ class OpenSetMetric(LudwigMetric):
         return False
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        if self.loss_function.known_score is None:
+        if self.loss_function.background is None:
             return
         score, is_known, is_correct = self.loss_function.judge(preds, target)
         self.score.append(score)

@@ -125,10 +125,10 @@ def test_metrics_are_the_areas_under_their_curves(name, strategy):
     score = probabilities.amax(dim=1)
     if name == "objectosphere":
         score = score * logits[:, [0, 2, 3]].norm(dim=1)
-    torch.testing.assert_close(loss.known_score(logits), score)
+    torch.testing.assert_close(loss.score(logits), score)
     known = (target != 1).numpy()
     correct = (torch.tensor([0, 2, 3])[probabilities.argmax(dim=1)] == target).numpy()
-    score = loss.known_score(logits).numpy()
+    score = loss.score(logits).numpy()
     assert measured["open_set_auroc"] == pytest.approx(roc_auc_score(known, score), abs=1e-6)
     assert measured["oscr"] == pytest.approx(oscr(score, known, correct), abs=1e-6)
 

@@ -131,6 +131,8 @@ def after_mistakes(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     """What a process knows that was told to load a plug-in for each mistake, and then a good one."""
     folder = tmp_path_factory.mktemp("plugins")
     (folder / "taken").mkdir()
+    (folder / "leaving").mkdir()
+    (folder / "leaving" / "__init__.py").write_text("raise SystemExit(3)\n")
     for name, (text, _) in MISTAKES.items():
         (folder / f"{name}.py").write_text(text.replace('"generalized_cross_entropy"', f'"{name}_loss"'))
     (folder / "good.py").write_text(LOSS)
@@ -189,7 +191,14 @@ print(json.dumps({
     "plain": train_plain(),
 }))
 """
-    entries = [*(str(folder / f"{name}.py") for name in MISTAKES), "missing", "good", "vector", "plain"]
+    entries = [
+        *(str(folder / f"{name}.py") for name in MISTAKES),
+        "missing",
+        "leaving.losses",
+        "good",
+        "vector",
+        "plain",
+    ]
     return folder, python(program, cwd=folder, LUDWIG_LOSSES_PLUGINS=",".join(entries))
 
 
@@ -224,6 +233,11 @@ def test_a_missing_plugin_says_where_it_was_looked_for(after_mistakes):
     folder, known = after_mistakes
     (reason,) = [reason for plugin, reason in known["failures"].items() if plugin.startswith("missing ")]
     assert "no module 'missing', and no file missing.py in" in reason and str(folder) in reason
+
+
+def test_a_package_that_leaves_python_breaks_no_other_loss(after_mistakes):
+    _, known = after_mistakes
+    assert known["failures"]["leaving.losses (LUDWIG_LOSSES_PLUGINS)"] == "SystemExit: 3"
 
 
 def test_a_loss_that_is_no_number_names_its_class_and_file(after_mistakes):
