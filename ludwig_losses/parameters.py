@@ -107,6 +107,18 @@ class Count(Parameter):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Flag(Parameter):
+    """Yes or no."""
+
+    @property
+    def allowed(self) -> str:
+        return "true or false"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice(Parameter):
     """One of a few names."""
 

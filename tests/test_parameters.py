@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ludwig_losses.parameters import Choice, Count, Index, Number, PerClass
+from ludwig_losses.parameters import Choice, Count, Flag, Index, Number, PerClass
 
 NUMBER = Number(default=1.0, description="", minimum=0, maximum=2)
 ABOVE = Number(default=1.0, description="", above=0)
@@ -12,6 +12,7 @@ ALPHA = PerClass(default=None, description="", minimum=0, maximum=1, single=True
 CHOICE = Choice(default="a", description="", options=("a", "b"))
 INDEX = Index(default=None, description="")
 COUNT = Count(default=None, description="")
+FLAG = Flag(default=False, description="")
 
 
 @pytest.mark.parametrize(
@@ -28,6 +29,7 @@ COUNT = Count(default=None, description="")
         (CHOICE, ["a"], ["c", None, 1, ["a"]]),
         (INDEX, [None, 0, 7, np.int8(3)], [-1, 1.0, True, "1"]),
         (COUNT, [None, 1, 7, np.int8(3)], [0, -1, 1.0, True, "1"]),
+        (FLAG, [True, False], [None, 0, 1, "true"]),
     ],
 )
 def test_parameters_accept_what_they_say(parameter, right, wrong):
@@ -45,6 +47,7 @@ def test_parameters_accept_what_they_say(parameter, right, wrong):
         (CHOICE, "one of a, b"),
         (INDEX, "a whole number >= 0, or null"),
         (COUNT, "a whole number >= 1, or null"),
+        (FLAG, "true or false"),
     ],
 )
 def test_parameters_say_what_they_allow(parameter, text):

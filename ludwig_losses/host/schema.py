@@ -12,7 +12,7 @@ from ludwig.modules.loss_modules import LogitsInputsMixin
 from ludwig.schema import utils as schema_utils
 from ludwig.schema.features.loss.loss import BaseLossConfig
 
-from ludwig_losses.parameters import Choice, Classes, Count, Index, Number, Parameter, PerClass
+from ludwig_losses.parameters import Choice, Classes, Count, Flag, Index, Number, Parameter, PerClass
 
 __all__ = [
     "BINARY",
@@ -127,6 +127,8 @@ def _native_field(parameter: Parameter) -> Any:
             return schema_utils.NonNegativeInteger(allow_none=True, **common)
         case Count():
             return schema_utils.PositiveInteger(allow_none=True, **common)
+        case Flag():
+            return schema_utils.Boolean(**common)
         case Choice(options=options):
             return schema_utils.StringOptions(list(options), **common)
         case Classes():
