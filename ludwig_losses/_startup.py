@@ -22,9 +22,10 @@ HOOKS = {
     "ludwig.features.sequence_feature": "ludwig_losses.host.hooks:project_sequence_predictions",
     "ludwig.models.predictor": "ludwig_losses.host.hooks:evaluate_images",
     "ludwig.data.cache.manager": "ludwig_losses.host.hooks:separate_caches",
-    "ludwig.data.preprocessing": "ludwig_losses.host.hooks:split_pairs",
+    "ludwig.data.preprocessing": "ludwig_losses.host.hooks:prepare_data",
     "ludwig.data.dataset.pandas": "ludwig_losses.host.hooks:shuffle_pairs",
-    "ludwig.trainers.trainer": "ludwig_losses.host.hooks:refuse_torn_pairs",
+    "ludwig.trainers.trainer": "ludwig_losses.host.hooks:train_together",
+    "ludwig.backend.ray": "ludwig_losses.host.hooks:warn_of_replicas",
     "ludwig.api": "ludwig_losses.host.hooks:fold_pairs",
 }
 

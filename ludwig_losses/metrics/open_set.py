@@ -41,7 +41,7 @@ class OpenSetMetric(LudwigMetric):
         self.is_correct.append(is_correct)
 
     def compute(self) -> dict[str, Tensor]:
-        if not self.score:
+        if len(self.score) == 0:  # A tensor once the ranks of a training have gathered it.
             return {}
         score, is_known, is_correct = map(dim_zero_cat, (self.score, self.is_known, self.is_correct))
         if is_known.all() or not is_known.any():
