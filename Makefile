@@ -4,10 +4,11 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
+DISTRIBUTED ?= .venv-distributed-$(VERSION)
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
-.PHONY: train open-set noisy-labels test test-quick test-ludwig env
+.PHONY: train open-set noisy-labels test test-quick test-ludwig test-distributed env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -34,6 +35,17 @@ test-quick: env
 # Real configurations, trainings and command lines, on as many processes as there are cores.
 test-ludwig: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ludwig -n auto --dist worksteal
+
+# Several ranks under torchrun, Ray and hyperparameter search; in an environment of its own, since nothing else needs
+# Ray, and one after the other, since each test starts several processes.
+test-distributed: $(DISTRIBUTED)/.installed
+	$(DISTRIBUTED)/bin/python -m pytest tests/ludwig/test_distributed.py -m distributed
+
+$(DISTRIBUTED)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DISTRIBUTED)
+	$(DISTRIBUTED)/bin/python -m pip install --quiet --upgrade pip
+	$(DISTRIBUTED)/bin/python -m pip install --quiet --editable '.[test,distributed]'
+	touch $@
 
 env: $(VENV)/.installed
 

@@ -26,6 +26,7 @@ HOOKS = {
     "ludwig.data.dataset.pandas": "ludwig_losses.host.hooks:shuffle_pairs",
     "ludwig.trainers.trainer": "ludwig_losses.host.hooks:train_together",
     "ludwig.backend.ray": "ludwig_losses.host.hooks:warn_of_replicas",
+    "ludwig.hyperopt.run": "ludwig_losses.host.hooks:judge_searches",
     "ludwig.api": "ludwig_losses.host.hooks:fold_pairs",
 }
 

@@ -48,7 +48,7 @@ def launch(*command: str, cwd: pathlib.Path, limit: float = 280, **environment: 
             output, _ = process.communicate(timeout=limit)
         finally:
             stop(process)
-    assert process.returncode == 0, output[-6000:]
+    assert process.returncode == 0, output[-12000:]
     return output
 
 

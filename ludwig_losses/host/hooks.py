@@ -160,6 +160,13 @@ def warn_of_replicas(ray_backend: ModuleType) -> None:
     replace(ray_backend.RayTrainerV2, "train", distributed.train_replicas)
 
 
+def judge_searches(hyperopt_run: ModuleType) -> None:
+    """Say when a search compares losses on different scales."""
+    from ludwig_losses.host import search
+
+    replace(hyperopt_run, "hyperopt", search.hyperopt)
+
+
 def shuffle_pairs(pandas_dataset: ModuleType) -> None:
     """Shuffle pairs instead of rows; shard the data of an evaluation without repeating any."""
     from ludwig_losses.host import pairs, sharding
