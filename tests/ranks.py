@@ -23,7 +23,9 @@ def on_ranks(count: int, program: pathlib.Path, folder: pathlib.Path, *arguments
         for rank, output in enumerate(outputs):
             own = {**environment, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             with output.open("w") as file:
-                started = subprocess.Popen(command, env=own, stdout=file, stderr=file, cwd=folder, start_new_session=True)
+                started = subprocess.Popen(
+                    command, env=own, stdout=file, stderr=file, cwd=folder, start_new_session=True
+                )
             processes.append(started)
         codes = [process.wait(limit) for process in processes]
     finally:

@@ -16,9 +16,9 @@ _evaluating: ContextVar[bool] = ContextVar("ludwig_losses_evaluating", default=F
 
 @contextlib.contextmanager
 def initialize_batcher(initialize: Callable, dataset, *args, **kwargs) -> Iterator[Any]:
-    """Batch a shard of the data; for evaluation one in which no row is repeated."""
-    strategy = kwargs.get("distributed")
-    token = _evaluating.set(strategy is not None and strategy.size() > 1 and not kwargs.get("ignore_last"))
+    """Batch a shard of the data; for evaluation one in which no row is repeated, if the strategy can do with that."""
+    alone = getattr(kwargs.get("distributed"), "evaluates_alone", False)
+    token = _evaluating.set(alone and not kwargs.get("ignore_last"))  # Ludwig sets it in training only.
     try:
         with initialize(dataset, *args, **kwargs) as batcher:
             yield batcher

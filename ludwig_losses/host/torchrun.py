@@ -30,6 +30,9 @@ VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 class DataParallelStrategy(LocalStrategy):
     """Equal models on all ranks, whose gradients are averaged in each step."""
 
+    # Whether ranks may evaluate different numbers of batches.
+    evaluates_alone = True
+
     def prepare(self, model: nn.Module, trainer_config, base_learning_rate: float):
         return DistributedDataParallel(model), create_optimizer(model, trainer_config.optimizer, base_learning_rate)
 
@@ -145,6 +148,8 @@ def use() -> None:
             return backend
         if isinstance(type, DataParallelBackend):
             return type
-        raise ValueError(f"backend: {type} does not work under torchrun, which has a local backend on each rank. Remove it.")
+        raise ValueError(
+            f"backend: {type} does not work under torchrun, which has a local backend on each rank. Remove it."
+        )
 
     replace(ludwig.backend, "create_backend", create_backend)

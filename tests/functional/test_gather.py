@@ -69,7 +69,9 @@ def on_images(name: str, parts: int) -> list[list[Tensor]]:
     pictures, masks = program.images(parts * 2)
     for part in torch.arange(len(masks)).chunk(parts):
         model = program.encoder(torch.float64, width=3)
-        results.append(program.result(program.own_loss(name, program.pixelwise(model, pictures[part]), masks[part]), model))
+        results.append(
+            program.result(program.own_loss(name, program.pixelwise(model, pictures[part]), masks[part]), model)
+        )
     return results
 
 
@@ -81,7 +83,9 @@ def test_what_is_not_gathered_is_the_average_over_the_ranks(ranks, name):
         assert difference(rank[name], [part[0], *gradients]) < 1e-12
 
 
-@pytest.mark.parametrize(("name", "is_global"), [("focal", True), ("dice", True), ("lovasz", False), ("weighted", False)])
+@pytest.mark.parametrize(
+    ("name", "is_global"), [("focal", True), ("dice", True), ("lovasz", False), ("weighted", False)]
+)
 def test_means_over_equal_shards_are_global_and_batch_level_losses_are_not(ranks, name, is_global):
     pictures, masks = program.images(2 * len(ranks))
     model = program.encoder(torch.float64, width=3)

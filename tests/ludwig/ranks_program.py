@@ -63,7 +63,10 @@ class Data:
     """What preprocessing returns, as far as ranks compare it."""
 
     def __init__(self, values: list[int]) -> None:
-        self.dataset = {"x": np.array(values), "path": np.array([f"{dist.get_rank()}/{value}" for value in values], object)}
+        self.dataset = {
+            "x": np.array(values),
+            "path": np.array([f"{dist.get_rank()}/{value}" for value in values], object),
+        }
 
     def __len__(self) -> int:
         return len(self.dataset["x"])
@@ -87,6 +90,22 @@ def preprocessing(folder: str) -> dict:
     return {"equal": attempt([1, 2, 3]), "shuffled": attempt([1, 2, 3] if dist.get_rank() == 0 else [2, 1, 3])}
 
 
+def backends() -> dict:
+    """What Ludwig makes of the names of backends once the command has chosen its own."""
+    from ludwig.backend import initialize_backend
+
+    from ludwig_losses.host import torchrun
+
+    torchrun.use()
+    found = {str(name): type(initialize_backend(name)).__name__ for name in (None, "local")}
+    for name in ("ray", {"type": "ray", "trainer": {"num_workers": 2}}):
+        try:
+            initialize_backend(name)
+        except ValueError as error:
+            found[str(name)] = str(error)
+    return found
+
+
 def main(folder: str) -> None:
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
@@ -107,6 +126,7 @@ def main(folder: str) -> None:
     torch.nn.init.constant_(model.weight, float(rank + 1))
     backend.sync_model(model)
     results["synchronised"] = float(model.weight.detach())
+    results["backends"] = backends()
     pathlib.Path(folder, f"rank{rank}.json").write_text(json.dumps(results))
     dist.destroy_process_group()
 

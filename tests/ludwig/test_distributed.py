@@ -105,13 +105,24 @@ def test_two_ranks_train_the_model_of_one_process_with_the_whole_batch(tmp_path)
 def test_uneven_shards_and_metrics_of_all_ranks(tmp_path):
     sizes = {0: 77, 1: 31, 2: 45}
     frame(sizes).to_csv(tmp_path / "data.csv", index=False)
-    configuration = config({"pairing": "target"}, {"type": "entropic_open_set", "background_class": "other"}, batch_size=16)
+    configuration = config(
+        {"pairing": "target"}, {"type": "entropic_open_set", "background_class": "other"}, batch_size=16
+    )
     first, second = train(2, configuration, tmp_path)
     assert difference(first["parameters"], second["parameters"]) == 0
     assert len(first["rows"]) == len(second["rows"]) == 9
 
     (model,) = (tmp_path / "on2").glob("*/model")
-    evaluate = ("--model_path", str(model), "--dataset", "data.csv", "--split", "test", "--output_directory", "evaluated")
+    evaluate = (
+        "--model_path",
+        str(model),
+        "--dataset",
+        "data.csv",
+        "--split",
+        "test",
+        "--output_directory",
+        "evaluated",
+    )
     launch("ludwig", "evaluate", *evaluate, cwd=tmp_path)
     alone = json.loads((tmp_path / "evaluated" / "test_statistics.json").read_text())["c"]
     best = int(np.argmax(first["metrics"]["validation"]["c"]["accuracy"]))
@@ -148,12 +159,27 @@ def with_ray(tmp_path):
 
         def run(what: str, configuration: dict) -> str:
             (tmp_path / "config.yaml").write_text(yaml.safe_dump(configuration))
-            variables = {"HOME": str(home), "RAY_TMPDIR": temporary, "LUDWIG_LOSSES_PLUGINS": str(tmp_path / "own_loss.py")}
-            command = [sys.executable, "-W", "ignore", str(pathlib.Path(__file__).with_name("ray_program.py")), what, str(tmp_path)]
+            variables = {
+                "HOME": str(home),
+                "RAY_TMPDIR": temporary,
+                "LUDWIG_LOSSES_PLUGINS": str(tmp_path / "own_loss.py"),
+            }
+            command = [
+                sys.executable,
+                "-W",
+                "ignore",
+                str(pathlib.Path(__file__).with_name("ray_program.py")),
+                what,
+                str(tmp_path),
+            ]
             return launch(*command, cwd=tmp_path, RAY_USAGE_STATS_ENABLED="0", **variables)
 
         yield run
-        left = [process for process in psutil.process_iter(["cmdline"]) if temporary in " ".join(process.info["cmdline"] or [])]
+        left = [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if temporary in " ".join(process.info["cmdline"] or [])
+        ]
         gone, alive = psutil.wait_procs(left, timeout=20)
         for process in alive:
             process.kill()

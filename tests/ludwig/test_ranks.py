@@ -103,6 +103,13 @@ def test_the_first_rank_decides(results):
     assert [(rank["returned"], rank["synchronised"]) for rank in results] == [("from rank 0", 1.0)] * len(results)
 
 
+def test_only_the_local_backend_works_under_torchrun(results):
+    for rank in results:
+        found = list(rank["backends"].values())
+        assert found[:2] == ["DataParallelBackend"] * 2 and len(found) == 4
+        assert all("backend: ray does not work under torchrun" in text and "Remove it" in text for text in found[2:])
+
+
 @pytest.mark.parametrize("rows_together", [1, 2])
 @pytest.mark.parametrize("rows", [6, 7, 23, 24])
 def test_every_row_is_evaluated_once(rows, rows_together):
@@ -156,7 +163,9 @@ def test_what_travels_arrives_in_a_process_that_has_imported_nothing(tmp_path):
     for feature, name in [*matrix.PAIRS, *matrix.ALIAS_PAIRS]:
         config = get_loss_cls(feature, name).from_dict({"type": name})
         things += [config, create_loss(config), DeclaredLossMetric(config=config)]
-    things.append(OpenSetMetric(config=get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"})))
+    things.append(
+        OpenSetMetric(config=get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"}))
+    )
     (tmp_path / "things.pickle").write_bytes(pickle.dumps(things))
     program = "import pickle; print(*(type(thing).__name__ for thing in pickle.load(open('things.pickle', 'rb'))))"
     command = [sys.executable, "-W", "error:ludwig-losses:RuntimeWarning", "-c", program]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import pathlib
+import re
 
 import pytest
+import yaml
 from ludwig.hyperopt import run
+from ludwig.schema.model_types.base import ModelConfig
 
-from ludwig_losses.host.search import incomparable
+from ludwig_losses.host.search import hyperopt, incomparable
 
 FEATURES = {"y": "category", "z": "binary", "mask": "image", "e": "vector", "t": "text", "my.loss": "category"}
 
@@ -56,13 +60,32 @@ def test_configurations_without_a_search_are_not():
 
 
 @pytest.mark.parametrize("as_file", [False, True])
-def test_ludwigs_search_warns_first(as_file, caplog, tmp_path):
+def test_a_search_warns_before_it_starts(as_file, caplog, tmp_path):
     config = search(["y.loss.gamma"])
     if as_file:
-        import yaml
-
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         config = str(tmp_path / "config.yaml")
-    with caplog.at_level(logging.WARNING, "ludwig_losses"), pytest.raises(Exception, match="input_features"):
-        run.hyperopt(config)
+    with caplog.at_level(logging.WARNING, "ludwig_losses"):
+        assert hyperopt(lambda config, **kwargs: (config, kwargs), config, backend="local") == (
+            config,
+            {"backend": "local"},
+        )
     assert [record.message for record in caplog.records if "different scales" in record.message]
+
+
+def test_ludwigs_search_is_the_one_that_warns():
+    assert run.hyperopt.__wrapped__.__module__ == "ludwig.hyperopt.run"
+
+
+def test_the_sections_in_the_readme_are_valid_and_comparable():
+    readme = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
+    cluster = readme.partition("## On a cluster")[2].partition("\n## ")[0]
+    sections = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", cluster, re.DOTALL)]
+    assert [list(section) for section in sections] == [["backend"], ["hyperopt"]]
+    output = {"name": "species", "type": "category", "loss": {"type": "focal_loss"}}
+    config = {"input_features": [{"name": "x", "type": "number"}], "output_features": [output]}
+    for section in sections:
+        config |= section
+    assert ModelConfig.from_dict(config).output_features[0].loss.type == "focal_loss"
+    assert incomparable(config) is None
+    assert incomparable({**config, "hyperopt": {**config["hyperopt"], "metric": "loss"}})
