@@ -21,7 +21,12 @@ ARRAYS = 3
 # What an accelerator gets done of such products in a second, in float32.
 FLOPS = 20e12
 # Nanoseconds of a pixel, forward and backward, on two threads of an AMD EPYC: (2 classes, 21 classes).
-PIXEL = {"cross-entropy": (0, 0), "focal_loss": (0, 0), "dice_loss": (0, 0), "lovasz_softmax_loss": (0, 0)}
+PIXEL = {
+    "cross-entropy": (12.9, 83.2),
+    "focal_loss": (20.3, 65.4),
+    "dice_loss": (10.9, 64.0),
+    "lovasz_softmax_loss": (108.1, 280.5),
+}
 PIXELS = 1_000_000 * 512 * 512
 
 

@@ -153,6 +153,11 @@ def train_together(trainer: ModuleType) -> None:
     replace(trainer.Trainer, "_has_nan_or_inf_weights", distributed.has_nan_or_inf_weights)
 
 
+def measure_vectors(vector_feature: ModuleType) -> None:
+    """Let Ludwig 0.11 measure vectors under Ray: Dask finds out what a mapping returns by mapping a bare object."""
+    vector_feature.len = lambda vector: len(vector) if hasattr(vector, "__len__") else 0
+
+
 def warn_of_replicas(ray_backend: ModuleType) -> None:
     """Say that several workers of Ray train several models."""
     from ludwig_losses.host import distributed
