@@ -1,4 +1,4 @@
-"""The arithmetic of docs/scaling.md: `python benchmarks/scaling.py` prints its tables, with --measure this machine's times.
+"""The arithmetic of docs/scaling.md: `python benchmarks/scaling.py` prints its tables, with --measure times.
 
 tests/test_scaling.py compares the formulas with what a gather really moves and keeps.
 """
@@ -31,7 +31,7 @@ PIXELS = 1_000_000 * 512 * 512
 
 
 def received(ranks: int, batch: int, width: int = WIDTH) -> int:
-    """Bytes that a rank receives in a step: the other ranks' rows in float32, their labels in int64, their sizes twice."""
+    """Bytes that a rank receives in a step: the others' rows in float32, labels in int64, and sizes twice."""
     rows = batch // ranks
     return (ranks - 1) * (rows * (4 * width + 8) + 2 * 8)
 

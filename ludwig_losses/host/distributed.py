@@ -96,8 +96,9 @@ def train_replicas(train: Callable, trainer, *args, **kwargs):
     workers = (trainer.trainer_kwargs or {}).get("num_workers") or 1
     if workers > 1:
         logger.warning(
-            f"backend: ray with {workers} training workers: this Ludwig trains {workers} independent models, each on its "
-            f"part of the data, and returns one of them. Write `backend: {{type: ray, trainer: {{num_workers: 1}}}}`; to "
-            "train one model on all of them, see `torchrun -m ludwig_losses.distributed` in the README of ludwig-losses."
+            f"backend: ray with {workers} training workers: this Ludwig trains {workers} independent models, each on "
+            "its part of the data, and returns one of them. Write `backend: {type: ray, trainer: {num_workers: 1}}`; "
+            "to train one model on several ranks, see `torchrun -m ludwig_losses.distributed` in the README of "
+            "ludwig-losses."
         )
     return train(trainer, *args, **kwargs)

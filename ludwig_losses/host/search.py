@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -42,30 +43,38 @@ def incomparable(config: dict[str, Any]) -> str | None:
             searched.setdefault(name, []).append(key)
     if not searched:
         return None
-    keys = sorted({key for keys in searched.values() for key in keys})
-    known = {name: METRICS.get(features[name]) for name in searched}
-    instead = [
-        f"`output_feature: {name}`, `metric: {better}`, `goal: maximize`"
-        for name, better in known.items()
-        if better in get_metrics_for_type(features[name])
-    ]
-    without = ", ".join(f"{features[name]} feature '{name}'" for name, better in known.items() if better is None)
-    advice = f"Write {' or '.join(instead)} in the section hyperopt." if instead else (
-        f"Ludwig has no other metric for the {without}: search other parameters, and compare models with different "
-        "losses by a measure of your own."
-    )  # fmt: skip
+    keys = ", ".join(sorted({key for keys in searched.values() for key in keys}))
+    advice = _advice({name: features[name] for name in searched})
     return (
-        f"hyperopt.metric: {metric} compares values on different scales, because the search varies {', '.join(keys)}: the "
-        f"trial with the smallest scale wins, not the one with the best model. {advice}"
+        f"hyperopt.metric: {metric} compares values on different scales, because the search varies {keys}: the trial "
+        f"with the smallest scale wins, not the one with the best model. {advice}"
+    )
+
+
+def _advice(features: dict[str, str]) -> str:
+    """Return what to write for a search over the losses of some features, given with their types."""
+    better = {name: METRICS.get(kind) for name, kind in features.items()}
+    instead = [
+        f"`output_feature: {name}`, `metric: {metric}`, `goal: maximize`"
+        for name, metric in better.items()
+        if metric in get_metrics_for_type(features[name])
+    ]
+    if instead:
+        return f"Write {' or '.join(instead)} in the section hyperopt."
+    names = ", ".join(f"{kind} feature '{name}'" for name, kind in features.items())
+    return (
+        f"Ludwig has no other metric for the {names}: search other parameters, and compare models with different "
+        "losses by a measure of your own."
     )
 
 
 def _searched_losses(parameters: dict[str, Any], features: dict[str, str]) -> Iterator[tuple[str, str]]:
     """Yield the output feature and the name of each searched parameter of a loss."""
     for key in parameters:
-        owner, loss, rest = str(key).rpartition(f".{LOSS}")
-        if not loss or rest[:1] not in ("", "."):
+        match = re.fullmatch(rf"(.+)\.{LOSS}(\..+)?", str(key))
+        if match is None:
             continue
+        owner = match[1]
         if owner.startswith("defaults."):
             feature_type = owner.removeprefix("defaults.")
             yield from ((name, key) for name, kind in features.items() if kind == feature_type)

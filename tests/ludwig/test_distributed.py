@@ -1,4 +1,4 @@
-"""Beyond one process: torchrun, Ray and hyperparameter search, as users start them. `make test-distributed` runs these."""
+"""Beyond one process: torchrun, Ray and hyperparameter search, for `make test-distributed`."""
 
 from __future__ import annotations
 

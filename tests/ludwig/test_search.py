@@ -34,6 +34,7 @@ def search(parameters, **section) -> dict:
         (["y.loss.gamma", "mask.loss.type"], {}, "varies mask.loss.type, y.loss.gamma"),
         (["mask.loss.smooth"], {}, "Ludwig has no other metric for the image feature 'mask'"),
         (["e.loss.temperature"], {"output_feature": "e"}, "no other metric for the vector feature 'e'"),
+        (["y.loss.loss_scale"], {}, "varies y.loss.loss_scale"),
         (["my.loss.loss.gamma"], {}, "`output_feature: my.loss`"),
     ],
 )

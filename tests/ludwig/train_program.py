@@ -1,4 +1,4 @@
-"""Run by test_distributed.py on each rank: `ludwig train`, and what the rank ended up with before anything is synchronised.
+"""Run by test_distributed.py on each rank: `ludwig train`, and what the rank ended up with.
 
 The first argument is the folder for the results, the rest are those of ``ludwig train``.
 """
