@@ -24,7 +24,8 @@ def contrast(pairing: str, sizes: tuple[int, ...]) -> dict:
     config = get_loss_cls("vector", "nt_xent_loss").from_dict({"type": "nt_xent_loss", "pairing": pairing})
     rows, target = (values.split(list(sizes))[dist.get_rank()] for values in batch(sum(sizes)))
     model = encoder()
-    loss = create_loss(config)(DistributedDataParallel(model)(rows), target)
+    parallel = DistributedDataParallel(model)  # averages the gradients for as long as it lives
+    loss = create_loss(config)(parallel(rows), target)
     loss.backward()
     with torch.no_grad():
         evaluated = create_loss(config)(model(rows), target)
