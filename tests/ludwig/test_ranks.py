@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import ludwig.schema  # noqa: F401
 import pytest
 import torch
+from ludwig.distributed import init_dist_strategy
 from ludwig.modules.loss_modules import create_loss
 from ludwig.schema.features.loss.loss import get_loss_cls
 
@@ -81,6 +82,7 @@ def test_evaluation_waits_for_no_other_rank(results, strategy, pairing):
 
 
 def test_metrics_are_those_of_all_ranks(results):
+    init_dist_strategy("local")
     config = get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"})
     config.background_class = [2]
     metric = OpenSetMetric(config=config)
