@@ -185,7 +185,7 @@ def with_ray(tmp_path):
 
 
 def test_two_workers_of_ray_know_every_loss_and_are_said_to_be_two_models(with_ray, tmp_path):
-    data = frame({0: 120, 1: 40, 2: 40})
+    data = frame({0: 120, 1: 40})
     data.assign(d=data["c"]).to_csv(tmp_path / "data.csv", index=False)
     configuration = config({"pairing": "target"}, {"type": "focal_loss"}, batch_size=32, epochs=1)
     configuration["output_features"].append({"name": "d", "type": "category", "loss": {"type": "own_loss"}})
