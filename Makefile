@@ -8,7 +8,7 @@ DISTRIBUTED ?= .venv-distributed-$(VERSION)
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
-.PHONY: train open-set noisy-labels test test-quick test-ludwig test-distributed env
+.PHONY: train open-set noisy-labels test test-quick test-ludwig test-distributed bench env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -45,6 +45,18 @@ $(DISTRIBUTED)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(DISTRIBUTED)
 	$(DISTRIBUTED)/bin/python -m pip install --quiet --upgrade pip
 	$(DISTRIBUTED)/bin/python -m pip install --quiet --editable '.[test,distributed]'
+	touch $@
+
+# Every loss against its peers, in an environment of its own. Ludwig's own losses are one: Python 3.12 or later.
+BENCH_VENV ?= .venv-bench-$(VERSION)
+
+bench: $(BENCH_VENV)/.installed
+	$(BENCH_VENV)/bin/python benchmarks/losses.py $(WORKS)
+
+$(BENCH_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
 env: $(VENV)/.installed

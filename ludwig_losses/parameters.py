@@ -95,6 +95,18 @@ class Classes(Parameter):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Count(Parameter):
+    """How many of something, or nothing."""
+
+    @property
+    def allowed(self) -> str:
+        return "a whole number >= 1, or null"
+
+    def accepts(self, value: Any) -> bool:
+        return value is None or (isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Choice(Parameter):
     """One of a few names."""
 

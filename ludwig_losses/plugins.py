@@ -9,6 +9,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -22,20 +23,27 @@ failures: dict[str, str] = {}
 def load() -> None:
     """Import every plug-in, whose losses register themselves. One that fails costs its losses, with a warning."""
     for entry_point in entry_points(group=GROUP):
-        _attempt(f"{entry_point.value} (entry point {entry_point.name})", entry_point.load)
+        _attempt(
+            f"{entry_point.value} (entry point {entry_point.name})", entry_point.load, _file_of(entry_point.module)
+        )
     entries = [entry.strip() for entry in os.environ.get(VARIABLE, "").split(",") if entry.strip()]
+    located = {entry: _locate(entry) for entry in entries}
     if entries:
         # Processes that this one starts may run in another folder.
-        os.environ[VARIABLE] = ",".join(map(_locate, entries))
-    for entry in entries:
-        _attempt(f"{entry} ({VARIABLE})", lambda entry=entry: _import(_locate(entry)))
+        os.environ[VARIABLE] = ",".join(map(str, located.values()))
+    for entry, place in located.items():
+        if isinstance(place, Path):
+            _attempt(f"{entry} ({VARIABLE})", partial(_import_file, place), str(place))
+        else:
+            _attempt(f"{entry} ({VARIABLE})", partial(_import_module, place), _file_of(place))
 
 
-def _attempt(plugin: str, import_it: Callable[[], object]) -> None:
+def _attempt(plugin: str, import_it: Callable[[], object], file: str | None) -> None:
     try:
         import_it()
     except (Exception, SystemExit) as error:
-        failures[plugin] = f"{type(error).__name__}: {error}{_place(error)}"
+        message = error.msg if isinstance(error, SyntaxError) else error
+        failures[plugin] = f"{type(error).__name__}: {message}{_line(error, file)}{_hint(error)}"
         warnings.warn(
             f"ludwig-losses could not load the plug-in {plugin}. {failures[plugin]}. Ludwig goes on without it.",
             RuntimeWarning,
@@ -43,54 +51,55 @@ def _attempt(plugin: str, import_it: Callable[[], object]) -> None:
         )
 
 
-def _place(error: BaseException) -> str:
-    """The line of a plug-in at which it failed."""
-    here = Path(__file__).parent
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith("<") and here not in Path(frame.filename).parents
-    ]
-    frames = [frame for frame in frames if not frame.filename.endswith("importlib/__init__.py")]
-    return f" ({frames[-1].filename}, line {frames[-1].lineno})" if frames else ""
+def _line(error: BaseException, file: str | None) -> str:
+    """The line of the plug-in's file at which it failed."""
+    if isinstance(error, SyntaxError):
+        return f" ({error.filename}, line {error.lineno})"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f" ({file}, line {lines[-1]})" if lines else ""
 
 
-def _locate(entry: str) -> str:
-    """Return the absolute path of a file, also of a module in the current folder, or else the name of a module."""
-    path = Path(entry if entry.endswith(".py") else f"{entry}.py")
-    return str(path.absolute()) if entry.endswith(".py") or path.is_file() else entry
+def _hint(error: BaseException) -> str:
+    if isinstance(error, ImportError) and "partially initialized module 'ludwig" in str(error):
+        return ". Plug-ins load while Ludwig is being imported: import other parts of Ludwig inside of functions"
+    return ""
 
 
-def _import(entry: str) -> None:
-    if not entry.endswith(".py"):
-        try:
-            importlib.import_module(entry)
-        except ModuleNotFoundError as error:
-            if error.name != entry:
-                raise
-            raise ImportError(
-                f"there is no module {entry!r}, and no file {entry}.py in {Path.cwd()}; write the path of the file"
-            ) from None
-        return
-    path = Path(entry)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    _import_file(path)
+def _file_of(module: str) -> str | None:
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return spec and spec.origin
+
+
+def _locate(entry: str) -> str | Path:
+    """Return the path of a file, also of a module in the current folder, or else the name of a module."""
+    path = Path(entry if entry.endswith(".py") else f"{entry}.py").expanduser().resolve()
+    installed = None if entry.endswith(".py") else _file_of(entry)
+    if entry.endswith(".py") or (path.is_file() and installed in (None, str(path))):
+        return path
+    return entry
+
+
+def _import_module(name: str) -> None:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name != name.partition(".")[0]:
+            raise
+        raise ImportError(
+            f"there is no module {name!r}, and no file {name}.py in {Path.cwd()}; write the path of a file"
+        ) from None
 
 
 def _import_file(path: Path) -> None:
-    """Import a file as a top-level module, so that pickle finds its classes by name."""
-    name = path.stem
-    known = sys.modules.get(name)
-    spec = importlib.util.find_spec(name) if known is None else known.__spec__
-    origin = getattr(known, "__file__", None) or (spec and spec.origin)
-    if origin is not None and Path(origin) != path:
-        raise ImportError(f"{path} has the name of another module, {origin}: rename the file")
-    if known is None:
-        spec = importlib.util.spec_from_file_location(name, path)
-        module = sys.modules[name] = importlib.util.module_from_spec(spec)
-        try:
-            spec.loader.exec_module(module)
-        except BaseException:
-            del sys.modules[name]
-            raise
+    """Import a file as a top-level module, so that pickle finds its classes by name; its neighbours can be imported."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    found = getattr(sys.modules.get(path.stem), "__file__", None) or _file_of(path.stem)
+    if found is None or Path(found).resolve() != path:
+        raise ImportError(f"{path} has the name of another module, {found or 'built into Python'}: rename the file")
+    importlib.import_module(path.stem)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ludwig_losses.parameters import Choice, Index, Number, PerClass
+from ludwig_losses.parameters import Choice, Count, Index, Number, PerClass
 
 NUMBER = Number(default=1.0, description="", minimum=0, maximum=2)
 ABOVE = Number(default=1.0, description="", above=0)
@@ -11,6 +11,7 @@ PER_CLASS = PerClass(default=None, description="", minimum=0, maximum=1)
 ALPHA = PerClass(default=None, description="", minimum=0, maximum=1, single=True)
 CHOICE = Choice(default="a", description="", options=("a", "b"))
 INDEX = Index(default=None, description="")
+COUNT = Count(default=None, description="")
 
 
 @pytest.mark.parametrize(
@@ -26,6 +27,7 @@ INDEX = Index(default=None, description="")
         (ALPHA, [None, 0.5, [0, 1], {"a": 1}], [2, [], {}, "0.5", True]),
         (CHOICE, ["a"], ["c", None, 1, ["a"]]),
         (INDEX, [None, 0, 7, np.int8(3)], [-1, 1.0, True, "1"]),
+        (COUNT, [None, 1, 7, np.int8(3)], [0, -1, 1.0, True, "1"]),
     ],
 )
 def test_parameters_accept_what_they_say(parameter, right, wrong):
@@ -42,6 +44,7 @@ def test_parameters_accept_what_they_say(parameter, right, wrong):
         (PER_CLASS, "null, a list or a dict by class name with a number in [0, 1] for every class"),
         (CHOICE, "one of a, b"),
         (INDEX, "a whole number >= 0, or null"),
+        (COUNT, "a whole number >= 1, or null"),
     ],
 )
 def test_parameters_say_what_they_allow(parameter, text):

@@ -34,7 +34,9 @@ def noisy(seed: int) -> pd.DataFrame:
     random = np.random.default_rng(seed + 100)
     wrong = (random.random(len(data)) < NOISE) & (data.split != TEST)
     other = (data.digit + random.integers(1, 10, len(data))) % 10
-    return data.assign(label=np.where(wrong, other, data.digit)).assign(label=lambda frame: frame.label.map("digit {}".format))
+    return data.assign(label=np.where(wrong, other, data.digit)).assign(
+        label=lambda frame: frame.label.map("digit {}".format)
+    )
 
 
 def test_accuracy(config: str, seed: int, folder: pathlib.Path) -> list[float]:

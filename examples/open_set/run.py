@@ -43,7 +43,9 @@ def scores(config: str, seed: int, folder: pathlib.Path) -> pd.DataFrame:
     predicted, _ = model.predict(test[["pixels"]], skip_save_predictions=True)
     # Cross-entropy has no score of its own: its highest probability is the usual one.
     score = predicted.get("label_known_score", predicted["label_probability"])
-    return test.assign(score=score, probability=predicted["label_probability"], predicted=predicted["label_predictions"])
+    return test.assign(
+        score=score, probability=predicted["label_probability"], predicted=predicted["label_predictions"]
+    )
 
 
 def summary(config: str, seed: int, test: pd.DataFrame) -> dict:

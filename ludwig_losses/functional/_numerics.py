@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -37,13 +39,59 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
         )
 
 
-def true_class_nll(logits: Tensor, target: Tensor) -> Tensor:
-    """Return ``-log softmax(logits)[target]`` per element, for logits ``[B, C, ...]`` and target ``[B, ...]``."""
+def true_class_loss(
+    logits: Tensor, target: Tensor, of_nll: Callable[[Tensor, float], tuple[Tensor, Tensor]], parameter: float
+) -> Tensor:
+    """Return a loss that is a function of ``nll = -log softmax(logits)[target]``, per element.
+
+    Args:
+        logits: ``[B, C, ...]``.
+        target: ``[B, ...]``.
+        of_nll: from ``nll`` and ``parameter`` to the loss and its derivative by ``nll``.
+    """
     check_class_logits(logits, target, class_dim=1)
-    # No index is ignored here: by default a target of -100 would silently cost nothing.
-    return torch.nn.functional.cross_entropy(
-        full_precision(logits), target.long(), reduction="none", ignore_index=torch.iinfo(torch.int64).min
-    )
+    return _TrueClassLoss.apply(full_precision(logits), target.long(), of_nll, parameter)
+
+
+class _TrueClassLoss(torch.autograd.Function):
+    """Keeps one tensor of the logits' size and makes one, the gradient ``slope (p - e_y)``."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, target: Tensor, of_nll, parameter: float) -> Tensor:
+        log_p = logits.log_softmax(dim=1)
+        loss, slope = of_nll(_nll(log_p, target), parameter)
+        ctx.save_for_backward(logits, target, log_p, slope)
+        ctx.of_nll, ctx.parameter = of_nll, parameter
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        logits, target, log_p, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
+            log_p = logits.log_softmax(dim=1)
+            _, slope = ctx.of_nll(_nll(log_p, target), ctx.parameter)
+        by_log_p = torch.zeros_like(log_p).scatter_(1, target.unsqueeze(1), (-grad * slope).unsqueeze(1))
+        return log_softmax_backward(by_log_p, log_p), None, None, None
+
+
+def _nll(log_p: Tensor, target: Tensor) -> Tensor:
+    # No index is ignored: by default a target of -100 would silently cost nothing.
+    nothing = torch.iinfo(torch.int64).min
+    return torch.nn.functional.nll_loss(log_p, target, reduction="none", ignore_index=nothing)
+
+
+def log_softmax_backward(grad: Tensor, log_p: Tensor) -> Tensor:
+    """Return the gradient by the logits, in the memory of ``grad`` (unless it is to be differentiated again)."""
+    if torch.is_grad_enabled():
+        return grad - log_p.exp() * grad.sum(dim=1, keepdim=True)
+    return torch.ops.aten._log_softmax_backward_data.out(grad, log_p, 1, grad.dtype, out=grad)
+
+
+def softmax_backward(grad: Tensor, p: Tensor) -> Tensor:
+    """Return the gradient by the logits, in the memory of ``grad`` (unless it is to be differentiated again)."""
+    if torch.is_grad_enabled():
+        return p * (grad - (p * grad).sum(dim=1, keepdim=True))
+    return torch.ops.aten._softmax_backward_data.out(grad, p, 1, grad.dtype, grad_input=grad)
 
 
 def weighted_mean(loss: Tensor, weight: Tensor | None = None) -> Tensor:

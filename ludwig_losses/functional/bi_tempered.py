@@ -16,12 +16,12 @@ def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
         t: temperature, in [1, 10]; 1 gives softmax, more gives heavier tails.
 
     Returns:
-        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits). Not differentiable: train with
-        :func:`bi_tempered_logistic_loss`, which has its gradient in closed form.
+        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits), differentiable once. Train with
+        :func:`bi_tempered_logistic_loss`, whose gradient needs no derivative of the projection.
 
     Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, section 2.
     """
-    p = _tempered_log_softmax(logits.detach(), t).exp()
+    p = _tempered_log_softmax(logits, t).exp()
     return p if logits.dtype == torch.float64 else p.float()
 
 
@@ -36,7 +36,7 @@ def bi_tempered_logistic_loss(
     entropy of the smoothed label, which is constant).
 
     Args:
-        logits: ``[..., C]``; ``-inf`` masks a class.
+        logits: ``[..., C]``; ``-inf`` masks a class (which has a share of a smoothed label all the same).
         target: ``[...]``, class indices of any integer type.
         t1: in [0, 1]; below 1 the loss is bounded by ``1 / (1 - t1)``, for outliers far from the boundary.
         t2: in [1, 10]; above 1 the probabilities have heavy tails, for wrong labels near the boundary.
@@ -63,12 +63,11 @@ def _tempered_log_softmax(logits: Tensor, t: float) -> Tensor:
     the left never pass the root, and there are at most about 8. TorchScript compiles this function into exported models.
     """
     z = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
-    x = z - z.amax(dim=-1, keepdim=True)
     if t == 1.0:
-        return x.log_softmax(dim=-1)
+        return z.log_softmax(dim=-1)
+    attached = z - z.detach().amax(dim=-1, keepdim=True)
+    x = attached.detach()
     shift = torch.zeros_like(x[..., :1])
-    log_q = x
-    log_sum = shift
     steps = 0
     searching = x.numel() > 0
     while searching and steps < 64:
@@ -80,14 +79,16 @@ def _tempered_log_softmax(logits: Tensor, t: float) -> Tensor:
         shift = shift + step.clamp_min(0.0)
         searching = bool((step > 1e-14 * (1.0 + shift)).any())
         steps += 1
-    return log_q - log_sum
+    # One more step with the logits attached: its derivative is that of the implicit function lambda(z).
+    q = (-((t - 1.0) * (shift - attached)).log1p() / (t - 1.0)).exp()
+    shift = shift + (q.sum(dim=-1, keepdim=True) - 1.0) / q.detach().pow(t).sum(dim=-1, keepdim=True)
+    log_q = -((t - 1.0) * (shift - attached)).log1p() / (t - 1.0)
+    return log_q - log_q.logsumexp(dim=-1, keepdim=True)
 
 
 # Custom operators: torch.compile takes them whole, although the number of Newton steps depends on the data.
 @torch.library.custom_op("ludwig_losses::bi_tempered", mutates_args=())
-def _bi_tempered(
-    logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float
-) -> tuple[Tensor, Tensor]:
+def _bi_tempered(logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float) -> tuple[Tensor, Tensor]:
     """Loss ``[N]`` and its gradient ``[N, C]`` for logits ``[N, C]``.
 
     With ``d = (q - y) q**(t2 - t1)`` and the escort distribution ``e = q**t2 / sum q**t2``, it is ``d - e sum d``.
@@ -115,12 +116,12 @@ def _(logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: flo
 
 
 # The gradient is an operator without a derivative of its own: a second derivative fails loudly instead of being 0.
-@torch.library.custom_op("ludwig_losses::bi_tempered_backward", mutates_args=())
-def _bi_tempered_backward(grad: Tensor, gradient: Tensor) -> Tensor:
+@torch.library.custom_op("ludwig_losses::bi_tempered_gradient", mutates_args=())
+def _bi_tempered_gradient(grad: Tensor, gradient: Tensor) -> Tensor:
     return gradient * grad.unsqueeze(1)
 
 
-@_bi_tempered_backward.register_fake
+@_bi_tempered_gradient.register_fake
 def _(grad: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(gradient)
 
@@ -130,7 +131,7 @@ def _save_for_backward(ctx, inputs, output) -> None:
 
 
 def _backward(ctx, grad_loss: Tensor, grad_gradient: Tensor):
-    return _bi_tempered_backward(grad_loss, *ctx.saved_tensors), None, None, None, None
+    return _bi_tempered_gradient(grad_loss, *ctx.saved_tensors), None, None, None, None
 
 
 _bi_tempered.register_autograd(_backward, setup_context=_save_for_backward)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision, summation_dtype
+from ludwig_losses.functional._numerics import check_class_logits, full_precision, softmax_backward, summation_dtype
 
 
 def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
@@ -35,18 +35,42 @@ def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
             "logits must be [B, C, ...] with at least one pixel dimension; "
             f"got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
-    probabilities = full_precision(logits).softmax(dim=1).flatten(2)
-    labels = target.long().flatten(1)
-    batch, classes, _ = probabilities.shape
-
-    # Scattered sums instead of a one-hot tensor of the logits' size; in float64, since a scatter adds one by one.
-    true_probability = probabilities.gather(1, labels.unsqueeze(1)).squeeze(1)
-    zeros = torch.zeros(batch, classes, dtype=summation_dtype(logits.device), device=logits.device)
-    overlap = zeros.scatter_add(1, labels, true_probability.to(zeros.dtype)).to(probabilities.dtype)
-    true_size = zeros.long().scatter_add(1, labels, torch.ones_like(labels))
-    total = probabilities.sum(dim=2) + true_size
-
+    overlap, mass = _ClassSums.apply(full_precision(logits).flatten(2), target.long())
+    total = mass + _sums_by_class(torch.ones_like(target, dtype=torch.long), target.long(), logits.shape[1])
     numerator, denominator = 2 * overlap + smooth, total + smooth
     empty = denominator == 0
     dice = torch.where(empty, 1, numerator / torch.where(empty, 1, denominator))
     return (1 - dice).sum() / max(dice.numel(), 1)
+
+
+class _ClassSums(torch.autograd.Function):
+    """``sum(p g)`` and ``sum(p)`` per image and class, for logits ``[B, C, P]``.
+
+    Scattered sums need no one-hot tensor; the gradient is built in one tensor of the logits' size.
+    """
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        p = logits.softmax(dim=1)
+        index = target.flatten(1).unsqueeze(1)
+        ctx.save_for_backward(logits, index, p)
+        # In float64, since a scatter adds one by one.
+        true_p = p.gather(1, index).view_as(target).to(summation_dtype(p.device))
+        return _sums_by_class(true_p, target, logits.shape[1]).to(p.dtype), p.sum(dim=2)
+
+    @staticmethod
+    def backward(ctx, grad_overlap: Tensor, grad_mass: Tensor):
+        logits, index, p = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
+            p = logits.softmax(dim=1)
+        by_p = grad_mass.unsqueeze(2).expand_as(p).clone(memory_format=torch.contiguous_format)
+        by_p.scatter_add_(1, index, grad_overlap.gather(1, index.squeeze(1)).unsqueeze(1))
+        return softmax_backward(by_p, p), None
+
+
+def _sums_by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
+    """Sum ``[B, ...]`` per image and class; column by column first, as additions to one sum wait for each other."""
+    columns = target.shape[-1] if target.ndim > 2 else 1
+    target = target.flatten(1, -2) if target.ndim > 2 else target.unsqueeze(-1)
+    sums = values.new_zeros(len(target), classes, columns)
+    return sums.scatter_add_(1, target, values.reshape(target.shape)).sum(dim=2)

@@ -7,10 +7,16 @@ Both are one family: for the Tsallis entropy ``H_a(p) = (1 - sum p**a) / (a (a -
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from ludwig_losses.functional._numerics import check_class_logits, full_precision
+
+
+# Rows wider than this are searched for candidates above the threshold of every so many-th class, less its rounding.
+_WIDE, _SAMPLED, _SLACK = 512, 16, 1e-6
 
 
 def entmax15(logits: Tensor) -> Tensor:
@@ -80,26 +86,33 @@ def _project(logits: Tensor, alpha: float) -> Tensor:
     pass it; each shrinks ``f |f'|`` at least fourfold. TorchScript compiles this function into exported models.
     """
     r = 1.0 / (alpha - 1.0)
-    z, tolerance = logits, 1e-15
-    if z.dtype != torch.float64:
-        z, tolerance = z.float(), 4e-7
+    z = logits if logits.dtype == torch.float64 else logits.float()
     attached = (alpha - 1.0) * (z - z.detach().amax(dim=-1, keepdim=True))
-    x = attached.detach()
+    tau, slope = _threshold(attached.detach(), r)
+    # One more step with the logits attached: its derivative is that of the implicit function tau(z).
+    tau = tau + ((attached - tau).clamp_min(0.0).pow(r).sum(dim=-1, keepdim=True) - 1.0) / slope
+    p = (attached - tau).clamp_min(0.0).pow(r)
+    return p / p.sum(dim=-1, keepdim=True)
+
+
+def _threshold(x: Tensor, r: float) -> tuple[Tensor, Tensor]:
+    """Return ``tau`` and ``-f'(tau)`` for rows ``x <= 0``; where ``f(-1) < 0``, -1 (without those that it misses)."""
+    tolerance = 1e-15 if x.dtype == torch.float64 else 4e-7
     tau = torch.full_like(x[..., :1], -1.0)
     slope = torch.ones_like(tau)
     steps = 0
     searching = True
     while searching and steps < 64:
-        excess = (x - tau).clamp_min(0.0)
-        slope = r * excess.pow(r - 1.0).mul(excess > 0).sum(dim=-1, keepdim=True)
+        excess = (x - tau).clamp_min_(0.0)
+        if r == 1.0:
+            slope = (excess > 0).sum(dim=-1, keepdim=True).to(x.dtype)
+        else:
+            slope = r * excess.pow(r - 1.0).sum(dim=-1, keepdim=True)
         step = (excess.pow(r).sum(dim=-1, keepdim=True) - 1.0) / slope
         tau = tau + step.clamp_min(0.0)
         searching = bool((step > tolerance).any())
         steps += 1
-    # One more step with the logits attached: its derivative is that of the implicit function tau(z).
-    tau = tau + ((attached - tau).clamp_min(0.0).pow(r).sum(dim=-1, keepdim=True) - 1.0) / slope
-    p = (attached - tau).clamp_min(0.0).pow(r)
-    return p / p.sum(dim=-1, keepdim=True)
+    return tau, slope
 
 
 def _fenchel_young_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
@@ -113,12 +126,46 @@ def _fenchel_young_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
 @torch.library.custom_op("ludwig_losses::fenchel_young", mutates_args=())
 def _fenchel_young(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     """Loss ``[N]`` and probabilities ``[N, C]`` for logits ``[N, C]``."""
-    p = _project(logits, alpha)
     true_logit = logits.gather(1, target.unsqueeze(1))
-    margin = torch.where(p > 0, logits - true_logit, 0)
-    entropy = (1 - p.pow(alpha).sum(dim=1)) / (alpha * (alpha - 1))
+    place, x = _candidates(logits, alpha)
+    p = _project(x, alpha)
+    margin = torch.where(p > 0, x - true_logit, 0)
+    entropy = (1 - (p * p.pow(alpha - 1)).sum(dim=1)) / (alpha * (alpha - 1))
     # Rounding may leave a loss of 0 a little below it.
-    return ((p * margin).sum(dim=1) + entropy).clamp_min(0), p
+    return ((p * margin).sum(dim=1) + entropy).clamp_min(0), place(p)
+
+
+def _candidates(logits: Tensor, alpha: float) -> tuple[Callable[[Tensor], Tensor], Tensor]:
+    """Return the logits that can be in the support, and the function that puts their probabilities in place.
+
+    Few can in a wide row: only those within ``1 / (alpha - 1)`` of the largest one, and above the threshold of a sample
+    of the classes, which more classes only raise. They are moved together in ``[N, K]``, filled with ``-inf``.
+    """
+    rows, classes = logits.shape
+    if not logits.numel():
+        return lambda p: p, logits
+    top = logits.amax(dim=1, keepdim=True)
+    bound = top - 1 / (alpha - 1)
+    if classes > _WIDE:
+        tau, _ = _threshold((alpha - 1) * (logits[:, ::_SAMPLED] - top), 1 / (alpha - 1))
+        bound = top + (tau - _SLACK) / (alpha - 1)
+    possible = logits >= bound
+    if possible.count_nonzero() * 2 > logits.numel():
+        return lambda p: p, logits
+    source = possible.flatten().nonzero().squeeze(1)
+    counts = torch.bincount(source // classes, minlength=rows)
+    widest = max(int(counts.max()), 1)  # rows of NaN have no candidate, and NaN for a result
+    # The k-th candidate overall is number k - (candidates in the rows before) of its row.
+    shift = torch.arange(rows, device=logits.device) * widest - (counts.cumsum(0) - counts)
+    position = torch.arange(len(source), device=logits.device) + shift.repeat_interleave(counts)
+    together = logits.new_full((rows * widest,), -torch.inf).index_copy_(0, position, logits.flatten()[source])
+
+    def place(p: Tensor) -> Tensor:
+        everywhere = torch.zeros_like(logits, memory_format=torch.contiguous_format)
+        everywhere.view(-1).index_copy_(0, source, p.flatten()[position])
+        return everywhere
+
+    return place, together.view(rows, widest)
 
 
 @_fenchel_young.register_fake
@@ -140,12 +187,13 @@ def _(grad: Tensor, p: Tensor, target: Tensor) -> Tensor:
 
 
 def _save_for_backward(ctx, inputs, output) -> None:
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[1], inputs[1])
 
 
-def _backward(ctx, grad_loss: Tensor, grad_p: Tensor):
-    p, target = ctx.saved_tensors
-    return _fenchel_young_gradient(grad_loss, p, target), None, None
+def _backward(ctx, grad_loss: Tensor | None, _):
+    gradient = None if grad_loss is None else _fenchel_young_gradient(grad_loss, *ctx.saved_tensors)
+    return gradient, None, None
 
 
 _fenchel_young.register_autograd(_backward, setup_context=_save_for_backward)

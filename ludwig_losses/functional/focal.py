@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ludwig_losses.functional._numerics import full_precision, true_class_nll
+from ludwig_losses.functional._numerics import full_precision, true_class_loss
+
+# Elements at a time, so that the temporaries of the binary loss stay small; large enough for every thread.
+_BLOCK = 2**16
 
 
 def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None = None, gamma: float = 2.0) -> Tensor:
@@ -32,12 +35,42 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
         raise ValueError(
             f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
-    positive = target.to(torch.bool)
-    z = full_precision(logits)
-    wrong_way = torch.where(positive, -z, z)
-    # sigmoid(wrong_way) is 1 - p_t without a subtraction, and its logarithm keeps the power differentiable at 0.
-    loss = -torch.exp(gamma * logsigmoid(wrong_way)) * logsigmoid(-wrong_way)
-    return loss if alpha is None else loss * alpha.to(loss)[positive.long()]
+    return _SigmoidFocalLoss.apply(full_precision(logits), target.to(torch.bool), alpha, gamma)
+
+
+class _SigmoidFocalLoss(torch.autograd.Function):
+    """Computes the derivative along with the loss, from one logarithm, and keeps nothing else."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float) -> Tensor:
+        loss, slope = torch.empty_like(logits), torch.empty_like(logits)
+        parts = (tensor.reshape(-1).split(_BLOCK) for tensor in (logits, positive))
+        for i, (z, y) in enumerate(zip(*parts)):
+            block = slice(i * _BLOCK, i * _BLOCK + len(z))
+            loss.view(-1)[block], slope.view(-1)[block] = _sigmoid_focal_terms(z, y, alpha, gamma)
+        ctx.save_for_backward(logits, positive, alpha, slope)
+        ctx.gamma = gamma
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        logits, positive, alpha, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
+            _, slope = _sigmoid_focal_terms(logits, positive, alpha, ctx.gamma)
+        return grad * slope, None, None, None
+
+
+def _sigmoid_focal_terms(z: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float) -> tuple[Tensor, Tensor]:
+    """Return the loss and its derivative by the logit."""
+    sign = 1 - 2 * positive.to(z.dtype)
+    wrong_way = z * sign
+    # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
+    miss, nll = wrong_way.sigmoid(), -logsigmoid(-wrong_way)
+    weight = miss**gamma
+    if alpha is not None:
+        of_negative, of_positive = alpha.to(z).unbind()
+        weight = weight * (of_negative + (of_positive - of_negative) * positive)
+    return weight * nll, weight * (miss + gamma * (1 - miss) * nll) * sign
 
 
 def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None = None, gamma: float = 2.0) -> Tensor:
@@ -58,8 +91,13 @@ def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
     """
-    nll = true_class_nll(logits, target)
-    # 1 - p_t = -expm1(-nll). The clamp keeps the derivative of x**gamma finite where p_t rounds to 1 (gamma < 1).
-    miss = -torch.expm1(-nll.clamp_min(torch.finfo(nll.dtype).tiny))
-    loss = miss**gamma * nll
+    loss = true_class_loss(logits, target, _focal_of_nll, gamma)
     return loss if alpha is None else loss * alpha.to(loss)[target.long()]
+
+
+def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    # 1 - p_t = -expm1(-nll). The clamp gives nll / miss its limit, 1, where p_t rounds to 1.
+    nll = nll.clamp_min(torch.finfo(nll.dtype).tiny)
+    miss = -torch.expm1(-nll)
+    weight = miss**gamma
+    return weight * nll, weight * (1 + gamma * (1 - miss) * (nll / miss))

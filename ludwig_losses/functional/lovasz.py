@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision, summation_dtype
+from ludwig_losses.functional._numerics import check_class_logits, full_precision
 
 
 def lovasz_softmax_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -29,31 +29,90 @@ def lovasz_softmax_loss(logits: Tensor, target: Tensor) -> Tensor:
     Source: Berman et al., "The Lovász-Softmax Loss", CVPR 2018, equations 8 and 9.
     """
     check_class_logits(logits, target, class_dim=1)
-    classes = logits.shape[1]
-    probabilities = full_precision(logits).softmax(dim=1).movedim(1, 0).reshape(classes, -1)
-    foreground = torch.zeros_like(probabilities, dtype=torch.bool).scatter(0, target.long().reshape(1, -1), True)
-    errors = torch.where(foreground, 1 - probabilities, probabilities)
-
+    probabilities = full_precision(logits).softmax(dim=1).unsqueeze(-1).flatten(2)
+    labels = target.long().unsqueeze(-1).flatten(1)
     # The gradient of the extension is its weights, so neither the sort nor the weights belong to the graph.
-    weights = _jaccard_steps(errors.detach(), foreground)
-    class_loss = (errors * weights).sum(dim=1)
-    present = foreground.any(dim=1)
-    return torch.where(present, class_loss, 0).sum() / present.sum().clamp_min(1)
+    loss, _ = _lovasz(probabilities, labels)
+    return loss
 
 
-def _jaccard_steps(errors: Tensor, foreground: Tensor) -> Tensor:
-    """Return ``J_k - J_(k-1)`` for each error of ``[C, N]``, in the order of the errors given.
+# A custom operator: torch.compile takes it whole, although its shapes depend on the data.
+@torch.library.custom_op("ludwig_losses::lovasz", mutates_args=())
+def _lovasz(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and its derivative by the probabilities ``[B, C, P]``, for labels ``[B, P]``."""
+    classes = probabilities.shape[1]
+    index = labels.unsqueeze(1)
+    true_error = 1 - probabilities.gather(1, index)
+    errors = probabilities.scatter(1, index, true_error).movedim(1, 0).reshape(classes, -1)
+    weights = _weights_class_by_class if errors.device.type == "cpu" else _weights_of_all_classes
+    slopes = weights(errors, labels.reshape(-1), true_error.reshape(-1))
+    loss = torch.stack([e.dot(w) for e, w in zip(errors, slopes)]).sum() if classes else errors.sum()
+    slopes = slopes.reshape(classes, *labels.shape).movedim(0, 1).contiguous()
+    slopes.scatter_(1, index, -slopes.gather(1, index))
+    present = labels.unique().numel()
+    return loss / max(present, 1), slopes.div_(max(present, 1))
+
+
+@_lovasz.register_fake
+def _(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    return probabilities.new_empty(()), torch.empty_like(probabilities)
+
+
+def _save_for_backward(ctx, inputs, output) -> None:
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(output[1])
+
+
+def _backward(ctx, grad_loss: Tensor | None, _):
+    (slopes,) = ctx.saved_tensors
+    return None if grad_loss is None else grad_loss * slopes, None
+
+
+_lovasz.register_autograd(_backward, setup_context=_save_for_backward)
+
+
+def _weights_of_all_classes(errors: Tensor, labels: Tensor, _: Tensor) -> Tensor:
+    """``J_k - J_(k-1)`` for each error of ``[C, N]``, in the order of the errors given; 0 for absent classes."""
+    order = errors.argsort(dim=1)
+    foreground = labels[order] == torch.arange(len(errors), device=errors.device).unsqueeze(1)
+    steps = _jaccard_steps(foreground, errors.dtype)
+    steps = torch.where(foreground.any(dim=1, keepdim=True), steps, 0)
+    return torch.zeros_like(errors).scatter_(1, order, steps)
+
+
+def _weights_class_by_class(errors: Tensor, labels: Tensor, true_error: Tensor) -> Tensor:
+    """As :func:`_weights_of_all_classes`, but only of the present classes, each while it is in the cache."""
+    classes = len(errors)
+    weights = torch.zeros_like(errors)
+    sizes = torch.bincount(labels, minlength=classes).tolist()
+    # Below the smallest error of the foreground the Jaccard loss is 1 already: every step is 0.
+    lowest = errors.new_full((classes,), 2).scatter_reduce_(0, labels, true_error, "amin").tolist()
+    if classes == 2:  # what one class gets wrong, so does the other: one order serves both
+        lowest = [min(lowest)] * 2
+    counted = None
+    for c in range(classes):
+        if sizes[c] and (counted is None or classes > 2):
+            counted = (errors[c] >= lowest[c]).nonzero().squeeze(1)
+            error = errors[c].index_select(0, counted)
+            # The bits of positive numbers are ordered as the numbers, and torch sorts integers by radix.
+            keys = error.view(torch.int32) if error.dtype == torch.float32 else error
+            counted = counted.index_select(0, keys.sort(stable=True).indices)
+        if sizes[c]:
+            foreground = labels.index_select(0, counted) == c
+            weights[c].index_copy_(0, counted, _jaccard_steps(foreground, errors.dtype))
+    return weights
+
+
+def _jaccard_steps(foreground: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``J_k - J_(k-1)`` for indicators ``[..., N]`` of the foreground in the order of *ascending* errors.
 
     The steps are written out, since a difference of Jaccard values near 1 has no correct digits in float32:
     a foreground pixel adds ``1 / (G + b)``; a background one, ``(G - f) / ((G + b - 1) (G + b))``,
-    with ``f`` and ``b`` the foreground and background pixels so far, itself included.
+    with ``f`` and ``b`` the foreground and background pixels with errors at least as large, itself included.
     """
-    order = errors.argsort(dim=1, descending=True)
-    sorted_foreground = foreground.gather(1, order)
-    hits = sorted_foreground.long().cumsum(dim=1)
-    size = sorted_foreground.sum(dim=1, keepdim=True)
-    exact = summation_dtype(errors.device)
-    union = (size + torch.arange(1, errors.shape[1] + 1, device=errors.device) - hits).to(exact)
-    missed = (size - hits).to(exact)
-    steps = torch.where(sorted_foreground, 1 / union, missed / ((union - 1).clamp_min(1) * union))
-    return torch.zeros_like(errors).scatter(1, order, steps.to(errors.dtype))
+    count = foreground.shape[-1]
+    missed = foreground.cumsum(dim=-1, dtype=torch.int32) - foreground.to(torch.int32)
+    union = (torch.arange(count, 0, -1, dtype=torch.int32, device=foreground.device) + missed).to(dtype)
+    background = missed / ((union - 1).clamp_min_(1) * union)
+    return torch.where(foreground, 1 / union, background)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import full_precision
+from ludwig_losses.functional._numerics import full_precision, summation_dtype
 
 _ZERO_NORM = 1e-12
+# Similarities at a time: 16 MB of float32.
+_DEFAULT_CHUNK = 2**22
 
 
 def consecutive_pairs(rows: int, device: torch.device | None = None) -> Tensor:
@@ -15,7 +17,9 @@ def consecutive_pairs(rows: int, device: torch.device | None = None) -> Tensor:
     return torch.arange(rows, device=device) // 2
 
 
-def nt_xent_loss(embeddings: Tensor, labels: Tensor | None = None, *, temperature: float = 0.07) -> Tensor:
+def nt_xent_loss(
+    embeddings: Tensor, labels: Tensor | None = None, *, temperature: float = 0.07, chunk_size: int | None = None
+) -> Tensor:
     r"""Normalised temperature-scaled cross-entropy, averaged over all ordered pairs with equal labels.
 
     With ``s_ij`` the cosine similarity of rows ``i`` and ``j``, every ordered positive pair ``(i, j)`` costs
@@ -26,12 +30,15 @@ def nt_xent_loss(embeddings: Tensor, labels: Tensor | None = None, *, temperatur
         embeddings: ``[B, D]``; a row of zeros is similar to nothing (cosine 0).
         labels: ``[B]``, integers; rows with equal labels are positives. ``None`` pairs rows ``2i`` and ``2i + 1``.
         temperature: > 0.
+        chunk_size: how many rows are compared with all others at a time, >= 1; memory grows with ``B * chunk_size``,
+            the result is the same. ``None`` chooses it so that a few times 16 MB are enough for any batch.
 
     Returns:
-        A scalar, float32 (float64 for float64 embeddings). A batch without a pair gives 0 with a zero gradient.
+        A scalar, float32 (float64 for float64 embeddings), differentiable once. A batch without a pair gives 0 with
+        a zero gradient.
 
     Raises:
-        ValueError: the embeddings are not ``[B, D]`` or the labels not ``[B]``.
+        ValueError: the embeddings are not ``[B, D]`` or the labels not ``[B]``, or ``chunk_size`` is less than 1.
 
     Source: Chen et al., "A Simple Framework for Contrastive Learning", ICML 2020, equation 1; with more than two
     rows per label, the "out" form of Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, weighing
@@ -44,16 +51,78 @@ def nt_xent_loss(embeddings: Tensor, labels: Tensor | None = None, *, temperatur
         )
     if labels is None:
         labels = consecutive_pairs(embeddings.shape[0], embeddings.device)
-    # Autocast would take the product of the embeddings in half precision.
-    with torch.autocast(embeddings.device.type, enabled=False):
-        unit = _unit_rows(full_precision(embeddings))
-        similarity = unit @ unit.T / temperature
-    itself = torch.eye(len(labels), dtype=torch.bool, device=embeddings.device)
-    positive = (labels.unsqueeze(0) == labels.unsqueeze(1)) & ~itself
-    # A lone row has no one to be compared with: its (unused) normaliser must stay finite.
-    others = similarity.masked_fill(itself, torch.finfo(similarity.dtype).min)
-    pair_loss = others.logsumexp(dim=1, keepdim=True) - similarity
-    return torch.where(positive, pair_loss, 0).sum() / positive.sum().clamp_min(1)
+    if chunk_size is None:
+        chunk_size = max(_DEFAULT_CHUNK // max(len(labels), 1), 1)
+    if chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}.")
+    unit = _unit_rows(full_precision(embeddings))
+    return _nt_xent(unit, labels, temperature, chunk_size, unit.requires_grad and torch.is_grad_enabled())[0]
+
+
+# A custom operator: torch.compile takes its loop whole, and it may compute the gradient along with the value.
+@torch.library.custom_op("ludwig_losses::nt_xent", mutates_args=())
+def _nt_xent(
+    unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    """Loss and its derivative by the rows of length 1 (empty unless asked for)."""
+    size = (min(chunk_size, len(unit)), len(unit))
+    similarity, softmax, positive = (unit.new_empty(size) for _ in range(3))
+    gradient = torch.zeros_like(unit if with_gradient else unit[:0])
+    # One number per chunk; float32 is enough within one.
+    total, pairs = unit.new_zeros((), dtype=summation_dtype(unit.device)), labels.new_zeros((), dtype=torch.long)
+    # Autocast would take the products in half precision.
+    with torch.autocast(unit.device.type, enabled=False):
+        for start in range(0, len(unit), chunk_size):
+            rows = slice(start, start + chunk_size)
+            own = unit[rows] / temperature
+            count = len(own)
+            s, p, is_positive = similarity[:count], softmax[:count], positive[:count]
+            torch.mm(own, unit.T, out=s)
+            is_positive.copy_(labels[rows].unsqueeze(1) == labels)
+            is_positive.diagonal(start).zero_()
+            # A lone row has no one to be compared with: its (unused) normaliser must stay finite.
+            s.diagonal(start).fill_(torch.finfo(s.dtype).min)
+            partners = is_positive.sum(dim=1, keepdim=True)
+            torch.softmax(s, dim=1, out=p)
+            normaliser = s.amax(dim=1, keepdim=True) - p.amax(dim=1, keepdim=True).log()
+            total += (partners * normaliser).sum() - torch.dot(s.flatten(), is_positive.flatten())
+            pairs += partners.sum().long()
+            if with_gradient:
+                slope = p.mul_(partners).sub_(is_positive)
+                gradient[rows] += slope @ unit / temperature
+                gradient.addmm_(slope.T, own)
+    pairs = pairs.clamp_min(1)
+    return (total / pairs).to(unit.dtype), gradient.div_(pairs)
+
+
+@_nt_xent.register_fake
+def _(unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    return unit.new_empty(()), torch.empty_like(unit if with_gradient else unit[:0])
+
+
+# An operator without a derivative of its own: a second derivative fails loudly instead of being 0.
+@torch.library.custom_op("ludwig_losses::nt_xent_gradient", mutates_args=())
+def _nt_xent_gradient(grad: Tensor, gradient: Tensor) -> Tensor:
+    """``grad * gradient``."""
+    return grad * gradient
+
+
+@_nt_xent_gradient.register_fake
+def _(grad: Tensor, gradient: Tensor) -> Tensor:
+    return torch.empty_like(gradient)
+
+
+def _save_for_backward(ctx, inputs, output) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(output[1])
+
+
+def _backward(ctx, grad_loss: Tensor | None, _):
+    gradient = None if grad_loss is None else _nt_xent_gradient(grad_loss, *ctx.saved_tensors)
+    return gradient, None, None, None, None
+
+
+_nt_xent.register_autograd(_backward, setup_context=_save_for_backward)
 
 
 def _unit_rows(rows: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
     Args:
         logits: ``[..., C]``; ``-inf`` masks a class that is not known.
         target: ``[...]``, class indices of any integer type.
-        known: ``[K]``, the indices of the known classes; ``None`` for all, which gives cross-entropy.
+        known: ``[K]``, int64, the indices of the known classes; ``None`` for all, which gives cross-entropy.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
@@ -28,12 +28,11 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
     Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 1.
     """
     check_class_logits(logits, target, class_dim=-1)
-    if known is None:
-        known = torch.arange(logits.shape[-1], device=logits.device)
-    is_known, true_class = _find(target.long(), known)
     log_p = known_logits(logits, known).log_softmax(dim=-1)
-    place = true_class if log_p.shape[-1] == len(known) else known[true_class]
-    nll = -log_p.gather(-1, place.unsqueeze(-1)).squeeze(-1)
+    if known is None:
+        return -_pick(log_p, target.long())
+    is_known, place = _find(target.long(), known)
+    nll = -_pick(log_p, known[place] if len(known) == 1 else place)
     return torch.where(is_known, nll, -log_p.mean(dim=-1))
 
 
@@ -48,7 +47,8 @@ def objectosphere_loss(
 ) -> Tensor:
     """Entropic open-set loss, plus ``zeta`` times a wish for the magnitude of the features.
 
-    The wish is ``max(xi - ||F||, 0)**2`` for examples of a known class and ``||F||**2`` for all others.
+    The wish is ``max(xi - ||F||, 0)**2`` for examples of a known class and ``||F||**2`` for all others. Its gradient
+    grows with the features: in float16 ``2 zeta ||F||`` has to stay below 65,504.
 
     Args:
         logits, target, known: as for :func:`entropic_open_set_loss`.
@@ -65,6 +65,7 @@ def objectosphere_loss(
     Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 2 (``xi`` and lambda, here
     ``zeta``).
     """
+    logits = full_precision(logits)
     loss = entropic_open_set_loss(logits, target, known=known)
     size = magnitude(logits, known) if features is None else full_precision(features).norm(dim=-1)
     wish = (xi - size).clamp_min(0).square()
@@ -77,7 +78,7 @@ def objectosphere_loss(
 def known_softmax(logits: Tensor, known: Tensor) -> Tensor:
     """Return probabilities ``[..., C]`` in which the classes that are not known have none (unless one is known)."""
     p = known_logits(logits, known).softmax(dim=-1)
-    if p.shape[-1] == logits.shape[-1]:
+    if len(known) == 1:
         return p
     return torch.zeros(logits.shape, dtype=p.dtype, device=p.device).index_copy(-1, known, p)
 
@@ -92,8 +93,9 @@ def known_score(logits: Tensor, known: Tensor) -> Tensor:
 
 
 def magnitude(logits: Tensor, known: Tensor | None = None) -> Tensor:
-    """Return the Euclidean norm ``[...]`` of the logits that compete: those of the known classes."""
-    return torch.linalg.vector_norm(known_logits(logits, known), dim=-1)
+    """Return the Euclidean norm ``[...]`` of the logits that compete, without masked (``-inf``) ones."""
+    z = known_logits(logits, known)
+    return torch.linalg.vector_norm(z.masked_fill(z.isneginf(), 0.0), dim=-1)
 
 
 def known_logits(logits: Tensor, known: Tensor | None = None) -> Tensor:
@@ -111,6 +113,10 @@ def known_classes(logits: Tensor, background: list[int]) -> Tensor:
         if index not in background:
             known.append(index)
     return torch.tensor(known, dtype=torch.long, device=logits.device)
+
+
+def _pick(values: Tensor, index: Tensor) -> Tensor:
+    return values.gather(-1, index.unsqueeze(-1)).squeeze(-1)
 
 
 def _find(target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:

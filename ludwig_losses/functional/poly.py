@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import true_class_nll
+from ludwig_losses.functional._numerics import true_class_loss
 
 
 def poly_loss(logits: Tensor, target: Tensor, *, epsilon: float = 1.0) -> Tensor:
@@ -24,5 +24,9 @@ def poly_loss(logits: Tensor, target: Tensor, *, epsilon: float = 1.0) -> Tensor
 
     Source: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", ICLR 2022.
     """
-    nll = true_class_nll(logits, target)
-    return nll - epsilon * torch.expm1(-nll)
+    return true_class_loss(logits, target, _poly_of_nll, epsilon)
+
+
+def _poly_of_nll(nll: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    minus_miss = torch.expm1(-nll)
+    return nll - epsilon * minus_miss, 1 + epsilon * (1 + minus_miss)

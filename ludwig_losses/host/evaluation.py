@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ludwig_losses.host.registry import declaration_of
+from ludwig_losses.host.registry import declaration_of, metrics_of_losses
 
 
 def create_metrics(create: Callable, feature) -> None:
@@ -14,6 +14,27 @@ def create_metrics(create: Callable, feature) -> None:
     for metric_cls in declaration.module_cls.metrics if declaration else ():
         feature._metric_functions[metric_cls.NAMES[0]] = metric_cls(config=feature.loss)
     feature.metric_names = sorted(feature._metric_functions)
+
+
+def train(original: Callable, trainer, training_set, validation_set=None, *args, **kwargs):
+    """Train, unless the best model is to be chosen by a metric of a loss that the validation data cannot have.
+
+    Raises:
+        ValueError: the loss of the validation field does not report the metric, or not on these targets.
+    """
+    name, metric = trainer.validation_field, trainer.validation_metric
+    if name in trainer.model.output_features and metric in metrics_of_losses():
+        feature = trainer.model.output_features.get(name)
+        loss, data = feature.train_loss_function, validation_set if validation_set is not None else training_set
+        reports = any(metric in metric_cls.NAMES for metric_cls in getattr(loss, "metrics", ()))
+        targets = data.dataset.get(feature.proc_column) if isinstance(getattr(data, "dataset", None), dict) else None
+        if not (reports and loss.can_evaluate(targets)):
+            raise ValueError(
+                f"trainer.validation_metric: {metric} is not available: output feature '{name}' with loss "
+                f"{feature.loss.type} has no such metric on the validation data, which needs examples of the background "
+                f"class and of a known one. Add them, or choose another metric."
+            )
+    return original(trainer, training_set, validation_set, *args, **kwargs)
 
 
 def calculate_overall_stats(calculate: Callable, output_features, predictions, dataset, training_set_metadata):

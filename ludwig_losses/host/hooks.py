@@ -78,13 +78,16 @@ def project_category_predictions(category_feature: ModuleType) -> None:
 
     owner = category_feature.CategoryOutputFeature
     replace(owner, "create_predict_module", predictions.create_category_predict_module)
+    replace(owner, "get_prediction_set", predictions.get_prediction_set)
 
 
 def project_binary_predictions(binary_feature: ModuleType) -> None:
     """Predict with the projection that the loss trains."""
     from ludwig_losses.host import predictions
 
-    replace(binary_feature.BinaryOutputFeature, "create_predict_module", predictions.create_binary_predict_module)
+    owner = binary_feature.BinaryOutputFeature
+    replace(owner, "create_predict_module", predictions.create_binary_predict_module)
+    replace(owner, "get_prediction_set", predictions.get_prediction_set)
 
 
 def report_metrics_of_losses(base_feature: ModuleType) -> None:
@@ -144,11 +147,12 @@ def fold_pairs(api: ModuleType) -> None:
 
 
 def train_together(trainer: ModuleType) -> None:
-    """Refuse to train a loss that compares rows on data that was preprocessed for another loss; let all ranks of a
-    training decide alike."""
-    from ludwig_losses.host import distributed, pairs
+    """Refuse to train a loss that compares rows on data that was preprocessed for another loss, and to choose the best
+    model by a metric that the validation data does not have; let all ranks of a training decide alike."""
+    from ludwig_losses.host import distributed, evaluation, pairs
 
     replace(trainer.Trainer, "train", pairs.train)
+    replace(trainer.Trainer, "train", evaluation.train)
     replace(trainer, "append_metrics", distributed.append_metrics)
     replace(trainer.Trainer, "_has_nan_or_inf_weights", distributed.has_nan_or_inf_weights)
 

@@ -35,6 +35,12 @@ def create_binary_predict_module(create: Callable, feature) -> PredictModule:
     return AboveThreshold(module, module.module.threshold) if isinstance(module, ProjectedPredict) else module
 
 
+def get_prediction_set(get: Callable, feature) -> set[str]:
+    """Return the keys of Ludwig's predictions (Ray keeps no other), with the score where there is one."""
+    loss = create_loss(feature.loss) if declaration_of(type(feature.loss)) is not None else None
+    return get(feature) if loss is None or loss.known_score is None else {*get(feature), KNOWN_SCORE}
+
+
 class ProjectedPredict(PredictModule):
     """Ludwig's predict module with the probabilities of a projection, and a score; TorchScript can compile it."""
 

@@ -13,16 +13,7 @@ from ludwig.modules.metric_registry import get_metric_registry, register_metric
 from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
-from ludwig_losses.host.schema import (
-    CATEGORY,
-    SEQUENCE,
-    TEXT,
-    BaseLossConfig,
-    DeclaredLossConfig,
-    json_schema,
-    parameters_of,
-    with_type,
-)
+from ludwig_losses.host.schema import BaseLossConfig, DeclaredLossConfig, json_schema, parameters_of, with_type
 from ludwig_losses.parameters import Parameter
 
 
@@ -134,11 +125,6 @@ def _check(config_cls: type, module_cls: type, features: tuple[str, ...], aliase
             f"{where}: features = {list(features)}; the output feature types are "
             f"{', '.join(sorted(loss_schemas._loss_feature_registry))}"
         )
-    if {CATEGORY, SEQUENCE, TEXT} & {*features} and "class_weights" not in parameters_of(config_cls):
-        raise TypeError(
-            f"{where}: for category, sequence and text features Ludwig asks a loss for its class weights; derive "
-            f"{config_cls.__name__} from ludwig_losses.ClassificationLossConfig"
-        )
     for name in (config_cls.type, *aliases):
         _check_name(where, name, module_cls)
     json_schema(config_cls)
@@ -176,6 +162,12 @@ def catalogue() -> dict[str, Declaration]:
     """Return every declared loss by its name (not its aliases), in the order of their names."""
     names = loss_schemas.get_loss_schema_registry()
     return {name: found for name in sorted(names) if (found := find(name)) is not None and found.name == name}
+
+
+def metrics_of_losses() -> set[str]:
+    """Return the names of the metrics that belong to declared losses."""
+    classes = [metric_cls for declaration in catalogue().values() for metric_cls in declaration.module_cls.metrics]
+    return {name for metric_cls in classes for name in metric_cls.NAMES}
 
 
 def losses_for(feature_type: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 from typing import Any
 
 from ludwig.constants import BINARY, CATEGORY, IMAGE, SEQUENCE, TEXT, VECTOR
@@ -11,7 +12,7 @@ from ludwig.modules.loss_modules import LogitsInputsMixin
 from ludwig.schema import utils as schema_utils
 from ludwig.schema.features.loss.loss import BaseLossConfig
 
-from ludwig_losses.parameters import Choice, Classes, Index, Number, Parameter, PerClass
+from ludwig_losses.parameters import Choice, Classes, Count, Index, Number, Parameter, PerClass
 
 __all__ = [
     "BINARY",
@@ -43,8 +44,10 @@ class DeclaredLossConfig(BaseLossConfig):
             super().__pydantic_init_subclass__(**kwargs)
             # Ludwig's metaclass answers for inherited defaults, which makes pydantic take them for new fields and
             # drop their ranges, options and descriptions.
-            for name in cls.model_fields.keys() - vars(cls).get("__annotations__", {}).keys():
+            for name in cls.model_fields.keys() - inspect.get_annotations(cls).keys():
                 cls.__pydantic_fields__[name] = copy.copy(cls.__base__.model_fields[name])
+            # A field may take the place of a class variable, as class_weights does.
+            cls.__class_vars__ = cls.__class_vars__ - cls.model_fields.keys()
             cls.model_rebuild(force=True)
 
     else:
@@ -86,7 +89,7 @@ def parameters_of(config_cls: type[BaseLossConfig]) -> dict[str, Parameter | Non
         attached = {name: info.metadata for name, info in config_cls.model_fields.items()}
     else:
         attached = {info.name: info.metadata.values() for info in dataclasses.fields(config_cls)}
-    names = [name for cls in config_cls.__mro__ for name in vars(cls).get("__annotations__", {}) if name in attached]
+    names = [name for cls in config_cls.__mro__ for name in inspect.get_annotations(cls) if name in attached]
     return {
         name: next((entry for entry in attached[name] if isinstance(entry, Parameter)), None)
         for name in dict.fromkeys(names)
@@ -122,6 +125,8 @@ def _native_field(parameter: Parameter) -> Any:
             return schema_utils.FloatRange(min=lowest, max=maximum, min_inclusive=above is None, **common)
         case Index():
             return schema_utils.NonNegativeInteger(allow_none=True, **common)
+        case Count():
+            return schema_utils.PositiveInteger(allow_none=True, **common)
         case Choice(options=options):
             return schema_utils.StringOptions(list(options), **common)
         case Classes():

@@ -109,9 +109,10 @@ def _check_foreign_name(path: str, feature_type: str, name: Any) -> list[str]:
     if not known or name in known:
         return []
     failed = "".join(f" The plug-in {plugin} did not load: {reason}." for plugin, reason in plugins.failures.items())
+    near = _did_you_mean(name, known)
+    own = "" if near or failed else f" A loss of your own needs {plugins.VARIABLE}, or its package installed."
     return [
-        f"{path}.type: unknown loss {name!r}.{_did_you_mean(name, known)} For {feature_type} features there are: "
-        f"{', '.join(known)}.{failed}"
+        f"{path}.type: unknown loss {name!r}.{near} For {feature_type} features there are: {', '.join(known)}.{failed}{own}"
     ]
 
 

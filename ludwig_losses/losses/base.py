@@ -1,6 +1,5 @@
 """What every loss of the pack is made of."""
 
-import logging
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -19,8 +18,6 @@ from ludwig_losses.host.schema import (
 )
 from ludwig_losses.parameters import Classes, Feature, Number, PerClass
 
-logger = logging.getLogger(__name__)
-
 
 class LossConfig(DeclaredLossConfig):
     """Base of all schemas: the weight of the loss, and what the pack asks of a loss beside its parameters.
@@ -31,6 +28,11 @@ class LossConfig(DeclaredLossConfig):
     weight: float = field(
         Number(default=1.0, minimum=0, description="Weight of this feature's loss in the sum over output features.")
     )
+
+    # Ludwig reads these from the loss of every category, set, text and sequence feature.
+    class_weights: ClassVar[Any] = None
+    class_similarities: ClassVar[Any] = None
+    class_similarities_temperature: ClassVar[int] = 0
 
     # Whether the loss compares rows 2i and 2i + 1 of a batch, which therefore have to stay together; and what to
     # write in the configuration where they cannot.
@@ -58,7 +60,7 @@ class LossConfig(DeclaredLossConfig):
 
 
 class ClassificationLossConfig(LossConfig):
-    """Base of the losses that know one true class per example or token: category, text and sequence need it."""
+    """Base of the losses that know one true class per example or token."""
 
     class_weights: list[float] | dict[str, float] | None = field(
         PerClass(
@@ -68,10 +70,6 @@ class ClassificationLossConfig(LossConfig):
             description="Weight of each true class; the mean divides by the sum of the weights.",
         )
     )
-
-    # Ludwig reads these, beside class_weights, from the loss of every category, text and sequence feature.
-    class_similarities: ClassVar[Any] = None
-    class_similarities_temperature: ClassVar[int] = 0
 
 
 class Loss(nn.Module, LogitsInputsMixin):
@@ -170,9 +168,12 @@ def _class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
             f"{where}: there is no class with index {outside[0]}; the {feature.num_classes} classes are numbered from "
             f"0{'' if feature.classes is None else f', in this order: {feature.classes}'}."
         )
-    if feature.classes is not None and {str(index) for index in values} & {*feature.classes}:
-        picked = [feature.classes[index] for index in values]
-        logger.warning(f"{where} is read as the index of {picked}. Quote a number that is the name of a class.")
+    # A list is left alone: a saved model holds its indices.
+    if value is values[0] and str(value) in (feature.classes or ()) and feature.classes[value] != str(value):
+        raise ValueError(
+            f"{where} is the index of class '{feature.classes[value]}', but there is a class named '{value}', too. "
+            f"Write '{value}' in quotes for the latter, [{value}] for the former."
+        )
     return values
 
 

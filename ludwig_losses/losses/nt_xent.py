@@ -9,7 +9,7 @@ from ludwig_losses.host.distributed import trains_on_all_ranks
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import VECTOR, field, loss_type
 from ludwig_losses.losses.base import Loss, LossConfig
-from ludwig_losses.parameters import Choice, Number
+from ludwig_losses.parameters import Choice, Count, Number
 
 
 class NTXentLossConfig(LossConfig):
@@ -28,6 +28,16 @@ class NTXentLossConfig(LossConfig):
             description=(
                 "What makes two rows positives: consecutive pairs rows 1 and 2, 3 and 4, ... of the data (kept "
                 "together through splitting and shuffling); target pairs rows with the same target value, in any order."
+            ),
+        )
+    )
+
+    chunk_size: int | None = field(
+        Count(
+            default=None,
+            description=(
+                "How many rows are compared with the whole batch at a time; the fewer, the less memory. The result is "
+                "the same; null chooses a number that fits in a few times 16 MB."
             ),
         )
     )
@@ -54,6 +64,7 @@ class NTXentLoss(Loss):
     def __init__(self, config: NTXentLossConfig) -> None:
         super().__init__(config)
         self.temperature = config.temperature
+        self.chunk_size = config.chunk_size
         self.by_target = config.pairing == "target"
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
@@ -66,4 +77,4 @@ class NTXentLoss(Loss):
             preds = gather_rows(preds)
         if self.by_target:
             labels = torch.unique(target, dim=0, return_inverse=True)[1]
-        return nt_xent_loss(preds, labels, temperature=self.temperature)
+        return nt_xent_loss(preds, labels, temperature=self.temperature, chunk_size=self.chunk_size)

@@ -1,6 +1,7 @@
 import logging
 from typing import ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from ludwig_losses.functional import entropic_open_set_loss, known_score, known_softmax, objectosphere_loss
@@ -22,8 +23,8 @@ class OpenSetLossConfig(ClassificationLossConfig):
         Classes(
             default=None,
             description=(
-                "The class, or classes, whose examples stand for everything unknown. It is never predicted. "
-                "Without one there is nothing unknown to learn from."
+                "The class, or classes, whose examples stand for everything unknown. It is never predicted, unless "
+                "only one class is left. Without it every example is known."
             ),
         )
     )
@@ -38,7 +39,7 @@ class OpenSetLossConfig(ClassificationLossConfig):
         elif feature.classes is not None:
             symbols = [index for index, name in enumerate(feature.classes) if name in feature.symbols]
             self.background_class = sorted({*self.background_class, *symbols})
-            if len(self.background_class) == len(feature.classes):
+            if len(self.background_class) >= feature.num_classes:
                 raise ValueError(
                     f"output feature '{feature.name}': loss.background_class = {self.background_class} leaves no known "
                     f"class. The classes are {feature.classes}."
@@ -70,6 +71,13 @@ class OpenSetLoss(ClassificationLoss):
     def known(self, logits: Tensor) -> Tensor | None:
         """The indices of the known classes, or ``None`` for all."""
         return None if self.background is None else known_classes(logits, self.background)
+
+    def can_evaluate(self, target: np.ndarray | None) -> bool:
+        """Whether there are examples of the background and of a known class (or it cannot be told)."""
+        if self.background is None or target is None:
+            return self.background is not None
+        unknown = np.isin(np.asarray(target).astype(int), self.background)
+        return bool(unknown.any() and not unknown.all())
 
     def judge(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return for each example its score, whether its class is known, and whether it is the most probable one."""

@@ -37,13 +37,15 @@ class OpenSetMetric(LudwigMetric):
             return
         score, is_known, is_correct = self.loss_function.judge(preds, target)
         self.score.append(score)
-        self.is_known.append(is_known)
-        self.is_correct.append(is_correct)
+        # As numbers: a rank without rows gathers float32.
+        self.is_known.append(is_known.float())
+        self.is_correct.append(is_correct.float())
 
     def compute(self) -> dict[str, Tensor]:
-        if len(self.score) == 0:  # A tensor once the ranks of a training have gathered it.
+        if not len(self.score):  # a list, or one tensor once ranks have gathered
             return {}
-        score, is_known, is_correct = map(dim_zero_cat, (self.score, self.is_known, self.is_correct))
+        score = dim_zero_cat(self.score)
+        is_known, is_correct = dim_zero_cat(self.is_known) > 0, dim_zero_cat(self.is_correct) > 0
         if is_known.all() or not is_known.any():
             return {}
         # Ranks instead of scores: torchmetrics takes what lies outside of [0, 1] for logits.

@@ -255,3 +255,16 @@ def test_no_class_index_is_silently_ignored(name: str, index: int) -> None:
     target[0, 1, 2] = index
     with pytest.raises((IndexError, RuntimeError), match="out of (bounds|range)"):
         getattr(functional, name)(torch.zeros(2, 3, 4, 4), target)
+
+
+@every_case
+def test_second_derivative_is_right_or_refused(case: Case) -> None:
+    logits, target = case.batch(case.shapes[0])
+    if case.name in ("entmax15_loss", "sparsemax_loss", "nt_xent_loss", "bi_tempered_logistic_loss"):
+        leaf = logits.requires_grad_()
+        (gradient,) = torch.autograd.grad(case.loss(leaf, target).sum(), leaf, create_graph=True)
+        with pytest.raises(RuntimeError, match="_gradient"):
+            (case.loss(leaf, target).sum() + gradient.pow(2).sum()).backward()
+        return
+    hessian = torch.autograd.functional.hessian(lambda z: case.loss(z, target).sum(), logits)
+    assert_close(hessian, torch.autograd.functional.hessian(lambda z: case.oracle(z, target).sum(), logits), 1e-10)

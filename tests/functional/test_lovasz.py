@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from functional.cases import assert_close, random_batch
-from ludwig_losses.functional import lovasz_softmax_loss
+from functional.cases import assert_close, random_batch, value_and_gradient
+from ludwig_losses.functional import lovasz, lovasz_softmax_loss
 
 
 def certain(classes: Tensor, count: int) -> Tensor:
@@ -67,3 +67,24 @@ def test_small_steps_near_a_jaccard_loss_of_1_keep_their_digits() -> None:
     logits, target = random_batch((1, 2, 4097), dtype=torch.float32)
     target = torch.zeros_like(target).index_fill(1, torch.tensor([0]), 1)
     assert_close(lovasz_softmax_loss(logits, target), lovasz_softmax_loss(logits.double(), target), 1e-6)
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (1, 2, 3, 3), (2, 7, 4, 5), (0, 3, 2)])
+def test_all_classes_at_once_as_on_other_devices(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lovasz, "_weights_class_by_class", lovasz._weights_of_all_classes)
+    logits, target = random_batch(shape)
+    value, gradient = value_and_gradient(lovasz_softmax_loss, logits, target)
+    monkeypatch.undo()
+    expected, expected_gradient = value_and_gradient(lovasz_softmax_loss, logits, target)
+    assert_close(value, expected, 1e-13)
+    assert_close(gradient, expected_gradient, 1e-13)
+
+
+def test_many_pixels_of_a_sure_network_keep_their_digits() -> None:
+    # Enough for the sort by radix, with errors from 1 down to 0, in both directions wrong.
+    logits, target = random_batch((2, 3, 150, 150), dtype=torch.float32)
+    logits = 10 * logits
+    value, gradient = value_and_gradient(lovasz_softmax_loss, logits, target)
+    expected, expected_gradient = value_and_gradient(lovasz_softmax_loss, logits.double(), target)
+    assert_close(value, expected, 1e-6)
+    assert (gradient - expected_gradient).abs().sum() < 1e-4 * expected_gradient.abs().sum()

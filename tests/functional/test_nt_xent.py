@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import oracles
-from functional.cases import assert_close, consecutive, per_row, random_batch, value_and_gradient
+from functional.cases import MakeTarget, assert_close, consecutive, per_row, random_batch, value_and_gradient
 from ludwig_losses.functional import nt_xent_loss
 
 
@@ -98,3 +98,23 @@ def test_equal_pairs_far_from_each_other_cost_nothing() -> None:
 def test_embeddings_without_rows_are_refused_by_name() -> None:
     with pytest.raises(ValueError, match=r"got embeddings \(\) and labels None"):
         nt_xent_loss(torch.zeros(()))
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 4, 9, 100, None])
+@pytest.mark.parametrize("make_target", [consecutive, per_row])
+def test_chunks_change_nothing(make_target: MakeTarget, chunk_size: int | None) -> None:
+    rows, labels = random_batch((9, 5), make_target)
+    value, gradient = value_and_gradient(lambda z, y: nt_xent_loss(z, y, chunk_size=chunk_size), rows, labels)
+    expected, expected_gradient = value_and_gradient(oracles.nt_xent_loss, rows, labels)
+    assert_close(value, expected, 1e-12)
+    assert_close(gradient, expected_gradient, 1e-12)
+
+
+def test_chunks_of_no_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="chunk_size must be at least 1; got 0"):
+        nt_xent_loss(embeddings(4), chunk_size=0)
+
+
+def test_value_without_a_gradient_is_the_same() -> None:
+    rows = embeddings(8)
+    assert torch.equal(nt_xent_loss(rows), nt_xent_loss(rows.clone().requires_grad_()))

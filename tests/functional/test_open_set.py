@@ -379,8 +379,8 @@ def test_entropic_per_pixel_is_that_of_pytorch_ood() -> None:
     assert_close(entropic_open_set_loss(logits, target, known=torch.arange(4)), expected, 1e-6)
 
 
-# Magnitudes are around 6: below, among and above them. The packages' defaults are xi = 10 (openloss, which leaves the sum
-# with the entropic loss to its caller), and xi = 1 with a weight of 1 (pytorch-ood).
+# Magnitudes are around 6: xi is above, among and below them. The packages' defaults are xi = 10 (openloss, which leaves
+# the sum with the entropic loss to its caller), and xi = 1 with a weight of 1 (pytorch-ood).
 every_weight = pytest.mark.parametrize(("xi", "zeta"), [(10.0, 0.1), (6.0, 0.5), (1.0, 1.0)])
 
 
@@ -422,3 +422,22 @@ def test_score_and_magnitude_are_those_of_pytorch_ood() -> None:
     logits, _ = random_batch((200, 5), class_last, torch.float32)
     expected = -pytorch_ood.loss.ObjectosphereLoss.score(logits[:, KNOWN])
     assert_close(known_score(logits, KNOWN) * magnitude(logits, KNOWN), expected, 1e-6)
+
+
+@pytest.mark.parametrize("index", [-100, -1, 3])
+@pytest.mark.parametrize("loss", [entropic_open_set_loss, objectosphere_loss])
+def test_without_unknown_classes_a_label_must_be_a_class(loss, index: int) -> None:
+    with pytest.raises((IndexError, RuntimeError), match="out of (bounds|range)"):
+        loss(torch.zeros(2, 3), torch.tensor([0, index]))
+
+
+def test_a_masked_class_has_no_magnitude() -> None:
+    logits = torch.tensor([[0.0, 5.0, -torch.inf]], requires_grad=True)
+    value = objectosphere_loss(logits, torch.tensor([1])).sum()
+    (gradient,) = torch.autograd.grad(value, logits)
+    expected = logits.detach()[:, :2].requires_grad_()
+    expected_value = objectosphere_loss(expected, torch.tensor([1])).sum()
+    (expected_gradient,) = torch.autograd.grad(expected_value, expected)
+    assert_close(value, expected_value, 1e-6)
+    assert_close(gradient[:, :2], expected_gradient, 1e-6)
+    assert gradient[0, 2] == 0

@@ -11,6 +11,7 @@ import torch
 from ludwig.api import LudwigModel
 from ludwig.distributed import init_dist_strategy
 from ludwig.error import ConfigValidationError
+from ludwig.models.predictor import get_output_columns
 from ludwig.modules.loss_modules import create_loss
 from ludwig.schema.features.loss.loss import get_loss_cls
 from sklearn.metrics import auc, roc_auc_score
@@ -49,7 +50,10 @@ def test_the_unknown_symbol_belongs_to_the_background():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("d", r"loss.background_class = d does not fit the classes: unknown \['d'\]. The classes are \['a', 'b', 'c'\]"),
+        (
+            "d",
+            r"loss.background_class = d does not fit the classes: unknown \['d'\]. The classes are \['a', 'b', 'c'\]",
+        ),
         (["a", "d"], "unknown"),
         (3, "there is no class with index 3; the 3 classes are numbered from 0, in this order"),
         (["a", "b", "c"], "leaves no known class"),
@@ -61,9 +65,11 @@ def test_a_class_that_does_not_exist_is_an_error(value, message):
         resolved(value)
 
 
-def test_an_index_that_is_also_a_name_is_pointed_out(caplog):
+def test_an_index_that_is_the_name_of_another_class_is_an_error():
     assert resolved(1, ("10", "1", "0")) == [1]
-    assert "is read as the index of ['1']. Quote a number" in caplog.text
+    assert resolved("0", ("10", "1", "0")) == [2] and resolved([0], ("10", "1", "0")) == [0]
+    with pytest.raises(ValueError, match="is the index of class '10', but there is a class named '0', too"):
+        resolved(0, ("10", "1", "0"))
 
 
 def test_no_background_is_pointed_out(caplog):
@@ -137,6 +143,19 @@ def test_metrics_need_known_and_unknown_examples(strategy):
         assert metric.compute() == {}
 
 
+def test_metrics_of_ranks_are_those_of_all_rows(strategy):
+    config = get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"})
+    config.background_class = [1]
+    logits, target = torch.randn(40, 3), torch.arange(40) % 3
+    whole, rank, empty = (OpenSetMetric(config=config) for _ in range(3))
+    whole.update(logits, target)
+    rank.update(logits, target)
+    # What torchmetrics makes of the states of a rank with rows and one without.
+    for state in ("score", "is_known", "is_correct"):
+        setattr(rank, state, torch.cat([*getattr(rank, state), *getattr(empty, state), torch.zeros(0)]))
+    assert rank.compute() == whole.compute() != {}
+
+
 @pytest.mark.parametrize("name", ["entropic_open_set", "objectosphere"])
 def test_predictions_leave_the_background_out(name, tmp_path):
     config, path = matrix.write("category", {"type": name, "background_class": "class_2"}, tmp_path)
@@ -146,6 +165,7 @@ def test_predictions_leave_the_background_out(name, tmp_path):
     for split in (result.train_stats.training, result.train_stats.validation):
         assert len(split["y"]["oscr"]) == len(split["y"]["open_set_auroc"]) == 2
     predicted, _ = model.predict(str(path))
+    assert "y_known_score" in get_output_columns(model.model.output_features)
     assert (predicted["y_probabilities_class_2"] == 0).all()
     assert set(predicted["y_predictions"]) <= {"class_0", "class_1"}
     assert np.stack(predicted["y_probabilities"].tolist()).sum(axis=1) == pytest.approx(1)
@@ -207,3 +227,22 @@ def test_calibration_is_refused_where_predictions_are_not_softmax(loss, refused)
             LudwigModel(config)
     else:
         LudwigModel(config)
+
+
+@pytest.mark.parametrize("loss", [{"type": "softmax_cross_entropy"}, {"type": "entropic_open_set"}])
+def test_a_metric_that_the_loss_does_not_report_cannot_choose_the_model(loss, tmp_path):
+    config, path = matrix.write("category", loss, tmp_path)
+    config["trainer"]["validation_metric"] = "oscr"
+    model = LudwigModel(config, logging_level=logging.ERROR)
+    with pytest.raises(ValueError, match="trainer.validation_metric: oscr is not available: output feature 'y'"):
+        model.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True)
+
+
+def test_a_metric_that_the_validation_data_does_not_have_cannot_choose_the_model(tmp_path):
+    config, path = matrix.write("category", {"type": "objectosphere", "background_class": "class_2"}, tmp_path)
+    config["trainer"]["validation_metric"] = "open_set_auroc"
+    config["preprocessing"] = {"split": {"type": "fixed"}}
+    data = pd.read_csv(path).assign(split=lambda frame: np.where(frame["y"] == "class_2", 0, np.arange(len(frame)) % 2))
+    model = LudwigModel(config, logging_level=logging.ERROR)
+    with pytest.raises(ValueError, match="needs examples of the background class and of a known one"):
+        model.train(data, output_directory=str(tmp_path), skip_save_processed_input=True)

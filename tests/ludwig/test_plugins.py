@@ -100,18 +100,26 @@ MISTAKES = {
         LOSS.replace('    type: str = loss_type("generalized_cross_entropy")\n', ""),
         "GeneralizedCrossEntropyConfig has no name",
     ),
-    "duplicate_of_ours": (LOSS.replace('"generalized_cross_entropy"', '"focal"'), "the name 'focal' is taken by FocalLoss"),
+    "duplicate_of_ours": (
+        LOSS.replace('"generalized_cross_entropy"', '"focal"'),
+        "the name 'focal' is taken by FocalLoss",
+    ),
     "duplicate_of_ludwigs": (
         LOSS.replace('"generalized_cross_entropy"', '"softmax_cross_entropy"'),
         "Ludwig has a loss or metric named 'softmax_cross_entropy' itself",
     ),
     "no_module": (LOSS.replace("(ClassificationLoss):", "(torch.nn.Module):"), "is a subclass of ludwig_losses.Loss"),
     "no_feature": (LOSS.replace('["category"]', '["categorical"]'), "features = ['categorical']; the output feature"),
-    "no_class_weights": (
-        LOSS.replace("ClassificationLossConfig", "LossConfig"),
-        "derive GeneralizedCrossEntropyConfig from ludwig_losses.ClassificationLossConfig",
+    "no_annotation": (LOSS.replace("    q: float = field(", "    q = field("), "({file}, line 11)"),
+    "no_syntax": (
+        LOSS.replace("return self.mean", "retrun self.mean"),
+        "SyntaxError: invalid syntax ({file}, line 28)",
     ),
-    "bad_default": (LOSS.replace("default=0.7", "default=7"), "the default of a parameter is 7, expected a number > 0 <= 1 ({file}, line 16)"),
+    "early": ("from ludwig.api import LudwigModel\n" + LOSS, "import other parts of Ludwig inside of functions"),
+    "bad_default": (
+        LOSS.replace("default=0.7", "default=7"),
+        "the default of a parameter is 7, expected a number > 0 <= 1 ({file}, line 16)",
+    ),
     "bad_import": (LOSS.replace("import torch\n", "import torhc\n", 1), "No module named 'torhc' ({file}, line 1)"),
     "leaves": (LOSS + "\nraise SystemExit(1)\n", f"SystemExit: 1 ({{file}}, line {len(LOSS.splitlines()) + 2})"),
     "taken/json": (LOSS, "has the name of another module"),
@@ -129,6 +137,9 @@ def after_mistakes(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     vector = LOSS.replace('"generalized_cross_entropy"', '"vector_loss"')
     vector = vector.replace("self.mean(generalized_cross_entropy(preds, target, self.q), target)", "preds[:, 0]")
     (folder / "vector.py").write_text(vector)
+    plain = LOSS.replace("ClassificationLoss", "Loss").replace('["category"]', '["category", "set"]')
+    plain = plain.replace("self.mean(", "torch.mean(").replace("self.q), target)", "self.q))")
+    (folder / "plain.py").write_text(plain.replace('"generalized_cross_entropy"', '"plain_loss"'))
     program = """
 import json, torch, warnings
 with warnings.catch_warnings(record=True) as caught:
@@ -155,6 +166,17 @@ def parse(loss):
 def call_vector():
     create_loss(get_loss_cls("category", "vector_loss").from_dict({"type": "vector_loss"}))(torch.zeros(2, 3), torch.zeros(2))
 
+def train_plain():
+    import pandas as pd
+    from ludwig.api import LudwigModel
+    outputs = [{"name": "category", "type": "category", "loss": {"type": "plain_loss"}}]
+    config = {"input_features": [{"name": "x", "type": "number"}], "output_features": outputs, "trainer": {"epochs": 1}}
+    data = pd.DataFrame({"x": range(100), "category": ["a", "b"] * 50})
+    model = LudwigModel(config)
+    stats = model.train(data, skip_save_model=True, skip_save_progress=True, skip_save_log=True).train_stats
+    plain = get_loss_cls("set", "plain_loss").from_dict({"type": "plain_loss"})
+    return [len(stats.training["category"]["loss"]), plain.class_weights]
+
 print(json.dumps({
     "failures": plugins.failures,
     "warnings": [str(w.message) for w in caught if "ludwig-losses" in str(w.message)],
@@ -164,9 +186,10 @@ print(json.dumps({
     "failed": error_of(lambda: parse({"type": "bad_import_loss"})),
     "built-in": error_of(lambda: parse({"type": "focal_loss"})),
     "vector": error_of(call_vector),
+    "plain": train_plain(),
 }))
 """
-    entries = [*(str(folder / f"{name}.py") for name in MISTAKES), "missing", "good", "vector"]
+    entries = [*(str(folder / f"{name}.py") for name in MISTAKES), "missing", "good", "vector", "plain"]
     return folder, python(program, cwd=folder, LUDWIG_LOSSES_PLUGINS=",".join(entries))
 
 
@@ -207,3 +230,8 @@ def test_a_loss_that_is_no_number_names_its_class_and_file(after_mistakes):
     folder, known = after_mistakes
     assert known["vector"].startswith("TypeError: GeneralizedCrossEntropy (")
     assert str(folder / "vector.py") in known["vector"] and "got shape (2,)" in known["vector"]
+
+
+def test_a_loss_without_class_weights_trains_on_any_feature(after_mistakes):
+    _, known = after_mistakes
+    assert known["plain"] == [1, None]

@@ -63,3 +63,11 @@ def test_commands_list_explain_and_check(tmp_path, capsys):
 def test_the_tables_of_the_examples_are_what_they_wrote(example):
     (table,) = re.findall(rf"<!-- {example} -->\n(.*?)<!-- /{example} -->", README, re.DOTALL)
     assert table == (pathlib.Path(__file__).parents[2] / "examples" / example / "table.md").read_text()
+
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "examples").glob("*/*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_the_configurations_of_the_examples_parse(path):
+    ModelConfig.from_yaml(str(path))

@@ -1,0 +1,157 @@
+"""Forward and backward of every loss against every peer: time, interleaved in one process, and peak extra memory.
+
+``python benchmarks/losses.py [PART OF A TITLE ...]`` measures all works, or some, and merges them into
+``benchmarks/results/losses.json``, from which ``report.py`` makes the table and the plots.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import pathlib
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+import report
+from works import WORKS, Work
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+THREADS = 2
+# Each implementation is run so often that a work takes about so many seconds, within these bounds.
+SECONDS, FEWEST, MOST = 8.0, 3, 31
+LIMIT = "limit"
+
+Step = Callable[[], float]
+
+
+def step(loss: Callable, logits: torch.Tensor, target: torch.Tensor) -> Step:
+    """One forward and backward; returns the loss."""
+
+    def run() -> float:
+        logits.grad = None
+        value = loss(logits, target)
+        value.sum().backward()
+        return value.detach()
+
+    return run
+
+
+def seconds(run: Step) -> float:
+    """Time of a run that follows another one of its own kind: the memory that a peer left behind is not its fault."""
+    run()
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def times(runs: dict[str, Step], budget: float = SECONDS) -> dict[str, float]:
+    """Median milliseconds of interleaved runs, after one that warms up."""
+    round_time = sum(seconds(run) for run in runs.values())
+    rounds = int(max(FEWEST, min(MOST, budget / round_time)))
+    measured = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds)]
+    return {name: 1000 * statistics.median(row[name] for row in measured) for name in runs}
+
+
+def peak_extra_bytes(run: Step) -> int:
+    """How far the resident memory rises above its start, whoever allocates: torch, numpy or a library below them."""
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)  # free memory must not hide what is taken
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
+    before = _status("VmRSS")
+    run()
+    return _status("VmHWM") - before
+
+
+def _status(key: str) -> int:
+    (line,) = (line for line in pathlib.Path("/proc/self/status").read_text().splitlines() if line.startswith(key))
+    return 1024 * int(line.split()[1])
+
+
+def same_value(work: Work, loss: Callable) -> bool:
+    """Whether a loss agrees with the transcription of its paper in float64, also on a batch too small for all classes."""
+    for logits, target in (work.data(), work.data(work.small)):
+        exact_target = target.double() if target.is_floating_point() else target
+        expected = work.losses["plain"](logits.detach().double(), exact_target)
+        if not torch.allclose(loss(logits, target).detach().double().sum(), expected, rtol=1e-4):
+            return False
+    return True
+
+
+def measure(work: Work) -> dict:
+    """One row of the results."""
+    logits, target = work.data()
+    runs = {LIMIT: step(work.limit, logits, target)}
+    runs |= {name: step(loss, logits, target) for name, loss in work.losses.items()}
+    milliseconds = times(runs)
+    for run in runs.values():
+        run()
+    rows = {}
+    for name, run in runs.items():
+        logits.grad = None
+        rows[name] = {
+            "ms": round(milliseconds[name], 3),
+            "ratio": round(milliseconds[name] / milliseconds[LIMIT], 2),
+            "peak_extra_mb": round(peak_extra_bytes(run) / 1e6, 1),
+        }
+        if name != LIMIT:
+            rows[name]["same_value"] = same_value(work, work.losses[name])
+    return {
+        "limit": work.limit_name,
+        "bar": work.bar,
+        "logits_mb": round(logits.numel() * logits.element_size() / 1e6, 1),
+        "implementations": rows,
+        "growth": growth(work),
+    }
+
+
+def growth(work: Work) -> dict:
+    """Milliseconds against size, for the plot."""
+    points: dict[str, list] = {}
+    for shape in work.sizes:
+        logits, target = work.data(shape)
+        runs = {name: step(loss, logits, target) for name, loss in work.losses.items()}
+        size = logits.numel() // (shape[1] if len(shape) == 4 else 1)
+        size = shape[{"rows": 0, "classes": 1}[work.axis.split()[0]]] if len(shape) == 2 else size
+        for name, value in times(runs, budget=SECONDS / 4).items():
+            points.setdefault(name, []).append([size, round(value, 4)])
+    return {"axis": work.axis, "points": points} if points else {}
+
+
+def machine() -> dict:
+    """The machine in words that name nobody."""
+    info = pathlib.Path("/proc/cpuinfo").read_text()
+    model = next((line.split(":")[1].strip() for line in info.splitlines() if line.startswith("model name")), "unknown")
+    return {
+        "cpu": f"{model} ({platform.machine()})",
+        "cores": os.cpu_count(),
+        "threads": THREADS,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+
+
+def main(parts: list[str]) -> None:
+    torch.set_num_threads(THREADS)
+    path = RESULTS / "losses.json"
+    results = json.loads(path.read_text()) if path.exists() else {"works": {}}
+    results["machine"] = machine()
+    for work in WORKS:
+        if not parts or any(part in work.title for part in parts):
+            results["works"][work.title] = measure(work)
+            print(report.lines(work.title, results["works"][work.title]), flush=True)
+    order = [work.title for work in WORKS]
+    results["works"] = dict(sorted(results["works"].items(), key=lambda item: order.index(item[0])))
+    RESULTS.mkdir(exist_ok=True)
+    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    report.write(results, RESULTS)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,69 @@
+"""Each loss as one writes it down from its paper in plain PyTorch: the reference of the values, and a peer."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    nll = F.cross_entropy(logits, target, reduction="none")
+    return ((1 - torch.exp(-nll)) ** gamma * nll).mean()
+
+
+def binary_focal(logits: Tensor, target: Tensor, gamma: float = 2.0) -> Tensor:
+    nll = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return ((1 - torch.exp(-nll)) ** gamma * nll).mean()
+
+
+def poly(logits: Tensor, target: Tensor, epsilon: float = 1.0) -> Tensor:
+    nll = F.cross_entropy(logits, target, reduction="none")
+    return (nll + epsilon * (1 - torch.exp(-nll))).mean()
+
+
+def dice(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
+    p = logits.softmax(dim=1).flatten(2)
+    g = F.one_hot(target.flatten(1), logits.shape[1]).movedim(-1, 1).to(p)
+    return (1 - (2 * (p * g).sum(2) + smooth) / (p.sum(2) + g.sum(2) + smooth)).mean()
+
+
+def lovasz(logits: Tensor, target: Tensor) -> Tensor:
+    p, labels = logits.softmax(dim=1).movedim(1, 0).flatten(1), target.flatten()
+    losses = []
+    for c in labels.unique():
+        foreground = (labels == c).to(p)
+        errors, order = (foreground - p[c]).abs().sort(descending=True)
+        hit = foreground[order]
+        jaccard = 1 - (hit.sum() - hit.cumsum(0)) / (hit.sum() + (1 - hit).cumsum(0))
+        losses.append(errors @ torch.diff(jaccard, prepend=jaccard.new_zeros(1)))
+    return torch.stack(losses).mean()
+
+
+def nt_xent(embeddings: Tensor, _: Tensor | None, temperature: float = 0.07) -> Tensor:
+    unit = F.normalize(embeddings)
+    similarity = (unit @ unit.T / temperature).fill_diagonal_(-torch.inf)
+    return F.cross_entropy(similarity, torch.arange(len(unit)) ^ 1)
+
+
+def entmax15(logits: Tensor, target: Tensor) -> Tensor:
+    return _fenchel_young(logits, target, 1.5)
+
+
+def sparsemax(logits: Tensor, target: Tensor) -> Tensor:
+    return _fenchel_young(logits, target, 2.0)
+
+
+def _fenchel_young(z: Tensor, y: Tensor, a: float) -> Tensor:
+    """By bisection; the projection is a constant of the gradient, which so comes out as ``p - e_y``."""
+    with torch.no_grad():
+        x = (a - 1) * (z - z.amax(1, keepdim=True))
+        low, high = torch.full_like(x[:, :1], -1), torch.zeros_like(x[:, :1])
+        for _ in range(30):
+            middle = (low + high) / 2
+            left = (x - middle).clamp_min(0).pow(1 / (a - 1)).sum(1, keepdim=True) > 1
+            low, high = torch.where(left, middle, low), torch.where(left, high, middle)
+        p = (x - low).clamp_min(0).pow(1 / (a - 1))
+        p = p / p.sum(1, keepdim=True)
+        entropy = (1 - p.pow(a).sum(1)) / (a * (a - 1))
+    return ((p * z).sum(1) - z.gather(1, y.unsqueeze(1)).squeeze(1) + entropy).mean()

@@ -1,0 +1,98 @@
+"""Table, summary and plots from the results of ``losses.py``; ``python benchmarks/report.py`` makes them anew."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+
+OURS = "ludwig-losses"
+
+
+def lines(title: str, row: dict) -> str:
+    """One line of the complete table per implementation."""
+    cells = []
+    for name, result in row["implementations"].items():
+        shown = f"*{row['limit']}*" if name == "limit" else name
+        value = {True: "yes", False: "**no**"}.get(result.get("same_value"), "")
+        memory = f"{result['peak_extra_mb']} MB ({result['peak_extra_mb'] / row['logits_mb']:.1f} x)"
+        cells.append(f"| {title} | {shown} | {value} | {result['ms']:.2f} | {result['ratio']:.2f} | {memory} |")
+    return "\n".join(cells)
+
+
+def summary(results: dict) -> str:
+    """The table of the README: ours, what was aimed at, and the best peer with the right value."""
+    table = [
+        "| work | limit | at most | ours | best right peer | our memory | least memory of a right peer |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for title, row in results["works"].items():
+        ours = row["implementations"][OURS]
+        peers = {
+            name: result
+            for name, result in row["implementations"].items()
+            if result.get("same_value") and not name.startswith(OURS)
+        }
+        fastest = min(peers, key=lambda name: peers[name]["ratio"])
+        smallest = min(peers, key=lambda name: peers[name]["peak_extra_mb"])
+        table.append(
+            f"| {title} | {row['limit']} | {row['bar']} | {ours['ratio']:.2f} | "
+            f"{peers[fastest]['ratio']:.2f} ({fastest}) | {ours['peak_extra_mb']:.0f} MB | "
+            f"{peers[smallest]['peak_extra_mb']:.0f} MB ({smallest}) |"
+        )
+    return "\n".join(table)
+
+
+def write(results: dict, folder: pathlib.Path) -> None:
+    """Write the complete table and one plot per loss."""
+    machine = "; ".join(f"{key} {value}" for key, value in results["machine"].items())
+    head = "| work | implementation | right value | ms | ratio to the limit | peak extra memory (times the logits) |"
+    table = "\n".join(lines(title, row) for title, row in results["works"].items())
+    text = (
+        "# Forward and backward of every loss\n\n"
+        f"Medians of interleaved runs in one process; float32. Machine: {machine}.\n"
+        "Implementations with another value compute something else; their times do not compare.\n\n"
+        f"{head}\n|---|---|---|---|---|---|\n{table}\n"
+    )
+    (folder / "losses.md").write_text(text)
+    growths = {title: row["growth"] for title, row in results["works"].items() if row["growth"]}
+    # Several shapes of a loss share one growth: its name is what stands before the first number.
+    plot({re.split(r" \d", title)[0]: growth for title, growth in growths.items()}, folder / "growth.svg")
+
+
+def plot(growths: dict[str, dict], path: pathlib.Path) -> None:
+    """Time against size, log-log, one panel per loss and one line per implementation."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    matplotlib.rcParams.update({"svg.hashsalt": "ludwig-losses", "svg.fonttype": "none", "font.size": 8})
+    from matplotlib import pyplot
+
+    names = dict.fromkeys(name for growth in growths.values() for name in growth["points"])
+    colors = {name: f"C{i}" for i, name in enumerate(names)}
+    columns = 4
+    figure, panels = pyplot.subplots(-(-len(growths) // columns), columns, figsize=(12, 6), squeeze=False)
+    for panel in panels.flat[len(growths) :]:
+        panel.set_axis_off()
+    for panel, (title, growth) in zip(panels.flat, growths.items()):
+        for name, points in growth["points"].items():
+            panel.loglog(*zip(*points), color=colors[name], linewidth=2 if name == OURS else 1, marker=".", label=name)
+        panel.set_title(title)
+        panel.set_xlabel(growth["axis"])
+        panel.minorticks_off()
+        panel.grid(alpha=0.3)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("ms, forward + backward")
+    handles = {}
+    for panel in panels.flat:
+        handles |= {label: handle for handle, label in zip(*panel.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=len(handles), frameon=False)
+    figure.tight_layout(rect=(0, 0.04, 1, 1))
+    figure.savefig(path, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    results_folder = pathlib.Path(__file__).parent / "results"
+    loaded = json.loads((results_folder / "losses.json").read_text())
+    write(loaded, results_folder)
+    print(summary(loaded))

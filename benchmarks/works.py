@@ -1,0 +1,228 @@
+"""What is measured: for each loss its data, the limit that its time is compared with, and every implementation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
+
+os.environ["LUDWIG_LOSSES_DISABLE"] = "1"  # Ludwig's own losses are a peer
+
+import entmax
+import kornia.losses
+import lightly.loss
+import ludwig.schema  # noqa: F401  (must come before its modules)
+import monai.losses
+import pytorch_metric_learning.losses
+import segmentation_models_pytorch.losses as smp
+import torch
+import torchvision
+from ludwig.modules import loss_modules
+from torch import Tensor
+from torch.nn import functional as F
+
+import plain
+from ludwig_losses import functional
+
+Shape = tuple[int, ...]
+Loss = Callable[[Tensor, "Tensor | None"], Tensor]
+
+
+def classes_first(shape: Shape, deviation: float) -> tuple[Tensor, Tensor]:
+    return deviation * torch.randn(shape), torch.randint(shape[1], shape[:1] + shape[2:])
+
+
+def half_trained(shape: Shape, deviation: float) -> tuple[Tensor, Tensor]:
+    """Logits of a network that is sure, and right for about nine pixels of ten."""
+    logits, target = classes_first(shape, deviation)
+    guess = torch.where(torch.rand(target.shape) < 0.1, torch.randint(shape[1], target.shape), target)
+    return logits.scatter_add_(1, guess.unsqueeze(1), torch.full_like(logits, 10.0)), target
+
+
+def elements(shape: Shape, deviation: float) -> tuple[Tensor, Tensor]:
+    return deviation * torch.randn(shape), torch.randint(2, shape).float()
+
+
+def embeddings(shape: Shape, deviation: float) -> tuple[Tensor, Tensor]:
+    """Rows and the labels of consecutive pairs."""
+    return deviation * torch.randn(shape), torch.arange(shape[0]) // 2
+
+
+@dataclass(frozen=True)
+class Work:
+    """One row of the table.
+
+    Args:
+        sizes: further shapes, for the plot.
+        bar: the ratio to the limit that is aimed at.
+    """
+
+    name: str
+    shape: Shape
+    losses: dict[str, Loss]
+    bar: float
+    limit: Loss = F.cross_entropy
+    limit_name: str = "cross-entropy"
+    make: Callable[[Shape, float], tuple[Tensor, Tensor]] = classes_first
+    deviation: float = 1.0
+    sizes: tuple[Shape, ...] = ()
+    axis: str = field(default="", compare=False)
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {' x '.join(map(str, self.shape))}"
+
+    @property
+    def small(self) -> Shape:
+        """A batch in which classes are absent, and predictions uneven."""
+        return (3, self.shape[1], 4, 5) if len(self.shape) == 4 else (8, *self.shape[1:])
+
+    def data(self, shape: Shape | None = None) -> tuple[Tensor, Tensor]:
+        torch.manual_seed(0)
+        logits, target = self.make(shape or self.shape, self.deviation)
+        return logits.requires_grad_(), target
+
+
+def mean_of(loss: Callable[..., Tensor], **options) -> Loss:
+    return lambda logits, target: loss(logits, target, **options).mean()
+
+
+def ludwig_own(name: str, **options) -> Loss:
+    return getattr(loss_modules, name)(SimpleNamespace(**options))
+
+
+def _gram(x: Tensor, _: Tensor) -> Tensor:
+    return _Gram.apply(x)
+
+
+class _Gram(torch.autograd.Function):
+    """``x @ x.T`` and its backward for a dense gradient, here the product itself."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> Tensor:
+        product = x @ x.T
+        ctx.save_for_backward(x, product)
+        return product[0, 0].clone()
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        x, product = ctx.saved_tensors
+        return product @ x + product.T @ x
+
+
+def _lightly(x: Tensor, _: Tensor) -> Tensor:
+    return lightly.loss.NTXentLoss(temperature=0.07)(x[0::2], x[1::2])
+
+
+def _monai_masks(loss: Loss) -> Loss:
+    return lambda logits, target: loss(logits, target.unsqueeze(1))
+
+
+FOCAL = {
+    "ludwig-losses": mean_of(functional.softmax_focal_loss),
+    "plain": plain.focal,
+    # Their means are over the classes too.
+    "kornia": lambda z, y: z.shape[1] * kornia.losses.focal_loss(z, y, alpha=None, reduction="mean"),
+    "SMP": smp.FocalLoss("multiclass"),
+    "Ludwig": ludwig_own("FocalLoss", alpha=0.25, gamma=2.0),
+}
+MONAI_FOCAL = monai.losses.FocalLoss(to_onehot_y=True, use_softmax=True)
+IMAGE_FOCAL = {
+    **FOCAL,
+    "MONAI": lambda z, y: z.shape[1] * MONAI_FOCAL(z, y.unsqueeze(1)),
+}
+BINARY_FOCAL = {
+    "ludwig-losses": mean_of(functional.sigmoid_focal_loss),
+    "plain": plain.binary_focal,
+    "torchvision": partial(torchvision.ops.sigmoid_focal_loss, alpha=-1, reduction="mean"),
+    "kornia": lambda z, y: kornia.losses.binary_focal_loss_with_logits(z[None, None], y[None, None], None).mean(),
+    "SMP": smp.FocalLoss("binary"),
+    "MONAI": lambda z, y: monai.losses.FocalLoss()(z[None, None], y[None, None]),
+    # Its balance cannot be switched off; 0.5 halves the loss.
+    "Ludwig": lambda z, y: 2 * ludwig_own("FocalLoss", alpha=0.5, gamma=2.0)(z, y),
+}
+POLY = {
+    "ludwig-losses": mean_of(functional.poly_loss),
+    "plain": plain.poly,
+    "Ludwig": ludwig_own("PolyLoss", epsilon=1.0),
+}
+DICE = {
+    "ludwig-losses": functional.dice_loss,
+    "plain": plain.dice,
+    "MONAI": _monai_masks(monai.losses.DiceLoss(to_onehot_y=True, softmax=True, smooth_nr=1, smooth_dr=1)),
+    "SMP": smp.DiceLoss("multiclass", smooth=1.0),
+    "kornia": partial(kornia.losses.dice_loss, average="macro"),
+    "Ludwig": ludwig_own("DiceLoss", smooth=1.0),
+}
+LOVASZ = {
+    "ludwig-losses": functional.lovasz_softmax_loss,
+    "plain": plain.lovasz,
+    "SMP": smp.LovaszLoss("multiclass"),
+    "kornia": kornia.losses.lovasz_softmax_loss,
+    "Ludwig": ludwig_own("LovaszSoftmaxLoss"),
+}
+NT_XENT = {
+    "ludwig-losses": lambda x, _: functional.nt_xent_loss(x),
+    "ludwig-losses, chunk_size 1024": lambda x, _: functional.nt_xent_loss(x, chunk_size=1024),
+    "plain": plain.nt_xent,
+    "lightly": _lightly,
+    "Ludwig": ludwig_own("NTXentLoss", temperature=0.07),
+}
+# pytorch-metric-learning needs 68 GB at a batch of 4096.
+SMALL_NT_XENT = {**NT_XENT, "pytorch-metric-learning": pytorch_metric_learning.losses.NTXentLoss(temperature=0.07)}
+ENTMAX = {
+    "ludwig-losses": mean_of(functional.entmax15_loss),
+    "plain": plain.entmax15,
+    "entmax": mean_of(entmax.entmax15_loss),
+    "Ludwig": ludwig_own("Entmax15Loss"),
+}
+SPARSEMAX = {
+    "ludwig-losses": mean_of(functional.sparsemax_loss),
+    "plain": plain.sparsemax,
+    "entmax": mean_of(entmax.sparsemax_loss),
+    "Ludwig": ludwig_own("SparsemaxLoss"),
+}
+
+_PIXELS = tuple((1, 21, side, side) for side in (32, 64, 128, 256, 512))
+_VOCABULARIES = tuple((64, size) for size in (100, 1000, 10_000, 100_000))
+_image = partial(Work, sizes=_PIXELS, axis="pixels (21 classes)")
+_gram_work = partial(Work, limit=_gram, limit_name="x @ x.T", make=embeddings)
+
+WORKS = [
+    Work("focal, category", (4096, 1000), FOCAL, 1.15),
+    _image("focal, image", (8, 21, 128, 128), IMAGE_FOCAL, 1.15),
+    Work(
+        "focal, binary",
+        (1_048_576,),
+        BINARY_FOCAL,
+        1.8,
+        limit=F.binary_cross_entropy_with_logits,
+        limit_name="binary cross-entropy",
+        make=elements,
+        sizes=tuple((10**k,) for k in (3, 4, 5, 6)),
+        axis="elements",
+    ),
+    Work("poly", (4096, 1000), POLY, 1.15, sizes=tuple((10**k, 100) for k in (1, 2, 3, 4)), axis="rows (100 classes)"),
+    _image("Dice", (8, 21, 128, 128), DICE, 1.25),
+    Work("Dice", (4, 2, 256, 256), DICE, 1.0),
+    _image("Lovász", (8, 21, 128, 128), LOVASZ, 5),
+    Work("Lovász, half trained", (8, 21, 128, 128), LOVASZ, 5, make=half_trained),
+    Work("Lovász", (4, 2, 256, 256), LOVASZ, 5),
+    Work("Lovász", (2, 150, 128, 128), LOVASZ, 8),
+    Work("Lovász, half trained", (2, 150, 128, 128), LOVASZ, 8, make=half_trained),
+    _gram_work("NT-Xent", (256, 128), SMALL_NT_XENT, 1.6),
+    _gram_work(
+        "NT-Xent", (4096, 128), NT_XENT, 1.6, sizes=tuple((2**k, 128) for k in (7, 8, 9, 10, 11, 12)), axis="rows"
+    ),
+    *(
+        Work(name, shape, losses, bar, deviation=2.0, sizes=sizes, axis="classes (64 rows)")
+        for name, losses in (("entmax-1.5", ENTMAX), ("sparsemax", SPARSEMAX))
+        for shape, bar, sizes in (
+            ((256, 32_000), 2.2, _VOCABULARIES),
+            ((256, 1000), 4.0, ()),
+            ((4096, 100), 4.5, ()),
+        )
+    ),
+]
