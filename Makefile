@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
-.PHONY: train open-set noisy-labels test test-quick test-ludwig bench env
+.PHONY: train open-set noisy-labels test test-quick test-ludwig test-distributed bench env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -34,6 +34,15 @@ test-quick: env
 # Real configurations, trainings and command lines, on as many processes as there are cores.
 test-ludwig: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ludwig -n auto --dist worksteal
+
+# Several ranks under torchrun, Ray and hyperparameter search: one after the other, since each test starts several
+# processes. Nothing else needs Ray, which is installed for them.
+test-distributed: $(VENV)/.distributed
+	$(BIN)/python -m pytest tests/ludwig/test_distributed.py -m distributed
+
+$(VENV)/.distributed: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[test,distributed]'
+	touch $@
 
 # Every loss against its peers, in an environment of its own. Ludwig's own losses are one: Python 3.12 or later.
 BENCH_VENV ?= .venv-bench-$(VERSION)

@@ -20,11 +20,14 @@ HOOKS = {
     "ludwig.features.binary_feature": "ludwig_losses.host.hooks:project_binary_predictions",
     "ludwig.features.category_feature": "ludwig_losses.host.hooks:project_category_predictions",
     "ludwig.features.sequence_feature": "ludwig_losses.host.hooks:project_sequence_predictions",
+    "ludwig.features.vector_feature": "ludwig_losses.host.hooks:measure_vectors",
     "ludwig.models.predictor": "ludwig_losses.host.hooks:evaluate_images",
     "ludwig.data.cache.manager": "ludwig_losses.host.hooks:separate_caches",
-    "ludwig.data.preprocessing": "ludwig_losses.host.hooks:split_pairs",
+    "ludwig.data.preprocessing": "ludwig_losses.host.hooks:prepare_data",
     "ludwig.data.dataset.pandas": "ludwig_losses.host.hooks:shuffle_pairs",
-    "ludwig.trainers.trainer": "ludwig_losses.host.hooks:check_training",
+    "ludwig.trainers.trainer": "ludwig_losses.host.hooks:train_together",
+    "ludwig.backend.ray": "ludwig_losses.host.hooks:warn_of_replicas",
+    "ludwig.hyperopt.run": "ludwig_losses.host.hooks:judge_searches",
     "ludwig.api": "ludwig_losses.host.hooks:fold_pairs",
 }
 

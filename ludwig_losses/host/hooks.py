@@ -129,6 +129,15 @@ def split_pairs(preprocessing: ModuleType) -> None:
     replace(preprocessing, "preprocess_for_prediction", pairs.preprocess_for_prediction)
 
 
+def prepare_data(preprocessing: ModuleType) -> None:
+    """Keep pairs of rows together, and give all ranks of a training the same data."""
+    from ludwig_losses.host import distributed
+
+    split_pairs(preprocessing)
+    replace(preprocessing, "load_hdf5", distributed.load_hdf5)
+    replace(preprocessing, "preprocess_for_training", distributed.preprocess_for_training)
+
+
 def fold_pairs(api: ModuleType) -> None:
     """Cross-validate on folds of pairs."""
     from ludwig_losses.host import pairs
@@ -137,19 +146,41 @@ def fold_pairs(api: ModuleType) -> None:
     replace(api, "kfold_cross_validate", pairs.kfold_cross_validate)
 
 
-def check_training(trainer: ModuleType) -> None:
+def train_together(trainer: ModuleType) -> None:
     """Refuse to train a loss that compares rows on data that was preprocessed for another loss, and to choose the best
-    model by a metric that the validation data does not have."""
-    from ludwig_losses.host import evaluation, pairs
+    model by a metric that the validation data does not have; let all ranks of a training decide alike."""
+    from ludwig_losses.host import distributed, evaluation, pairs
 
     replace(trainer.Trainer, "train", pairs.train)
     replace(trainer.Trainer, "train", evaluation.train)
+    replace(trainer, "append_metrics", distributed.append_metrics)
+    replace(trainer.Trainer, "_has_nan_or_inf_weights", distributed.has_nan_or_inf_weights)
+
+
+def measure_vectors(vector_feature: ModuleType) -> None:
+    """Let Ludwig 0.11 measure vectors under Ray: Dask finds out what a mapping returns by mapping a bare object."""
+    vector_feature.len = lambda vector: len(vector) if hasattr(vector, "__len__") else 0
+
+
+def warn_of_replicas(ray_backend: ModuleType) -> None:
+    """Say that several workers of Ray train several models."""
+    from ludwig_losses.host import distributed
+
+    replace(ray_backend.RayTrainerV2, "train", distributed.train_replicas)
+
+
+def judge_searches(hyperopt_run: ModuleType) -> None:
+    """Say when a search compares losses on different scales."""
+    from ludwig_losses.host import search
+
+    replace(hyperopt_run, "hyperopt", search.hyperopt)
 
 
 def shuffle_pairs(pandas_dataset: ModuleType) -> None:
-    """Shuffle pairs instead of rows."""
-    from ludwig_losses.host import pairs
+    """Shuffle pairs instead of rows; shard the data of an evaluation without repeating any."""
+    from ludwig_losses.host import pairs, sharding
 
     # Only here: elsewhere it stays the class that it is.
     pandas_dataset.DistributedSampler = functools.partial(pairs.sampler, pandas_dataset.DistributedSampler)
     replace(pandas_dataset.PandasDataset, "initialize_batcher", pairs.initialize_batcher)
+    replace(pandas_dataset.PandasDataset, "initialize_batcher", sharding.initialize_batcher)

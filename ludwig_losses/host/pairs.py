@@ -19,6 +19,7 @@ from ludwig.constants import SPLIT
 from ludwig.data.sampler import DistributedSampler
 from ludwig.utils.data_utils import load_yaml
 
+from ludwig_losses.host import sharding
 from ludwig_losses.host.registry import declaration_of, load_config
 from ludwig_losses.host.schema import BaseLossConfig
 
@@ -186,7 +187,9 @@ def train(original: Callable, trainer, training_set, *args, **kwargs):
 
 def sampler(original: type[DistributedSampler], dataset_size: int, **kwargs) -> DistributedSampler:
     """Return the sampler for the data being batched."""
-    return (original if _paired.get() is None else PairSampler)(dataset_size, **kwargs)
+    if _paired.get() is None:
+        return sharding.sampler(original, 1, dataset_size, **kwargs)
+    return sharding.sampler(PairSampler, 2, dataset_size, **kwargs)
 
 
 class PairSampler(DistributedSampler):

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.functional import nt_xent_loss
+from ludwig_losses.functional._gather import gather_consecutive_pairs, gather_rows
+from ludwig_losses.host.distributed import trains_on_all_ranks
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import VECTOR, field, loss_type
 from ludwig_losses.losses.base import Loss, LossConfig
@@ -54,7 +56,10 @@ class NTXentLossConfig(LossConfig):
 
 @register_loss(NTXentLossConfig, features=[VECTOR], aliases=["nt_xent"])
 class NTXentLoss(Loss):
-    """NT-Xent over the positive pairs of a batch; the target vectors matter only for ``pairing: target``."""
+    """NT-Xent over the positive pairs of a batch; the target vectors matter only for ``pairing: target``.
+
+    The batch of a data-parallel training is that of all ranks together.
+    """
 
     def __init__(self, config: NTXentLossConfig) -> None:
         super().__init__(config)
@@ -64,6 +69,12 @@ class NTXentLoss(Loss):
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         labels = None
+        if trains_on_all_ranks(preds):
+            if self.by_target:
+                target = gather_rows(target)
+            else:
+                labels = gather_consecutive_pairs(len(preds), preds.device)
+            preds = gather_rows(preds)
         if self.by_target:
             labels = torch.unique(target, dim=0, return_inverse=True)[1]
         return nt_xent_loss(preds, labels, temperature=self.temperature, chunk_size=self.chunk_size)

@@ -1,0 +1,104 @@
+"""What training on several ranks asks of Ludwig: the same data everywhere and one opinion on metrics.
+
+Everything here does nothing unless Ludwig's current strategy has more than one rank. That ``torch.distributed`` is
+initialised says nothing: under Ray, Ludwig initialises it and trains independent replicas, which must not be mixed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from ludwig.distributed import get_current_dist_strategy
+from torch import Tensor
+from torch import distributed as dist
+
+logger = logging.getLogger(__name__)
+
+
+def ranks() -> int:
+    """Return how many ranks train one model together."""
+    try:
+        return get_current_dist_strategy().size()
+    except RuntimeError:  # No model has been made yet.
+        return 1
+
+
+def trains_on_all_ranks(preds: Tensor) -> bool:
+    """Whether these are outputs for one rank's shard of a training batch.
+
+    Ranks evaluate on their own, with as many batches as their shard has: a collective operation would wait forever.
+    """
+    return ranks() > 1 and torch.is_grad_enabled() and preds.requires_grad
+
+
+def preprocess_for_training(preprocess: Callable, config, *args, **kwargs):
+    """Preprocess on the first rank before the others, which then find its cache complete or have the same work to do.
+
+    Raises:
+        ValueError: the ranks do not have the same rows in the same order, so shards of them would overlap.
+    """
+    if ranks() == 1:
+        return preprocess(config, *args, **kwargs)
+    strategy = get_current_dist_strategy()
+    if not strategy.is_coordinator():
+        strategy.barrier()
+    result = preprocess(config, *args, **kwargs)
+    if strategy.is_coordinator():
+        strategy.barrier()
+    digests = [None] * strategy.size()
+    dist.all_gather_object(digests, _digest(result[0]))
+    if len({*digests}) > 1:
+        others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
+        raise ValueError(
+            f"The training data of rank(s) {others} differs from that of rank 0. Give every machine the same files "
+            f"and the same configuration, and delete what Ludwig has cached beside the data."
+        )
+    return result
+
+
+def _digest(dataset: Any) -> str:
+    """Return a fingerprint of the rows of a data set and of their order."""
+    digest = hashlib.blake2b(str(len(dataset)).encode())
+    for name, column in sorted(dataset.dataset.items()):
+        if isinstance(column, np.ndarray) and column.dtype != object:
+            digest.update(f"{name} {column.dtype} {column.shape}".encode())
+            digest.update(np.ascontiguousarray(column).data)
+    return digest.hexdigest()
+
+
+def load_hdf5(load: Callable, *args, **kwargs):
+    """Load cached data in its order, which is the same on every rank: Ludwig 0.11 shuffles training data here."""
+    if ranks() > 1:
+        kwargs["shuffle_training"] = False
+    return load(*args, **kwargs)
+
+
+def append_metrics(append: Callable, model, dataset_name: str, results: dict[str, Any], *args, **kwargs):
+    """Record the first rank's metrics on all ranks, which decide by them alike what to save and when to stop."""
+    if ranks() > 1:
+        results = get_current_dist_strategy().broadcast_object(results)
+    return append(model, dataset_name, results, *args, **kwargs)
+
+
+def has_nan_or_inf_weights(check: Callable, trainer, model) -> bool:
+    """Stop all ranks where the first one stops; Ludwig tells only the first one of each machine."""
+    found = check(trainer, model)
+    return trainer.distributed.broadcast_object(found) if trainer.distributed.size() > 1 else found
+
+
+def train_replicas(train: Callable, trainer, *args, **kwargs):
+    """Train under Ray, where several workers are not a faster training but several models."""
+    workers = (trainer.trainer_kwargs or {}).get("num_workers") or 1
+    if workers > 1:
+        logger.warning(
+            f"backend: ray with {workers} training workers: this Ludwig trains {workers} independent models, each on "
+            "its part of the data, and returns one of them. Write `backend: {type: ray, trainer: {num_workers: 1}}`; "
+            "to train one model on several ranks, see `torchrun -m ludwig_losses.distributed` in the README of "
+            "ludwig-losses."
+        )
+    return train(trainer, *args, **kwargs)

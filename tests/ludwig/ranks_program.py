@@ -1,0 +1,136 @@
+"""Run by test_ranks.py on each rank: losses, metrics and data under Ludwig's strategies, without a training."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sys
+
+import ludwig.schema  # noqa: F401
+import numpy as np
+import torch
+from torch import distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+SIZES = {2: (6, 4), 3: (5, 0, 4)}
+
+
+def contrast(pairing: str, sizes: tuple[int, ...]) -> dict:
+    """The loss module on this rank's shard: the loss and the averaged gradient, and the loss of an evaluation."""
+    from ludwig.modules.loss_modules import create_loss
+    from ludwig.schema.features.loss.loss import get_loss_cls
+
+    config = get_loss_cls("vector", "nt_xent_loss").from_dict({"type": "nt_xent_loss", "pairing": pairing})
+    rows, target = (values.split(list(sizes))[dist.get_rank()] for values in batch(sum(sizes)))
+    model = encoder()
+    parallel = DistributedDataParallel(model)  # averages the gradients for as long as it lives
+    loss = create_loss(config)(parallel(rows), target)
+    loss.backward()
+    with torch.no_grad():
+        evaluated = create_loss(config)(model(rows), target)
+    return {"loss": float(loss), "gradient": model.weight.grad.tolist(), "evaluated": float(evaluated)}
+
+
+def batch(count: int):
+    generator = torch.Generator().manual_seed(count)
+    target = torch.randint(3, (count, 1), generator=generator) * torch.tensor([[0.5, 0.0]])
+    return torch.randn(count, 6, generator=generator), target
+
+
+def encoder() -> torch.nn.Linear:
+    model = torch.nn.Linear(6, 4, bias=False)
+    model.weight.data = torch.randn(4, 6, generator=torch.Generator().manual_seed(0))
+    return model
+
+
+def open_set_metrics() -> dict:
+    """The metrics of a loss, updated with one shard on each rank."""
+    from ludwig.schema.features.loss.loss import get_loss_cls
+
+    from ludwig_losses.metrics.open_set import OpenSetMetric
+
+    config = get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"})
+    config.background_class = [2]
+    metric = OpenSetMetric(config=config)
+    generator = torch.Generator().manual_seed(7)
+    logits, target = torch.randn(12, 3, generator=generator), torch.arange(12) % 3
+    for shard in torch.arange(12).split(4)[dist.get_rank() :: dist.get_world_size()]:
+        metric.update(logits[shard], target[shard])
+    return {name: float(value) for name, value in metric.compute().items()}
+
+
+class Data:
+    """What preprocessing returns, as far as ranks compare it."""
+
+    def __init__(self, values: list[int]) -> None:
+        self.dataset = {
+            "x": np.array(values),
+            "path": np.array([f"{dist.get_rank()}/{value}" for value in values], object),
+        }
+
+    def __len__(self) -> int:
+        return len(self.dataset["x"])
+
+
+def preprocessing(folder: str) -> dict:
+    """Whether ranks with equal and with different data get past preprocessing, and in which order they do it."""
+    from ludwig_losses.host.distributed import preprocess_for_training
+
+    def attempt(values: list[int]) -> str | int:
+        def preprocess(config):
+            with open(f"{folder}/order.txt", "a") as file:
+                file.write(f"{dist.get_rank()}")
+            return (Data(values),)
+
+        try:
+            return len(preprocess_for_training(preprocess, {})[0])
+        except ValueError as error:
+            return str(error)
+
+    return {"equal": attempt([1, 2, 3]), "shuffled": attempt([1, 2, 3] if dist.get_rank() == 0 else [2, 1, 3])}
+
+
+def backends() -> dict:
+    """What Ludwig makes of the names of backends once the command has chosen its own."""
+    from ludwig.backend import initialize_backend
+
+    from ludwig_losses.host import torchrun
+
+    torchrun.use()
+    found = {str(name): type(initialize_backend(name)).__name__ for name in (None, "local")}
+    for name in ("ray", {"type": "ray", "trainer": {"num_workers": 2}}):
+        try:
+            initialize_backend(name)
+        except ValueError as error:
+            found[str(name)] = str(error)
+    return found
+
+
+def main(folder: str) -> None:
+    rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
+    from ludwig.distributed import init_dist_strategy
+
+    from ludwig_losses.host.torchrun import DataParallelBackend
+
+    pairings, sizes = ("consecutive", "target"), SIZES[world]
+    init_dist_strategy("local")
+    results = {"alone": {pairing: contrast(pairing, sizes) for pairing in pairings}}
+    backend = DataParallelBackend()
+    backend.initialize()
+    results["together"] = {pairing: contrast(pairing, sizes) for pairing in pairings}
+    results["metrics"] = open_set_metrics()
+    results["preprocessing"] = preprocessing(folder)
+    results["returned"] = backend.broadcast_return(lambda: f"from rank {rank}")
+    model = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(model.weight, float(rank + 1))
+    backend.sync_model(model)
+    results["synchronised"] = float(model.weight.detach())
+    results["backends"] = backends()
+    pathlib.Path(folder, f"rank{rank}.json").write_text(json.dumps(results))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
