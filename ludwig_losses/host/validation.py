@@ -200,6 +200,10 @@ def check_parsed_config(config) -> None:
                 f"output feature '{feature.name}': calibration: true rescales softmax probabilities, but a feature "
                 f"trained with {feature.loss.type} predicts others. Remove calibration, or choose another loss."
             )
+        try:
+            feature.loss.check()
+        except ValueError as error:
+            raise ConfigValidationError(f"output feature '{feature.name}': {error}") from error
         if feature.loss.keeps_pairs:
             _check_pairs(config, feature)
 

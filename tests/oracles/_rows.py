@@ -20,7 +20,7 @@ def per_row(
     ignored = ignore_index if isinstance(ignore_index, list) else [ignore_index]
     rows = logits.movedim(class_dim, -1).reshape(-1, logits.shape[class_dim])
     losses = [
-        0 * z.isfinite() @ z.nan_to_num() if y in ignored else loss(z, y)
+        0 * z.nan_to_num(0, 0, 0).sum() if y in ignored else loss(z, y)
         for z, y in zip(rows, target.flatten().tolist(), strict=True)
     ]
     return torch.stack(losses).reshape(target.shape)
