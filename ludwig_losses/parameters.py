@@ -219,5 +219,7 @@ class Feature:
 def _range_text(minimum: float | None, above: float | None, maximum: float | None) -> str:
     if minimum is not None and maximum is not None:
         return f" in [{minimum:g}, {maximum:g}]"
+    if above is not None and maximum is not None:
+        return f" in ({above:g}, {maximum:g}]"
     bounds = ((">=", minimum), (">", above), ("<=", maximum))
     return "".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)

@@ -20,8 +20,8 @@ from ludwig_losses.functional._numerics import check_class_logits, full_precisio
 
 # Rows wider than this are searched for candidates above the threshold of every so many-th class, less its rounding.
 _WIDE, _SAMPLED, _SLACK = 512, 16, 1e-6
-# Below this alpha they are not searched for at all.
-_FEW_FROM = 1.25
+# Below this alpha nearly all classes are candidates, and the threshold is found in another way.
+_NEAR_1 = 1.25
 
 
 def entmax15(logits: Tensor) -> Tensor:
@@ -156,14 +156,15 @@ def _check_alpha(alpha: float) -> None:
 
 def project(logits: Tensor, alpha: float) -> Tensor:
     """Return :func:`entmax` with an ``alpha`` that is known to be right; TorchScript can compile it."""
-    if alpha == 1.5 or alpha == 2.0:
-        return _project(logits, alpha)
-    return _project_any(logits, alpha)
+    # _NEAR_1, which TorchScript does not see
+    return _project(logits, alpha) if alpha >= 1.25 else _project_near_1(logits, alpha)
 
 
-def _project_any(logits: Tensor, alpha: float) -> Tensor:
-    """As :func:`_project`, with ``tau = (alpha - 1) s - 1`` found in units of the logits: ``s`` keeps its digits where
-    ``alpha`` comes close to 1, ``1 - tau`` does not.
+def _project_near_1(logits: Tensor, alpha: float) -> Tensor:
+    """As :func:`_project`, with ``tau = (alpha - 1) s - 1`` found in units of the logits.
+
+    Near ``alpha`` 1 the power is large and its base close to 1, where ``s`` keeps the digits that ``tau`` loses. Where
+    the base is close to 0 it is the other way round.
 
     ``S(s) = sum [1 - (alpha - 1) (s - z)]_+ ** (1 / (alpha - 1))`` has to be 1. ``S**(alpha - 1)`` is a norm of a
     convex function, so convex, and decreasing; nearly straight, too: Newton's steps from the left never pass the
@@ -290,8 +291,7 @@ def _candidates(logits: Tensor, alpha: float) -> tuple[Callable[[Tensor], Tensor
     of the classes, which more classes only raise. They are moved together in ``[N, K]``, filled with ``-inf``.
     """
     rows, classes = logits.shape
-    # Near alpha 1 nearly all of them can.
-    if not logits.numel() or alpha < _FEW_FROM:
+    if not logits.numel() or alpha < _NEAR_1:
         return lambda p: p, logits
     top = logits.amax(dim=1, keepdim=True)
     bound = top - 1 / (alpha - 1)

@@ -166,7 +166,8 @@ def _check_value(parameter: Parameter | None, value: Any) -> str | None:
         try:
             hint = f" In YAML this is text; write {float(value)!r}." if parameter.accepts(float(value)) else ""
         except ValueError:
-            hint = _did_you_mean(value, getattr(parameter, "options", ()))
+            words = getattr(parameter, "options", getattr(parameter, "by_frequency", ()))
+            hint = _did_you_mean(value, words)
     return f"got {value!r}, expected {parameter.allowed}.{hint}"
 
 

@@ -98,7 +98,7 @@ class LossConfig(DeclaredLossConfig):
 class ClassificationLossConfig(LossConfig):
     """Base of the losses that know one true class per example or token."""
 
-    class_weights: list[float] | dict[str, float] | None = field(
+    class_weights: str | list[float] | dict[str, float] | None = field(
         PerClass(
             default=None,
             minimum=0,
