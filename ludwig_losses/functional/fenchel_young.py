@@ -4,9 +4,9 @@ They are one family: for the Tsallis entropy ``H_a(p) = (1 - sum p**a) / (a (a -
 ``p* = argmax_p p^T z + H_a(p)`` and its loss ``(p* - e_y)^T z + H_a(p*)``, with gradient ``p* - e_y``.
 ``a = 1.5`` is entmax-1.5, ``a = 2`` sparsemax (and ``a = 1`` would be softmax with cross-entropy).
 
-With label smoothing the loss is that of the smoothed label ``q``, ``(p* - q)^T z + H_a(p*) - H_a(q)``: never negative, 0
-where ``p* = q``, with gradient ``p* - q`` (Peters & Martins, "Smoothing and Shrinking the Sparse Seq2Seq Search Space",
-NAACL 2021).
+With label smoothing the loss is that of the smoothed label ``q``, ``(p* - q)^T z + H_a(p*) - H_a(q)``: never negative,
+0 where ``p* = q``, with gradient ``p* - q`` (Peters & Martins, "Smoothing and Shrinking the Sparse Seq2Seq Search
+Space", NAACL 2021).
 """
 
 from __future__ import annotations
