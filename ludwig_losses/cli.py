@@ -101,6 +101,8 @@ def _row(*cells: str) -> str:
 
 
 def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
     return "null" if value is None else str(value)
 
 

@@ -69,6 +69,32 @@ class Number(Parameter):
 
 
 @dataclass(frozen=True, kw_only=True)
+class OptionalNumber(Number):
+    """A number within a range, or nothing."""
+
+    @property
+    def allowed(self) -> str:
+        return f"{super().allowed}, or null"
+
+    def accepts(self, value: Any) -> bool:
+        return value is None or super().accepts(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers(Number):
+    """A number within a range, or a list of such numbers."""
+
+    @property
+    def allowed(self) -> str:
+        return f"{super().allowed}, or a list of such numbers"
+
+    def accepts(self, value: Any) -> bool:
+        if isinstance(value, (list, tuple)):
+            return bool(value) and all(map(super().accepts, value))
+        return super().accepts(value)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Index(Parameter):
     """The index of a class or symbol, or nothing."""
 
@@ -139,11 +165,13 @@ class PerClass(Parameter):
     Args:
         minimum, maximum: the range of each number, bounds included.
         single: whether one number may stand for all classes.
+        by_frequency: words that may stand for numbers, which follow from how often each class occurs.
     """
 
     minimum: float | None = None
     maximum: float | None = None
     single: bool = False
+    by_frequency: tuple[str, ...] = ()
 
     @property
     def _entry(self) -> Number:
@@ -153,9 +181,11 @@ class PerClass(Parameter):
     def allowed(self) -> str:
         entry = self._entry.allowed
         per_class = f"a list or a dict by class name with {entry} for every class"
-        return f"{entry}, null, {per_class}" if self.single else f"null, {per_class}"
+        return ", ".join([*([entry] if self.single else []), "null", *self.by_frequency, per_class])
 
     def accepts(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value in self.by_frequency
         if isinstance(value, dict):
             return bool(value) and all(map(self._entry.accepts, value.values()))
         if isinstance(value, (list, tuple)):
@@ -174,6 +204,7 @@ class Feature:
         symbols: names among the classes that no user wrote (padding, unknown, start and stop).
         synonyms: further names of classes.
         padding: the index of the padding symbol, for sequences.
+        frequencies: how often each class occurs, in the order of the classes; ``None`` where Ludwig has not counted.
     """
 
     name: str
@@ -182,10 +213,13 @@ class Feature:
     symbols: frozenset[str] = frozenset()
     synonyms: Mapping[str, str] = field(default_factory=dict)
     padding: int | None = None
+    frequencies: list[int] | None = None
 
 
 def _range_text(minimum: float | None, above: float | None, maximum: float | None) -> str:
     if minimum is not None and maximum is not None:
         return f" in [{minimum:g}, {maximum:g}]"
+    if above is not None and maximum is not None:
+        return f" in ({above:g}, {maximum:g}]"
     bounds = ((">=", minimum), (">", above), ("<=", maximum))
     return "".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)

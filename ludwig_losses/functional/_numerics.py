@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,8 +40,53 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
         )
 
 
+def is_counted(target: Tensor, ignore_index: int | Sequence[int] | None) -> Tensor | None:
+    """Return which targets are none of the ignored classes, or ``None`` if no class is ignored."""
+    if ignore_index is None:
+        return None
+    # In int64: beside uint8 masks, -100 would become 156.
+    target = target.long()
+    counted = torch.ones_like(target, dtype=torch.bool)
+    for index in [ignore_index] if isinstance(ignore_index, int) else ignore_index:
+        counted = counted & (target != index)
+    return counted
+
+
+def loss_where_counted(
+    loss: Callable[[Tensor], Tensor],
+    logits: Tensor,
+    target: Tensor,
+    ignore_index: int | Sequence[int] | None,
+    class_dim: int,
+) -> Tensor:
+    """Return ``loss(target)`` per element, 0 without a gradient where the target is an ignored class.
+
+    Ignored targets may be no class at all (255, -100). They become the most probable class, whose loss is finite.
+    """
+    if ignore_index is None:
+        return loss(target)
+    check_class_logits(logits, target, class_dim)
+    counted = is_counted(target, ignore_index)
+    value = loss(torch.where(counted, target.long(), logits.detach().argmax(dim=class_dim)))
+    return torch.where(counted, value, 0)
+
+
+def class_nll(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return ``-log softmax(logits)`` for every class, 0 for masked (``-inf``) ones, and the number of the others.
+
+    Args:
+        logits: ``[B, C, ...]``.
+
+    Returns:
+        ``[B, C, ...]`` and ``[B, ...]``, in float32 (float64 for float64 logits).
+    """
+    logits = full_precision(logits)
+    masked = logits.isneginf()
+    return (-logits.log_softmax(dim=1)).masked_fill(masked, 0.0), (~masked).sum(dim=1).to(logits)
+
+
 def true_class_loss(
-    logits: Tensor, target: Tensor, of_nll: Callable[[Tensor, float], tuple[Tensor, Tensor]], parameter: float
+    logits: Tensor, target: Tensor, of_nll: Callable[[Tensor, Any], tuple[Tensor, Tensor]], parameter: Any
 ) -> Tensor:
     """Return a loss that is a function of ``nll = -log softmax(logits)[target]``, per element.
 
@@ -53,11 +99,32 @@ def true_class_loss(
     return _TrueClassLoss.apply(full_precision(logits), target.long(), of_nll, parameter)
 
 
+def each_class_loss(nll: Tensor, of_nll: Callable[[Tensor, Any], tuple[Tensor, Tensor]], parameter: Any) -> Tensor:
+    """Return the same function of every element of ``nll``, with the derivative that ``of_nll`` gives."""
+    return _EachClassLoss.apply(nll, of_nll, parameter)
+
+
+class _EachClassLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, nll: Tensor, of_nll, parameter) -> Tensor:
+        loss, slope = of_nll(nll, parameter)
+        ctx.save_for_backward(nll, slope)
+        ctx.of_nll, ctx.parameter = of_nll, parameter
+        return loss
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        nll, slope = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative
+            _, slope = ctx.of_nll(nll, ctx.parameter)
+        return grad * slope, None, None
+
+
 class _TrueClassLoss(torch.autograd.Function):
     """Keeps one tensor of the logits' size and makes one, the gradient ``slope (p - e_y)``."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor, of_nll, parameter: float) -> Tensor:
+    def forward(ctx, logits: Tensor, target: Tensor, of_nll, parameter) -> Tensor:
         log_p = logits.log_softmax(dim=1)
         loss, slope = of_nll(_nll(log_p, target), parameter)
         ctx.save_for_backward(logits, target, log_p, slope)

@@ -1,8 +1,12 @@
-"""Entmax-1.5 and sparsemax: projections with exact zeros, and the Fenchel-Young losses that train them.
+"""Entmax, with entmax-1.5 and sparsemax: projections with exact zeros, and the Fenchel-Young losses that train them.
 
-Both are one family: for the Tsallis entropy ``H_a(p) = (1 - sum p**a) / (a (a - 1))`` the projection is
+They are one family: for the Tsallis entropy ``H_a(p) = (1 - sum p**a) / (a (a - 1))`` the projection is
 ``p* = argmax_p p^T z + H_a(p)`` and its loss ``(p* - e_y)^T z + H_a(p*)``, with gradient ``p* - e_y``.
 ``a = 1.5`` is entmax-1.5, ``a = 2`` sparsemax (and ``a = 1`` would be softmax with cross-entropy).
+
+With label smoothing the loss is that of the smoothed label ``q``, ``(p* - q)^T z + H_a(p*) - H_a(q)``: never negative,
+0 where ``p* = q``, with gradient ``p* - q`` (Peters & Martins, "Smoothing and Shrinking the Sparse Seq2Seq Search
+Space", NAACL 2021).
 """
 
 from __future__ import annotations
@@ -13,12 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision
-
+from ludwig_losses.functional._numerics import check_class_logits, full_precision, loss_where_counted
 
 # Rows wider than this, of which more than one in so many logits is a candidate, are searched again for candidates
 # above the threshold of every so many-th class, less its rounding.
 _WIDE, _MANY, _SAMPLED, _SLACK = 512, 16, 16, 1e-6
+# Below this alpha nearly all classes are candidates, and the threshold is found in another way.
+_NEAR_1 = 1.25
 
 
 def entmax15(logits: Tensor) -> Tensor:
@@ -45,12 +50,70 @@ def sparsemax(logits: Tensor) -> Tensor:
     return _project(logits, 2.0)
 
 
-def entmax15_loss(logits: Tensor, target: Tensor) -> Tensor:
+def entmax(logits: Tensor, alpha: float = 1.5) -> Tensor:
+    """Project logits ``[..., C]`` on the simplex with alpha-entmax: ``relu((alpha - 1) z - tau)**(1 / (alpha - 1))``.
+
+    Args:
+        logits: ``[..., C]``; ``-inf`` masks a class.
+        alpha: in (1, 2]; the larger, the sparser. 1.5 is :func:`entmax15`, 2 :func:`sparsemax`; towards 1 it becomes
+            softmax, and the classes with a probability of 0 are those more than ``1 / (alpha - 1)`` below.
+
+    Returns:
+        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits), differentiable once. Train
+        with :func:`entmax_loss`, whose gradient needs no derivative of the projection.
+
+    Raises:
+        ValueError: ``alpha`` is not in (1, 2].
+
+    Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019.
+    """
+    _check_alpha(alpha)
+    return project(logits, alpha)
+
+
+def entmax_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: float = 1.5,
+    label_smoothing: float = 0.0,
+    ignore_index: int | Sequence[int] | None = None,
+) -> Tensor:
+    """Fenchel-Young loss of :func:`entmax`: 0 once the true class leads every other by ``1 / (alpha - 1)``.
+
+    Args:
+        logits: ``[..., C]``; ``-inf`` masks a class.
+        target: ``[...]``, class indices of any integer type.
+        alpha: in (1, 2]; 1.5 gives :func:`entmax15_loss`, 2 :func:`sparsemax_loss`, near 1 cross-entropy.
+        label_smoothing: the part of each label that is spread evenly over all classes that are not masked, in [0, 1].
+        ignore_index: classes that do not count, whose loss is 0; also numbers that are no class.
+
+    Returns:
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
+
+    Raises:
+        ValueError: ``alpha`` is not in (1, 2], or ``target`` does not have the shape of ``logits`` without its last
+            dimension.
+
+    Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019, equation 10.
+    """
+    _check_alpha(alpha)
+    return _fenchel_young_loss(logits, target, alpha, label_smoothing, ignore_index)
+
+
+def entmax15_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_index: int | Sequence[int] | None = None,
+) -> Tensor:
     """Fenchel-Young loss of :func:`entmax15`: 0 once the true class leads every other by 2, never negative.
 
     Args:
         logits: ``[..., C]``; ``-inf`` masks a class.
         target: ``[...]``, class indices of any integer type.
+        label_smoothing, ignore_index: as for :func:`entmax_loss`.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
@@ -60,15 +123,22 @@ def entmax15_loss(logits: Tensor, target: Tensor) -> Tensor:
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019, equation 10.
     """
-    return _fenchel_young_loss(logits, target, 1.5)
+    return _fenchel_young_loss(logits, target, 1.5, label_smoothing, ignore_index)
 
 
-def sparsemax_loss(logits: Tensor, target: Tensor) -> Tensor:
+def sparsemax_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    ignore_index: int | Sequence[int] | None = None,
+) -> Tensor:
     """Fenchel-Young loss of :func:`sparsemax`: 0 once the true class leads every other by 1, never negative.
 
     Args:
         logits: ``[..., C]``; ``-inf`` masks a class.
         target: ``[...]``, class indices of any integer type.
+        label_smoothing, ignore_index: as for :func:`entmax_loss`.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
@@ -78,7 +148,57 @@ def sparsemax_loss(logits: Tensor, target: Tensor) -> Tensor:
 
     Source: Martins & Astudillo, "From Softmax to Sparsemax", ICML 2016, equation 24.
     """
-    return _fenchel_young_loss(logits, target, 2.0)
+    return _fenchel_young_loss(logits, target, 2.0, label_smoothing, ignore_index)
+
+
+def _check_alpha(alpha: float) -> None:
+    if not 1 < alpha <= 2:
+        raise ValueError(f"alpha must be in (1, 2]; got {alpha}.")
+
+
+def project(logits: Tensor, alpha: float) -> Tensor:
+    """Return :func:`entmax` with an ``alpha`` that is known to be right; TorchScript can compile it."""
+    # _NEAR_1, which TorchScript does not see
+    return _project(logits, alpha) if alpha >= 1.25 else _project_near_1(logits, alpha)
+
+
+def _project_near_1(logits: Tensor, alpha: float) -> Tensor:
+    """As :func:`_project`, with ``tau = (alpha - 1) s - 1`` found in units of the logits.
+
+    Near ``alpha`` 1 the power is large and its base close to 1, where ``s`` keeps the digits that ``tau`` loses. Where
+    the base is close to 0 it is the other way round.
+
+    ``S(s) = sum [1 - (alpha - 1) (s - z)]_+ ** (1 / (alpha - 1))`` has to be 1. ``S**(alpha - 1)`` is a norm of a
+    convex function, so convex, and decreasing; nearly straight, too: Newton's steps from the left never pass the
+    root, and there are about 8 at most.
+    """
+    z = logits if logits.dtype == torch.float64 else logits.float()
+    attached = z - z.detach().amax(dim=-1, keepdim=True)
+    x = attached.detach()
+    shift = torch.zeros_like(x[..., :1])
+    tolerance = 1e-14 if x.dtype == torch.float64 else 1e-6
+    steps = 0
+    searching = x.numel() > 0
+    while searching and steps < 64:
+        p = _tsallis_exp(x - shift, alpha)
+        total = p.sum(dim=-1, keepdim=True)
+        slope = (alpha - 1.0) * p.pow(2.0 - alpha).sum(dim=-1, keepdim=True)
+        step = total.pow(2.0 - alpha) * ((alpha - 1.0) * total.log()).expm1() / slope
+        shift = shift + step.clamp_min(0.0)
+        searching = bool((step > tolerance * (1.0 + shift)).any())
+        steps += 1
+    # One more step with the logits attached: its derivative is that of the implicit function s(z).
+    p = _tsallis_exp(attached - shift, alpha)
+    shift = shift + (p.sum(dim=-1, keepdim=True) - 1.0) / p.detach().pow(2.0 - alpha).sum(dim=-1, keepdim=True)
+    p = _tsallis_exp(attached - shift, alpha)
+    return p / p.sum(dim=-1, keepdim=True)
+
+
+def _tsallis_exp(x: Tensor, alpha: float) -> Tensor:
+    """``[1 + (alpha - 1) x]_+ ** (1 / (alpha - 1))``, which becomes ``exp(x)`` as ``alpha`` becomes 1."""
+    scaled = (alpha - 1.0) * x
+    outside = scaled <= -1.0
+    return (scaled.masked_fill(outside, 0.0).log1p() / (alpha - 1.0)).exp().masked_fill(outside, 0.0)
 
 
 def _project(logits: Tensor, alpha: float) -> Tensor:
@@ -121,14 +241,40 @@ def _threshold(x: Tensor, r: float) -> tuple[Tensor, Tensor]:
     return tau, slope
 
 
-def _fenchel_young_loss(logits: Tensor, target: Tensor, alpha: float) -> Tensor:
+def _fenchel_young_loss(
+    logits: Tensor, target: Tensor, alpha: float, label_smoothing: float, ignore_index: int | Sequence[int] | None
+) -> Tensor:
     check_class_logits(logits, target, class_dim=-1)
-    rows, labels = full_precision(logits).reshape(-1, logits.shape[-1]).contiguous(), target.long().reshape(-1)
-    if torch.compiler.is_compiling():
-        loss, _ = _fenchel_young(rows, labels, alpha)
-    else:
-        loss = _FenchelYoung.apply(rows, labels, alpha)
-    return loss.reshape(target.shape)
+
+    def loss(target: Tensor) -> Tensor:
+        rows, index = full_precision(logits).reshape(-1, logits.shape[-1]).contiguous(), target.long().reshape(-1)
+        if torch.compiler.is_compiling():
+            loss, _ = _fenchel_young(rows, index, alpha)
+        else:
+            loss = _FenchelYoung.apply(rows, index, alpha)
+        if label_smoothing:
+            loss = loss + _cost_of_smoothing(rows, index, alpha, label_smoothing)
+            # Rounding may leave a loss of 0 a little below it; its gradient stays.
+            loss = loss + (loss.clamp_min(0) - loss).detach()
+        return loss.reshape(target.shape)
+
+    return loss_where_counted(loss, logits, target, ignore_index, class_dim=-1)
+
+
+def _cost_of_smoothing(logits: Tensor, target: Tensor, alpha: float, label_smoothing: float) -> Tensor:
+    """``(e_y - q)^T z - H(q)`` for the smoothed label ``q``, which adds to the loss of ``e_y``."""
+    masked = logits.isneginf()
+    others = (~masked).sum(dim=1).to(logits) - 1
+    margin = (logits.gather(1, target.unsqueeze(1)) - logits).masked_fill(masked, 0.0)
+    share = label_smoothing / (others + 1)
+    remaining = (1 - label_smoothing) + share
+    entropy = _entropy_term(remaining, alpha) + others * _entropy_term(share, alpha)
+    return (share.unsqueeze(1) * margin).sum(dim=1) - entropy
+
+
+def _entropy_term(p: Tensor, alpha: float) -> Tensor:
+    """``(p - p**alpha) / (alpha (alpha - 1))``, which sums to the entropy; exact to the last digits near alpha 1."""
+    return torch.where(p > 0, -p * torch.expm1((alpha - 1) * p.log()) / (alpha * (alpha - 1)), 0)
 
 
 class _FenchelYoung(torch.autograd.Function):
@@ -168,16 +314,20 @@ def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor
     With ``x = (alpha - 1) (z - max z)`` and ``e = p**(alpha - 1)`` the loss is
     ``sum p (x + (1 - e) / alpha) / (alpha - 1) + max z - z_y``.
     """
-    r = 1 / (alpha - 1)
     if not logits.numel():
-        return logits.new_zeros(len(logits)), logits, ()
+        return logits.new_zeros(len(logits)), torch.zeros_like(logits), ()
+    r = 1 / (alpha - 1)
     top = logits.amax(dim=1, keepdim=True)
+    behind = (top - logits.gather(1, target.unsqueeze(1))).squeeze(1)
+    if alpha < _NEAR_1:
+        p = _project_near_1(logits, alpha)
+        margin = torch.where(p > 0, logits - top, 0)
+        return ((p * margin + _entropy_term(p, alpha)).sum(dim=1) + behind).clamp_min_(0), p, ()
     x, places = _candidates(logits, top, alpha)
     tau, _ = _threshold(x, r)
     e = (x - tau).clamp_min_(0)
     e /= e.pow(r).sum(dim=1, keepdim=True).pow_(alpha - 1)
     p = e.pow(r)
-    behind = (top - logits.gather(1, target.unsqueeze(1))).squeeze(1)
     loss = r * (p * x.add_(1 - e, alpha=1 / alpha)).sum(dim=1) + behind
     # Rounding may leave a loss of 0 a little below it.
     return loss.clamp_min_(0), p, places

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ludwig_losses.functional._numerics import full_precision, true_class_loss
+from ludwig_losses.functional._numerics import (
+    check_class_logits,
+    class_nll,
+    each_class_loss,
+    full_precision,
+    is_counted,
+    loss_where_counted,
+    true_class_loss,
+)
 
 # Elements at a time, so that the temporaries of the binary loss stay small; large enough for every thread.
 _BLOCK = 2**16
 
 
-def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None = None, gamma: float = 2.0) -> Tensor:
+def sigmoid_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: Tensor | None = None,
+    gamma: float = 2.0,
+    label_smoothing: float = 0.0,
+    reduced_threshold: float | None = None,
+    ignore_index: int | Sequence[int] | None = None,
+) -> Tensor:
     r"""Binary focal loss, ``-alpha_t (1 - p_t)**gamma log p_t`` with ``p = sigmoid(logits)``.
 
     Equal to :func:`softmax_focal_loss` of the two logits ``[0, z]``.
@@ -22,6 +41,8 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
         target: the same shape; bool or any number type, 1 for the positive class.
         alpha: ``[2]``, the weights of the negative and of the positive class; ``None`` for no balance.
         gamma: focusing parameter, >= 0; 0 gives binary cross-entropy.
+        label_smoothing, reduced_threshold: as for :func:`softmax_focal_loss`.
+        ignore_index: targets that do not count, whose loss is 0.
 
     Returns:
         The unreduced loss in the shape of ``logits``, float32 (float64 for float64 logits).
@@ -29,51 +50,74 @@ def sigmoid_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
     Raises:
         ValueError: the shapes differ.
 
-    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5; Sergievskiy & Ponamarev,
+    "Reduced Focal Loss", 2019, for ``reduced_threshold``.
     """
     if logits.shape != target.shape:
         raise ValueError(
             f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
-    return _SigmoidFocalLoss.apply(full_precision(logits), target.to(torch.bool), alpha, gamma)
+    z, positive, options = full_precision(logits), target.to(torch.bool), (alpha, gamma, reduced_threshold)
+    loss = _SigmoidFocalLoss.apply(z, positive, *options)
+    if label_smoothing:
+        other = _SigmoidFocalLoss.apply(z, ~positive, *options)
+        loss = (1 - label_smoothing / 2) * loss + label_smoothing / 2 * other
+    counted = is_counted(target, ignore_index)
+    return loss if counted is None else torch.where(counted, loss, 0)
 
 
 class _SigmoidFocalLoss(torch.autograd.Function):
     """Computes the derivative along with the loss, from one logarithm, and keeps nothing else."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float) -> Tensor:
+    def forward(
+        ctx, logits: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
+    ) -> Tensor:
         loss, slope = torch.empty_like(logits), torch.empty_like(logits)
         parts = (tensor.reshape(-1).split(_BLOCK) for tensor in (logits, positive))
         for i, (z, y) in enumerate(zip(*parts)):
             block = slice(i * _BLOCK, i * _BLOCK + len(z))
-            loss.view(-1)[block], slope.view(-1)[block] = _sigmoid_focal_terms(z, y, alpha, gamma)
+            loss.view(-1)[block], slope.view(-1)[block] = _sigmoid_focal_terms(z, y, alpha, gamma, threshold)
         ctx.save_for_backward(logits, positive, alpha, slope)
-        ctx.gamma = gamma
+        ctx.gamma, ctx.threshold = gamma, threshold
         return loss
 
     @staticmethod
     def backward(ctx, grad: Tensor):
         logits, positive, alpha, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
-            _, slope = _sigmoid_focal_terms(logits, positive, alpha, ctx.gamma)
-        return grad * slope, None, None, None
+            _, slope = _sigmoid_focal_terms(logits, positive, alpha, ctx.gamma, ctx.threshold)
+        return grad * slope, None, None, None, None
 
 
-def _sigmoid_focal_terms(z: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float) -> tuple[Tensor, Tensor]:
+def _sigmoid_focal_terms(
+    z: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
+) -> tuple[Tensor, Tensor]:
     """Return the loss and its derivative by the logit."""
     sign = 1 - 2 * positive.to(z.dtype)
     wrong_way = z * sign
     # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
     miss, nll = wrong_way.sigmoid(), -logsigmoid(-wrong_way)
-    weight = miss**gamma
+    weight, focus = miss**gamma, gamma
+    if threshold is not None:
+        hard = (-wrong_way).sigmoid() < threshold
+        weight, focus = torch.where(hard, 1, (miss / threshold) ** gamma), torch.where(hard, 0, gamma)
     if alpha is not None:
         of_negative, of_positive = alpha.to(z).unbind()
         weight = weight * (of_negative + (of_positive - of_negative) * positive)
-    return weight * nll, weight * (miss + gamma * (1 - miss) * nll) * sign
+    return weight * nll, weight * (miss + focus * (1 - miss) * nll) * sign
 
 
-def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None = None, gamma: float = 2.0) -> Tensor:
+def softmax_focal_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: Tensor | None = None,
+    gamma: float = 2.0,
+    label_smoothing: float = 0.0,
+    reduced_threshold: float | None = None,
+    ignore_index: int | Sequence[int] | None = None,
+) -> Tensor:
     r"""Multi-class focal loss, ``-alpha_y (1 - p_y)**gamma log p_y`` with ``p = softmax(logits)``.
 
     Args:
@@ -82,6 +126,11 @@ def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
         alpha: ``[C]``, one weight per class; ``None`` for none. It is part of the loss, not of its mean: dividing
             by the sum of the weights would undo the balance that two-class ``alpha`` stands for.
         gamma: focusing parameter, >= 0; 0 gives cross-entropy.
+        label_smoothing: the part ``s`` of each label that is spread evenly over all classes that are not masked
+            (``-inf``), in [0, 1]: the loss is its mean over the smoothed label, ``sum_c q_c FL(c)``.
+        reduced_threshold: in (0, 1]; the factor ``(1 - p_t)**gamma`` becomes 1 where ``p_t`` is below the threshold,
+            and ``((1 - p_t) / threshold)**gamma`` from there on. They meet at 0.5. ``None`` for focal loss.
+        ignore_index: classes that do not count, whose loss is 0; also numbers that are no class.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
@@ -89,10 +138,30 @@ def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
     Raises:
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension.
 
-    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5; Sergievskiy & Ponamarev,
+    "Reduced Focal Loss", 2019, for ``reduced_threshold``.
     """
-    loss = true_class_loss(logits, target, _focal_of_nll, gamma)
-    return loss if alpha is None else loss * alpha.to(loss)[target.long()]
+    of_nll, parameter = _focal_of_nll, gamma
+    if reduced_threshold is not None:
+        of_nll, parameter = _reduced_focal_of_nll, (gamma, reduced_threshold)
+
+    def loss(target: Tensor) -> Tensor:
+        if label_smoothing:
+            return _smoothed_focal_loss(logits, target, alpha, label_smoothing, of_nll, parameter)
+        value = true_class_loss(logits, target, of_nll, parameter)
+        return value if alpha is None else value * alpha.to(value)[target.long()]
+
+    return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)
+
+
+def _smoothed_focal_loss(logits: Tensor, target: Tensor, alpha, label_smoothing: float, of_nll, parameter) -> Tensor:
+    check_class_logits(logits, target, class_dim=1)
+    nll, competing = class_nll(logits)
+    loss = each_class_loss(nll, of_nll, parameter)
+    if alpha is not None:
+        loss = loss * alpha.to(loss).view(-1, *[1] * (loss.ndim - 2))
+    of_true_class = loss.gather(1, target.long().unsqueeze(1)).squeeze(1)
+    return (1 - label_smoothing) * of_true_class + label_smoothing / competing * loss.sum(dim=1)
 
 
 def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
@@ -101,3 +170,10 @@ def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     miss = -torch.expm1(-nll)
     weight = miss**gamma
     return weight * nll, weight * (1 + gamma * (1 - miss) * (nll / miss))
+
+
+def _reduced_focal_of_nll(nll: Tensor, parameter: tuple[float, float]) -> tuple[Tensor, Tensor]:
+    gamma, threshold = parameter
+    loss, slope = _focal_of_nll(nll, gamma)
+    hard, scale = torch.exp(-nll) < threshold, threshold**-gamma
+    return torch.where(hard, nll, scale * loss), torch.where(hard, 1, scale * slope)

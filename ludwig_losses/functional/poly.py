@@ -1,20 +1,38 @@
-"""PolyLoss: cross-entropy with its leading polynomial coefficient changed."""
+"""PolyLoss: cross-entropy or focal loss with the leading coefficients of its expansion changed."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import true_class_loss
+from ludwig_losses.functional._numerics import check_class_logits, class_nll, loss_where_counted, true_class_loss
 
 
-def poly_loss(logits: Tensor, target: Tensor, *, epsilon: float = 1.0) -> Tensor:
-    r"""Poly-1 loss, ``-log p_y + epsilon (1 - p_y)`` with ``p = softmax(logits)``.
+def poly_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    epsilon: float | Sequence[float] = 1.0,
+    gamma: float = 0.0,
+    label_smoothing: float = 0.0,
+    ignore_index: int | Sequence[int] | None = None,
+) -> Tensor:
+    r"""Poly-N loss, ``(1 - p_y)**gamma (-log p_y + sum_j epsilon_j (1 - p_y)**j)`` with ``p = softmax(logits)``.
+
+    With a smoothed label ``q``, ``-log p_y`` becomes the cross-entropy to ``q``, and ``p_y`` becomes ``sum_c q_c p_c``.
 
     Args:
         logits: ``[B, C, ...]``.
         target: ``[B, ...]``, class indices of any integer type.
-        epsilon: coefficient of the first term of the expansion, >= -1; 0 gives cross-entropy.
+        epsilon: changes of the coefficients of the expansion of ``-log p_y``, which are ``1 / j``: a number for the
+            first one (Poly-1), or a list for the first few (Poly-N). From ``-1 / j`` on the loss decreases with
+            ``p_y``; 0 gives cross-entropy.
+        gamma: focusing parameter, >= 0; above 0 the loss is poly-focal, and with ``epsilon`` 0 focal loss.
+        label_smoothing: the part of each label that is spread evenly over all classes that are not masked (``-inf``),
+            in [0, 1].
+        ignore_index: classes that do not count, whose loss is 0; also numbers that are no class.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
@@ -24,9 +42,51 @@ def poly_loss(logits: Tensor, target: Tensor, *, epsilon: float = 1.0) -> Tensor
 
     Source: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", ICLR 2022.
     """
-    return true_class_loss(logits, target, _poly_of_nll, epsilon)
+    coefficients = (epsilon,) if isinstance(epsilon, (int, float)) else tuple(epsilon)
+
+    def loss(target: Tensor) -> Tensor:
+        if label_smoothing:
+            return _smoothed_poly_loss(logits, target, coefficients, gamma, label_smoothing)
+        if gamma or len(coefficients) != 1:
+            return true_class_loss(logits, target, _poly_n_of_nll, (coefficients, gamma))
+        return true_class_loss(logits, target, _poly_of_nll, coefficients[0])
+
+    return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)
 
 
 def _poly_of_nll(nll: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     minus_miss = torch.expm1(-nll)
     return nll - epsilon * minus_miss, 1 + epsilon * (1 + minus_miss)
+
+
+def _poly_n_of_nll(nll: Tensor, parameter: tuple[tuple[float, ...], float]) -> tuple[Tensor, Tensor]:
+    coefficients, gamma = parameter
+    # The clamp gives nll / miss its limit, 1, where p_t rounds to 1.
+    nll = nll.clamp_min(torch.finfo(nll.dtype).tiny)
+    miss = -torch.expm1(-nll)
+    by_miss = _polynomial(coefficients, miss)
+    derivative = _polynomial([j * epsilon for j, epsilon in enumerate(coefficients, start=1)], miss)
+    slope = 1 + (1 - miss) * (gamma * (nll / miss + by_miss) + derivative)
+    return miss**gamma * (nll + miss * by_miss), miss**gamma * slope
+
+
+def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
+    """``c_0 + c_1 x + c_2 x**2 + ...``"""
+    total = torch.zeros_like(x)
+    for coefficient in reversed(coefficients):
+        total = total * x + coefficient
+    return total
+
+
+def _smoothed_poly_loss(
+    logits: Tensor, target: Tensor, coefficients: tuple[float, ...], gamma: float, label_smoothing: float
+) -> Tensor:
+    check_class_logits(logits, target, class_dim=1)
+    nll, competing = class_nll(logits)
+    of_true_class = nll.gather(1, target.long().unsqueeze(1)).squeeze(1)
+    share = label_smoothing / competing
+    cross_entropy = (1 - label_smoothing) * of_true_class + share * nll.sum(dim=1)
+    # 1 - p_t without a subtraction of two numbers near 1. The clamp keeps the gradient of its power finite.
+    miss = (label_smoothing - share) - (1 - label_smoothing) * torch.expm1(-of_true_class)
+    miss = miss.clamp_min(torch.finfo(miss.dtype).tiny)
+    return miss**gamma * (cross_entropy + miss * _polynomial(coefficients, miss))

@@ -55,4 +55,12 @@ def _describe(feature, metadata: dict) -> Feature:
         return Feature(feature.name)
     padding_symbol = metadata.get("padding_symbol") or metadata[PREPROCESSING].get("padding_symbol")
     padding = metadata.get("pad_idx", metadata["str2idx"].get(padding_symbol))
-    return Feature(feature.name, classes=list(classes), num_classes=len(classes), symbols=SYMBOLS, padding=padding)
+    frequency = metadata.get("str2freq")
+    return Feature(
+        feature.name,
+        classes=list(classes),
+        num_classes=len(classes),
+        symbols=SYMBOLS,
+        padding=padding,
+        frequencies=None if frequency is None else [int(frequency.get(name, 0)) for name in classes],
+    )

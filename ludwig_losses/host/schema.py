@@ -12,7 +12,18 @@ from ludwig.modules.loss_modules import LogitsInputsMixin
 from ludwig.schema import utils as schema_utils
 from ludwig.schema.features.loss.loss import BaseLossConfig
 
-from ludwig_losses.parameters import Choice, Classes, Count, Flag, Index, Number, Parameter, PerClass
+from ludwig_losses.parameters import (
+    Choice,
+    Classes,
+    Count,
+    Flag,
+    Index,
+    Number,
+    Numbers,
+    OptionalNumber,
+    Parameter,
+    PerClass,
+)
 
 __all__ = [
     "BINARY",
@@ -120,9 +131,11 @@ def with_type(config_cls: type[BaseLossConfig], name: str) -> type[BaseLossConfi
 def _native_field(parameter: Parameter) -> Any:
     common = {"default": parameter.default, "description": parameter.description}
     match parameter:
-        case Number(minimum=minimum, above=above, maximum=maximum):
-            lowest = minimum if above is None else above
-            return schema_utils.FloatRange(min=lowest, max=maximum, min_inclusive=above is None, **common)
+        case Numbers():
+            return schema_utils.OneOfOptionsField(allow_none=False, field_options=_numbers_options(parameter), **common)
+        case Number():
+            nothing = isinstance(parameter, OptionalNumber)
+            return schema_utils.FloatRange(**_range(parameter), allow_none=nothing, **common)
         case Index():
             return schema_utils.NonNegativeInteger(allow_none=True, **common)
         case Count():
@@ -140,6 +153,16 @@ def _native_field(parameter: Parameter) -> Any:
     raise TypeError(f"no schema field for a parameter of type {type(parameter).__name__}")
 
 
+def _range(parameter: Number) -> dict[str, Any]:
+    lowest = parameter.minimum if parameter.above is None else parameter.above
+    return {"min": lowest, "max": parameter.maximum, "min_inclusive": parameter.above is None}
+
+
+def _numbers_options(parameter: Numbers) -> list[Any]:
+    number = schema_utils.FloatRange(default=parameter.default, **_range(parameter))
+    return [number, schema_utils.List(list_type=float, allow_none=False)]
+
+
 def _classes_options() -> list[Any]:
     return [
         schema_utils.String(default="", description="The name of a class."),
@@ -151,6 +174,8 @@ def _classes_options() -> list[Any]:
 
 def _per_class_options(parameter: PerClass) -> list[Any]:
     options = [schema_utils.List(list_type=float, allow_none=False), schema_utils.Dict(default={}, allow_none=False)]
+    if parameter.by_frequency:
+        options.append(schema_utils.StringOptions(list(parameter.by_frequency), default=parameter.by_frequency[0]))
     if parameter.single:
         number = schema_utils.FloatRange(default=parameter.default, min=parameter.minimum, max=parameter.maximum)
         options.insert(0, number)

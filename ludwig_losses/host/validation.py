@@ -166,7 +166,8 @@ def _check_value(parameter: Parameter | None, value: Any) -> str | None:
         try:
             hint = f" In YAML this is text; write {float(value)!r}." if parameter.accepts(float(value)) else ""
         except ValueError:
-            hint = _did_you_mean(value, getattr(parameter, "options", ()))
+            words = getattr(parameter, "options", getattr(parameter, "by_frequency", ()))
+            hint = _did_you_mean(value, words)
     return f"got {value!r}, expected {parameter.allowed}.{hint}"
 
 
@@ -200,6 +201,10 @@ def check_parsed_config(config) -> None:
                 f"output feature '{feature.name}': calibration: true rescales softmax probabilities, but a feature "
                 f"trained with {feature.loss.type} predicts others. Remove calibration, or choose another loss."
             )
+        try:
+            feature.loss.check()
+        except ValueError as error:
+            raise ConfigValidationError(f"output feature '{feature.name}': {error}") from error
         if feature.loss.keeps_pairs:
             _check_pairs(config, feature)
 

@@ -2,7 +2,14 @@
 
 from ludwig_losses.losses.bi_tempered import TemperedSoftmaxCrossEntropy, TemperedSoftmaxCrossEntropyConfig
 from ludwig_losses.losses.dice import DiceLoss, DiceLossConfig
-from ludwig_losses.losses.fenchel_young import Entmax15Loss, Entmax15LossConfig, SparsemaxLoss, SparsemaxLossConfig
+from ludwig_losses.losses.fenchel_young import (
+    Entmax15Loss,
+    Entmax15LossConfig,
+    EntmaxLoss,
+    EntmaxLossConfig,
+    SparsemaxLoss,
+    SparsemaxLossConfig,
+)
 from ludwig_losses.losses.focal import FocalLoss, FocalLossConfig
 from ludwig_losses.losses.lovasz_softmax import LovaszSoftmaxLoss, LovaszSoftmaxLossConfig
 from ludwig_losses.losses.nt_xent import NTXentLoss, NTXentLossConfig
@@ -19,6 +26,8 @@ __all__ = [
     "DiceLossConfig",
     "Entmax15Loss",
     "Entmax15LossConfig",
+    "EntmaxLoss",
+    "EntmaxLossConfig",
     "EntropicOpenSetLoss",
     "EntropicOpenSetLossConfig",
     "FocalLoss",

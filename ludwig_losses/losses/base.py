@@ -7,9 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ludwig_losses.functional._numerics import weighted_mean
+from ludwig_losses.functional._numerics import is_counted, weighted_mean
 from ludwig_losses.host.schema import (
     CATEGORY,
+    IMAGE,
     SEQUENCE,
     TEXT,
     DeclaredLossConfig,
@@ -18,6 +19,22 @@ from ludwig_losses.host.schema import (
     parameters_of,
 )
 from ludwig_losses.parameters import Classes, Feature, Number, PerClass
+
+BALANCED, EFFECTIVE_NUMBER = "balanced", "effective_number"
+
+# Parameters that several losses share.
+LABEL_SMOOTHING = Number(
+    default=0.0, minimum=0, maximum=1, description="Part of each label that is spread evenly over all classes."
+)
+
+
+def ignore_index(features: tuple[str, ...] | None = None) -> Classes:
+    """The parameter that names the classes whose elements take no part in the loss."""
+    return Classes(
+        default=None,
+        features=features,
+        description="The class, or classes, whose elements do not count, in the sum and in what it is divided by.",
+    )
 
 
 class LossConfig(DeclaredLossConfig):
@@ -54,23 +71,76 @@ class LossConfig(DeclaredLossConfig):
             ValueError: a class name or index does not exist, a name is missing, or a list has the wrong length.
         """
         for name, parameter in parameters_of(type(self)).items():
-            if isinstance(parameter, PerClass):
-                setattr(self, name, _per_class_values(name, getattr(self, name), feature))
+            value = getattr(self, name)
+            if isinstance(parameter, PerClass) and isinstance(value, str):
+                setattr(self, name, self.weights_by_frequency(f"loss.{name} = {value}", value, feature))
+            elif isinstance(parameter, PerClass):
+                setattr(self, name, _per_class_values(name, value, feature))
             elif isinstance(parameter, Classes):
-                setattr(self, name, _class_indices(name, getattr(self, name), feature))
+                setattr(self, name, _class_indices(name, value, feature))
+
+    def check(self) -> None:
+        """Check what several parameters say together.
+
+        Raises:
+            ValueError: they contradict each other.
+        """
+
+    def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
+        """Return the class weights that a word stands for.
+
+        Raises:
+            ValueError: how often the classes occur is not known.
+        """
+        raise ValueError(f"output feature '{feature.name}': {what} has no meaning for {self.type}.")
 
 
 class ClassificationLossConfig(LossConfig):
     """Base of the losses that know one true class per example or token."""
 
-    class_weights: list[float] | dict[str, float] | None = field(
+    class_weights: str | list[float] | dict[str, float] | None = field(
         PerClass(
             default=None,
             minimum=0,
-            features=(CATEGORY, TEXT, SEQUENCE),
-            description="Weight of each true class; the mean divides by the sum of the weights.",
+            by_frequency=(BALANCED, EFFECTIVE_NUMBER),
+            features=(CATEGORY, TEXT, SEQUENCE, IMAGE),
+            description=(
+                "Weight of each true class; the mean divides by the sum of the weights. balanced weighs a class by "
+                "1 / n, with n its examples in the data, effective_number by (1 - beta) / (1 - beta**n) (Cui et al., "
+                "CVPR 2019); both average 1 over the examples."
+            ),
         )
     )
+
+    effective_number_beta: float = field(
+        Number(
+            default=0.999,
+            minimum=0,
+            maximum=1,
+            features=(CATEGORY, TEXT, SEQUENCE),
+            description="beta of class_weights: effective_number, from 0 (all classes alike) to 1 (balanced).",
+        )
+    )
+
+    def check(self) -> None:
+        super().check()
+        beta = parameters_of(type(self))["effective_number_beta"].default
+        # A list may be what effective_number has become in a saved model.
+        unused = self.class_weights is None or self.class_weights == BALANCED
+        if unused and self.effective_number_beta != beta:
+            raise ValueError(
+                f"loss.effective_number_beta = {self.effective_number_beta:g} belongs to class_weights: "
+                f"{EFFECTIVE_NUMBER}, but class_weights is {self.class_weights or 'null'}. Write class_weights: "
+                f"{EFFECTIVE_NUMBER}, or remove effective_number_beta."
+            )
+
+    def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
+        if feature.frequencies is None:
+            raise ValueError(
+                f"output feature '{feature.name}': {what} needs to know how often each class occurs, which Ludwig does "
+                f"not count for this type of feature. Write a list with one number per class."
+            )
+        return _frequency_weights(1.0 if word == BALANCED else self.effective_number_beta, feature)
 
 
 class Loss(nn.Module, LogitsInputsMixin):
@@ -120,6 +190,20 @@ class ClassificationLoss(Loss):
     def __init__(self, config: ClassificationLossConfig) -> None:
         super().__init__(config)
         self.keep("class_weights", config.class_weights)
+        self.ignored = getattr(config, "ignore_index", None)
+
+    def counted(self, target: Tensor) -> Tensor | None:
+        """Return which targets are none of the classes in ``ignore_index``, or ``None`` where all count."""
+        return is_counted(target, self.ignored)
+
+    def weight(self, target: Tensor, counted: Tensor | None) -> Tensor | None:
+        """Return the weight of each element, 0 for what does not count; ``None`` if all of them weigh 1."""
+        if self.class_weights is None:
+            return counted
+        # What does not count need not be a class.
+        index = target.long() if counted is None else target.long() * counted
+        weight = self.class_weights[index]
+        return weight if counted is None else weight * counted
 
     def mean(self, loss: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
         """Return ``sum(w * loss) / sum(w)``, with ``w`` the weights of the true classes.
@@ -129,10 +213,7 @@ class ClassificationLoss(Loss):
             target: class indices.
             counted: bool in the shape of ``target``, false for what shall not count; ``None`` counts all.
         """
-        if self.class_weights is None:
-            return weighted_mean(loss, counted)
-        weight = self.class_weights[target.long()]
-        return weighted_mean(loss, weight if counted is None else weight * counted)
+        return weighted_mean(loss, self.weight(target, counted))
 
 
 def _per_class_values(name: str, value: Any, feature: Feature) -> Any:
@@ -154,6 +235,20 @@ def _per_class_values(name: str, value: Any, feature: Feature) -> Any:
         order = "" if feature.classes is None else f", in this order: {feature.classes}"
         raise ValueError(f"{where} has {len(value)} numbers, but there are {count} classes{order}.")
     return value
+
+
+def _frequency_weights(beta: float, feature: Feature) -> list[float]:
+    """Return weights proportional to ``(1 - beta) / (1 - beta**n)``, ``1 / n`` for ``beta`` 1, that average 1 over
+    all examples. Classes without an example, and symbols that nobody wrote, weigh 1."""
+
+    def effective_number(n: int) -> float:
+        return n if beta == 1 else (1 - beta**n) / (1 - beta)
+
+    pairs = zip(feature.classes, feature.frequencies, strict=True)
+    counts = [0 if name in feature.symbols else n for name, n in pairs]
+    weights = [1 / effective_number(n) if n else 0.0 for n in counts]
+    total = sum(n * weight for n, weight in zip(counts, weights, strict=True))
+    return [sum(counts) * weight / total if weight else 1.0 for weight in weights]
 
 
 def _class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:

@@ -1,17 +1,22 @@
 from collections.abc import Callable
 from typing import ClassVar
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from ludwig_losses import functional
+from ludwig_losses.functional.fenchel_young import project
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import CATEGORY, SEQUENCE, TEXT, field, loss_type
-from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
-from ludwig_losses.parameters import Feature, Index
+from ludwig_losses.losses.base import LABEL_SMOOTHING, ClassificationLoss, ClassificationLossConfig, ignore_index
+from ludwig_losses.parameters import Feature, Index, Number
 
 
 class FenchelYoungLossConfig(ClassificationLossConfig):
     """Base of the losses whose predictions are sparse."""
+
+    label_smoothing: float = field(LABEL_SMOOTHING)
+
+    ignore_index: str | int | list[str] | list[int] | None = field(ignore_index())
 
     padding_index: int | None = field(
         Index(
@@ -35,15 +40,22 @@ class FenchelYoungLossConfig(ClassificationLossConfig):
 class FenchelYoungLoss(ClassificationLoss):
     """Mean Fenchel-Young loss over examples, or over the tokens that are not padding."""
 
-    loss: ClassVar[Callable[[Tensor, Tensor], Tensor]]
+    loss: ClassVar[Callable[..., Tensor]]
 
     def __init__(self, config: FenchelYoungLossConfig) -> None:
         super().__init__(config)
         self.padding_index = config.padding_index
+        self.options = {"label_smoothing": config.label_smoothing, "ignore_index": config.ignore_index}
+
+    def counted(self, target: Tensor) -> Tensor | None:
+        counted = super().counted(target)
+        if self.padding_index is None:
+            return counted
+        not_padding = target != self.padding_index
+        return not_padding if counted is None else not_padding & counted
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        counted = None if self.padding_index is None else target != self.padding_index
-        return self.mean(self.loss(preds, target), target, counted)
+        return self.mean(self.loss(preds, target, **self.options), target, self.counted(target))
 
 
 class Entmax15LossConfig(FenchelYoungLossConfig):
@@ -76,3 +88,44 @@ class SparsemaxLoss(FenchelYoungLoss):
 
     loss = staticmethod(functional.sparsemax_loss)
     projection = staticmethod(functional.sparsemax)
+
+
+class EntmaxLossConfig(FenchelYoungLossConfig):
+    """Trains predictions as sparse as you like, between softmax and sparsemax (Peters et al., ACL 2019)."""
+
+    type: str = loss_type("entmax_loss")
+
+    alpha: float = field(
+        Number(
+            default=1.5,
+            above=1,
+            maximum=2,
+            description="The larger, the sparser: near 1 softmax, 1.5 entmax-1.5, 2 sparsemax.",
+        )
+    )
+
+
+@register_loss(EntmaxLossConfig, features=[CATEGORY, TEXT, SEQUENCE])
+class EntmaxLoss(FenchelYoungLoss):
+    """Fenchel-Young loss of entmax with any alpha."""
+
+    loss = staticmethod(functional.entmax_loss)
+
+    def __init__(self, config: EntmaxLossConfig) -> None:
+        super().__init__(config)
+        self.options["alpha"] = config.alpha
+
+    @property
+    def projection(self) -> nn.Module:
+        return EntmaxProbabilities(self.options["alpha"])
+
+
+class EntmaxProbabilities(nn.Module):
+    """Entmax with an alpha; TorchScript can compile it."""
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return project(logits, self.alpha)

@@ -1,12 +1,13 @@
 import logging
 
+import torch
 from torch import Tensor
 
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import BINARY, CATEGORY, IMAGE, field, loss_type, parameters_of
-from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
-from ludwig_losses.parameters import Feature, Number, PerClass
+from ludwig_losses.losses.base import LABEL_SMOOTHING, ClassificationLoss, ClassificationLossConfig, ignore_index
+from ludwig_losses.parameters import Feature, Flag, Number, OptionalNumber, PerClass
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +39,32 @@ class FocalLossConfig(ClassificationLossConfig):
         )
     )
 
+    label_smoothing: float = field(LABEL_SMOOTHING)
+
+    reduced_threshold: float | None = field(
+        OptionalNumber(
+            default=None,
+            above=0,
+            maximum=1,
+            description=(
+                "Reduced focal loss: where the probability of the true class is below the threshold an example counts "
+                "in full, from there on by ((1 - p) / threshold)**gamma; try 0.5. null gives focal loss."
+            ),
+        )
+    )
+
+    normalize: bool = field(
+        Flag(
+            default=False,
+            description=(
+                "Divide by the number of foreground elements (all but class 0; at least 1), as RetinaNet does, "
+                "instead of by the number of elements or the sum of their class weights."
+            ),
+        )
+    )
+
+    ignore_index: str | int | list[str] | list[int] | None = field(ignore_index(features=(CATEGORY, IMAGE)))
+
     @property
     def single_alpha(self) -> bool:
         """Whether one number stands for two classes."""
@@ -61,12 +88,28 @@ class FocalLoss(ClassificationLoss):
 
     def __init__(self, config: FocalLossConfig) -> None:
         super().__init__(config)
-        self.gamma = config.gamma
+        self.normalize = config.normalize
+        self.options = {
+            "gamma": config.gamma,
+            "label_smoothing": config.label_smoothing,
+            "reduced_threshold": config.reduced_threshold,
+            "ignore_index": config.ignore_index,
+        }
         self.two_classes_only = config.single_alpha
         self.keep("alpha", [1 - config.alpha, config.alpha] if config.single_alpha else config.alpha)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         if preds.shape == target.shape:
-            return self.mean(sigmoid_focal_loss(preds, target, alpha=self.alpha, gamma=self.gamma), target)
+            return self.reduce(sigmoid_focal_loss(preds, target, alpha=self.alpha, **self.options), target)
         alpha = None if self.two_classes_only and preds.shape[1] != 2 else self.alpha
-        return self.mean(softmax_focal_loss(preds, target, alpha=alpha, gamma=self.gamma), target)
+        return self.reduce(softmax_focal_loss(preds, target, alpha=alpha, **self.options), target)
+
+    def reduce(self, loss: Tensor, target: Tensor) -> Tensor:
+        """Return the mean, or the weighted sum by the number of foreground elements."""
+        counted = self.counted(target)
+        if not self.normalize:
+            return self.mean(loss, target, counted)
+        foreground = target != 0 if counted is None else (target != 0) & counted
+        weight = self.weight(target, counted)
+        total = loss.sum() if weight is None else (weight * loss).sum()
+        return total / torch.count_nonzero(foreground).clamp_min(1)

@@ -2,32 +2,52 @@ from torch import Tensor
 
 from ludwig_losses.functional import poly_loss
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import CATEGORY, field, loss_type
-from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
-from ludwig_losses.parameters import Number
+from ludwig_losses.host.schema import CATEGORY, IMAGE, field, loss_type
+from ludwig_losses.losses.base import LABEL_SMOOTHING, ClassificationLoss, ClassificationLossConfig, ignore_index
+from ludwig_losses.parameters import Number, Numbers
 
 
 class PolyLossConfig(ClassificationLossConfig):
-    """Cross-entropy plus a term in the miss probability 1 - p (Leng et al., ICLR 2022)."""
+    """Cross-entropy plus a polynomial in the miss probability 1 - p (Leng et al., ICLR 2022)."""
 
     type: str = loss_type("poly_loss")
 
-    epsilon: float = field(
-        Number(
+    epsilon: float | list[float] = field(
+        Numbers(
             default=1.0,
             minimum=-1,
-            description="Coefficient of 1 - p for the true class. 0 gives cross-entropy; try -1 to 2.",
+            description=(
+                "Coefficient of 1 - p for the true class; a list for those of (1 - p), (1 - p)**2, ... (Poly-N). "
+                "0 gives cross-entropy; try -1 to 2."
+            ),
         )
     )
 
+    gamma: float = field(
+        Number(
+            default=0.0,
+            minimum=0,
+            description="Focusing parameter: multiplies the loss by (1 - p)**gamma (poly-focal).",
+        )
+    )
 
-@register_loss(PolyLossConfig, features=[CATEGORY], aliases=["poly"])
+    label_smoothing: float = field(LABEL_SMOOTHING)
+
+    ignore_index: str | int | list[str] | list[int] | None = field(ignore_index())
+
+
+@register_loss(PolyLossConfig, features=[CATEGORY, IMAGE], aliases=["poly"])
 class PolyLoss(ClassificationLoss):
-    """Mean Poly-1 loss; class weights multiply the whole loss."""
+    """Mean Poly-N loss; class weights multiply the whole loss."""
 
     def __init__(self, config: PolyLossConfig) -> None:
         super().__init__(config)
-        self.epsilon = config.epsilon
+        self.options = {
+            "epsilon": config.epsilon,
+            "gamma": config.gamma,
+            "label_smoothing": config.label_smoothing,
+            "ignore_index": config.ignore_index,
+        }
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        return self.mean(poly_loss(preds, target, epsilon=self.epsilon), target)
+        return self.mean(poly_loss(preds, target, **self.options), target, self.counted(target))

@@ -101,18 +101,44 @@ _KNOWN_UNSORTED = torch.tensor([3, 1])
 _ONE_KNOWN = torch.tensor([2])
 _EACH_KNOWN = (_KNOWN, _KNOWN_UNSORTED, _ONE_KNOWN)
 
+_FOCAL_OPTIONS = (
+    {"label_smoothing": 0.1},
+    {"label_smoothing": 0.2, "gamma": 0.5},
+    {"reduced_threshold": 0.5},
+    {"reduced_threshold": 0.3, "gamma": 0.5},
+)
+_POLY_OPTIONS = (
+    {"label_smoothing": 0.1},
+    {"epsilon": [1.0, -0.5, 0.25]},
+    {"gamma": 2.0},
+    {"gamma": 0.5, "epsilon": -1.0, "label_smoothing": 0.2},
+    {"gamma": 0.5, "epsilon": [2.0, 0.5], "ignore_index": [0, 2]},
+)
+
 CASES = [
     *(Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"gamma": gamma}) for gamma in (0.0, 0.5, 1.0, 2.0)),
     Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"alpha": _TWO_WEIGHTS}),
     *(Case("softmax_focal_loss", class_first, _CLASS_FIRST, {"gamma": gamma}) for gamma in (0.0, 0.5, 1.0, 2.0)),
     Case("softmax_focal_loss", class_first, _CLASS_FIRST, {"alpha": _CLASS_WEIGHTS}),
     *(Case("poly_loss", class_first, _CLASS_FIRST, {"epsilon": epsilon}) for epsilon in (-1.0, 1.0, 2.5)),
+    *(Case("sigmoid_focal_loss", per_element, _ELEMENTS, options) for options in _FOCAL_OPTIONS),
+    Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"alpha": _TWO_WEIGHTS, "label_smoothing": 0.3}),
+    Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"ignore_index": 1, "reduced_threshold": 0.4}),
+    *(Case("softmax_focal_loss", class_first, _CLASS_FIRST, options) for options in _FOCAL_OPTIONS),
+    Case("softmax_focal_loss", class_first, _CLASS_FIRST, {"alpha": _CLASS_WEIGHTS, "label_smoothing": 0.3}),
+    Case("softmax_focal_loss", class_first, _CLASS_FIRST, {"ignore_index": [0, 2], "reduced_threshold": 0.4}),
+    *(Case("poly_loss", class_first, _CLASS_FIRST, options) for options in _POLY_OPTIONS),
     *(Case("dice_loss", class_first, _IMAGES, {"smooth": smooth}) for smooth in (0.0, 0.1, 1.0)),
     Case("lovasz_softmax_loss", class_first, _CLASS_FIRST),
     *(Case("nt_xent_loss", per_row, _ROWS, {"temperature": temperature}) for temperature in (0.07, 0.5)),
     Case("nt_xent_loss", consecutive, _ROWS),
     Case("entmax15_loss", class_last, _CLASS_LAST),
     Case("sparsemax_loss", class_last, _CLASS_LAST),
+    *(Case("entmax_loss", class_last, _CLASS_LAST, {"alpha": alpha}) for alpha in (1.01, 1.3, 1.5, 1.8)),
+    Case("entmax_loss", class_last, _CLASS_LAST, {"alpha": 1.05, "label_smoothing": 0.1}),
+    Case("entmax_loss", class_last, _CLASS_LAST, {"alpha": 1.7, "ignore_index": [0, 2]}),
+    Case("entmax15_loss", class_last, _CLASS_LAST, {"label_smoothing": 0.3}),
+    Case("sparsemax_loss", class_last, _CLASS_LAST, {"label_smoothing": 0.1, "ignore_index": 1}),
     Case("entropic_open_set_loss", class_last, _CLASS_LAST),
     *(Case("entropic_open_set_loss", class_last, _OPEN_SET, {"known": known}) for known in _EACH_KNOWN),
     Case("objectosphere_loss", class_last, _CLASS_LAST),

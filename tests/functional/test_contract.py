@@ -124,7 +124,7 @@ def test_one_class_only(case: Case) -> None:
 def asks_for_every_class(case: Case) -> bool:
     """Whether the label wants something of every class, the last one included, so that none can be masked."""
     if case.name == "bi_tempered_logistic_loss":
-        # A smoothed label gives each class a part, and with t1 = 1 a probability of 0 costs infinitely much.
+        # Its smoothed label gives each class a part, and with t1 = 1 a probability of 0 costs infinitely much.
         return case.options.get("label_smoothing", 0) > 0 and case.options["t1"] == 1
     known = case.options.get("known")
     if case.name == "objectosphere_loss" and known is None:
@@ -223,6 +223,7 @@ WRONG_SHAPES = {
     "nt_xent_loss": [((4, 3), (3,)), ((4, 3), (4, 1)), ((4,), (4,)), ((4, 3, 2), (4,)), ((), ())],
     "entmax15_loss": _WRONG_FOR_CLASS_LAST,
     "sparsemax_loss": _WRONG_FOR_CLASS_LAST,
+    "entmax_loss": _WRONG_FOR_CLASS_LAST,
     "entropic_open_set_loss": _WRONG_FOR_CLASS_LAST,
     "objectosphere_loss": _WRONG_FOR_CLASS_LAST,
     "bi_tempered_logistic_loss": _WRONG_FOR_CLASS_LAST,
@@ -260,7 +261,7 @@ def test_no_class_index_is_silently_ignored(name: str, index: int) -> None:
 @every_case
 def test_second_derivative_is_right_or_refused(case: Case) -> None:
     logits, target = case.batch(case.shapes[0])
-    if case.name in ("entmax15_loss", "sparsemax_loss", "nt_xent_loss", "bi_tempered_logistic_loss"):
+    if case.name in ("entmax15_loss", "sparsemax_loss", "entmax_loss", "nt_xent_loss", "bi_tempered_logistic_loss"):
         leaf = logits.requires_grad_()
         (gradient,) = torch.autograd.grad(case.loss(leaf, target).sum(), leaf, create_graph=True)
         with pytest.raises(RuntimeError, match="_gradient"):

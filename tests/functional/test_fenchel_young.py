@@ -10,6 +10,7 @@ from torch import Tensor
 import oracles
 from functional.cases import assert_close, class_last, random_batch, value_and_gradient
 from ludwig_losses import functional
+from ludwig_losses.functional.fenchel_young import project
 
 Projection = Callable[[Tensor], Tensor]
 
@@ -184,3 +185,108 @@ def test_inputs_are_left_as_they_are(name: str) -> None:
 def test_projections_are_differentiable_for_explanations(name: str) -> None:
     logits = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     assert torch.autograd.gradcheck(getattr(functional, name), logits)
+
+
+ALPHAS = [1 + 1e-9, 1.01, 1.1, 1.24, 1.26, 1.5, 1.8, 2.0]
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+@pytest.mark.parametrize("row", HARD_ROWS)
+def test_any_projection_of_hard_rows(row: str, alpha: float) -> None:
+    double = HARD_ROWS[row]
+    p, single = functional.entmax(double, alpha), functional.entmax(double.float(), alpha)
+    for result, tolerance in ((p, 1e-12), (single, 2e-6)):
+        assert result.min() >= 0
+        assert result.double().sum().item() == pytest.approx(1, abs=tolerance)
+    # A single that rounds its logits differs by what that does to them, at most 1 in 2**24 of the larger ones.
+    rounded = functional.entmax(double.float().double(), alpha)
+    assert ((single - rounded).abs().max() / rounded.max()).item() < 5e-6
+    if alpha < 1.001:
+        assert_close(p, double.softmax(dim=-1), 1e-6)
+    else:
+        # The bisection loses 1 / (alpha - 1) digits.
+        assert_close(p, oracles.entmax(double, alpha), 1e-12 / (alpha - 1))
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_any_loss_of_extreme_logits_is_finite(alpha: float) -> None:
+    logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4], [-torch.inf, 0.0, 3.0], [0.0, 0.0, 0.0]])
+    for smoothing in (0.0, 0.1):
+        value, gradient = value_and_gradient(
+            lambda z, y, s=smoothing: functional.entmax_loss(z, y, alpha=alpha, label_smoothing=s),
+            logits,
+            torch.tensor([1, 0, 1, 2]),
+        )
+        assert value.isfinite().all() and gradient.isfinite().all()
+        assert (value >= 0).all()
+
+
+def test_special_alphas_are_the_named_projections_and_losses() -> None:
+    logits, target = random_batch((5, 7), class_last)
+    for alpha, name in ((1.5, "entmax15"), (2.0, "sparsemax")):
+        assert torch.equal(functional.entmax(logits, alpha), getattr(functional, name)(logits))
+        expected = getattr(functional, f"{name}_loss")(logits, target)
+        assert torch.equal(functional.entmax_loss(logits, target, alpha=alpha), expected)
+
+
+@pytest.mark.parametrize("alpha", [1.499, 1.501, 1.999])
+def test_any_projection_is_continuous_in_alpha(alpha: float) -> None:
+    logits, target = random_batch((5, 7), class_last)
+    near = round(alpha * 2) / 2
+    assert_close(functional.entmax(logits, alpha), functional.entmax(logits, near), 2e-2)
+    assert_close(
+        functional.entmax_loss(logits, target, alpha=alpha), functional.entmax_loss(logits, target, alpha=near), 2e-2
+    )
+
+
+@pytest.mark.parametrize("alpha", [1.1, 1.3, 1.7])
+@pytest.mark.parametrize("shape", [(32, 10), (2, 3000)])
+def test_any_projection_and_loss_are_those_of_the_entmax_package(shape: tuple[int, ...], alpha: float) -> None:
+    logits, target = random_batch(shape, class_last)
+    expected = package.entmax_bisect(logits, alpha, n_iter=80)
+    torch.testing.assert_close(functional.entmax(logits, alpha), expected, rtol=1e-9, atol=1e-13)
+    value, gradient = value_and_gradient(lambda z, y: functional.entmax_loss(z, y, alpha=alpha), logits, target)
+    other, other_gradient = value_and_gradient(
+        lambda z, y: package.entmax_bisect_loss(z, y, alpha, n_iter=80), logits, target
+    )
+    assert_close(value, other, 1e-10)
+    assert_close(gradient, other_gradient, 1e-10)
+
+
+def test_near_alpha_1_the_loss_is_cross_entropy() -> None:
+    logits, target = random_batch((5, 7), class_last)
+    expected = torch.nn.functional.cross_entropy(logits, target, reduction="none")
+    assert_close(functional.entmax_loss(logits, target, alpha=1 + 1e-10), expected, 1e-8)
+    assert_close(functional.entmax_loss(logits.float(), target, alpha=1 + 1e-10), expected, 1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1.0, 0.5, 2.1, -1.0, float("nan")])
+def test_an_alpha_outside_its_range_is_named(alpha: float) -> None:
+    logits, target = random_batch((5, 7), class_last)
+    with pytest.raises(ValueError, match=rf"alpha must be in \(1, 2\]; got {alpha}"):
+        functional.entmax(logits, alpha)
+    with pytest.raises(ValueError, match=rf"alpha must be in \(1, 2\]; got {alpha}"):
+        functional.entmax_loss(logits, target, alpha=alpha)
+
+
+@pytest.mark.parametrize("alpha", [1.01, 1.5, 1.7])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
+def test_any_projection_can_be_scripted_and_differentiated(alpha: float) -> None:
+    logits, _ = random_batch((3, 4, 9), class_last)
+    scripted = torch.jit.script(project)
+    for dtype in (torch.float16, torch.float32, torch.float64):
+        for _ in range(2):
+            p = scripted(logits.to(dtype), alpha)
+        assert torch.equal(p, functional.entmax(logits.to(dtype), alpha))
+    assert torch.autograd.gradcheck(lambda z: functional.entmax(z, alpha), logits[0].requires_grad_())
+
+
+@pytest.mark.parametrize("alpha", [1.2, 1.3])
+def test_any_loss_of_many_classes_is_that_of_few(alpha: float) -> None:
+    logits, target = random_batch((3, 2000), class_last)
+    leaf = logits.requires_grad_()
+    value = functional.entmax_loss(leaf, target, alpha=alpha)
+    (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    expected = functional.entmax(logits.detach(), alpha) - torch.nn.functional.one_hot(target, 2000)
+    assert_close(gradient, expected, 1e-12)
+    assert_close(value, oracles.entmax_loss(logits, target, alpha=alpha), 1e-10)

@@ -32,6 +32,14 @@ PAIRS = [
     ("category", "tempered_softmax_cross_entropy"),
 ]
 
+# The same losses with a parameter, or on a further feature type: trained through the API, not by the command line.
+MORE_PAIRS = [
+    ("image", "poly_loss"),
+    ("category", "entmax_loss"),
+    ("text", "entmax_loss"),
+    ("sequence", "entmax_loss"),
+]
+
 ALIASES = {
     "focal_loss": "focal",
     "dice_loss": "dice",

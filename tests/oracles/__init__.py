@@ -6,7 +6,14 @@ it, and is differentiable by autograd.
 
 from oracles.bi_tempered import bi_tempered_logistic_loss, tempered_softmax
 from oracles.dice import dice_loss
-from oracles.fenchel_young import entmax15, entmax15_loss, sparsemax, sparsemax_loss
+from oracles.fenchel_young import (
+    entmax,
+    entmax15,
+    entmax15_loss,
+    entmax_loss,
+    sparsemax,
+    sparsemax_loss,
+)
 from oracles.focal import sigmoid_focal_loss, softmax_focal_loss
 from oracles.lovasz import jaccard_loss, lovasz_softmax_loss
 from oracles.nt_xent import nt_xent_loss
@@ -16,8 +23,10 @@ from oracles.poly import poly_loss
 __all__ = [
     "bi_tempered_logistic_loss",
     "dice_loss",
+    "entmax",
     "entmax15",
     "entmax15_loss",
+    "entmax_loss",
     "entropic_open_set_loss",
     "jaccard_loss",
     "known_softmax",

@@ -1,16 +1,18 @@
-"""Entmax-1.5 and sparsemax, Peters et al., ACL 2019, with the threshold found by bisection.
+"""Entmax, Peters et al., ACL 2019, with the threshold found by bisection.
 
-``L = (p* - e_y)^T z + H(p*)`` with ``H(p) = (1 - sum p**a) / (a (a - 1))`` and ``p*`` the maximiser of
+``L = (p* - q)^T z + H(p*) - H(q)`` for the label ``q``, ``e_y`` or smoothed, with ``H(p) = (1 - sum p**a) / (a (a - 1))`` and ``p*`` the maximiser of
 ``p^T z + H(p)``. The maximiser is a constant for autograd (Danskin), so the gradient of ``L`` comes out as
-``p* - e_y``.
+``p* - q``.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from oracles._rows import per_row
+from oracles._rows import per_row, smoothed_label
 
 
 def entmax15(logits: Tensor) -> Tensor:
@@ -21,21 +23,44 @@ def sparsemax(logits: Tensor) -> Tensor:
     return _project_rows(logits, 2.0)
 
 
-def entmax15_loss(logits: Tensor, target: Tensor) -> Tensor:
-    return per_row(lambda z, y: _loss(z, y, 1.5), logits, target, class_dim=-1)
+def entmax(logits: Tensor, alpha: float = 1.5) -> Tensor:
+    return _project_rows(logits, alpha)
 
 
-def sparsemax_loss(logits: Tensor, target: Tensor) -> Tensor:
-    return per_row(lambda z, y: _loss(z, y, 2.0), logits, target, class_dim=-1)
+def entmax15_loss(logits: Tensor, target: Tensor, **options) -> Tensor:
+    return entmax_loss(logits, target, alpha=1.5, **options)
 
 
-def _loss(z: Tensor, y: int, a: float) -> Tensor:
+def sparsemax_loss(logits: Tensor, target: Tensor, **options) -> Tensor:
+    return entmax_loss(logits, target, alpha=2.0, **options)
+
+
+def entmax_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    alpha: float = 1.5,
+    label_smoothing: float = 0.0,
+    ignore_index: int | list[int] | None = None,
+) -> Tensor:
+    def loss(z: Tensor, y: int) -> Tensor:
+        return _loss(z, smoothed_label(z, y, label_smoothing), alpha)
+
+    return per_row(loss, logits, target, class_dim=-1, ignore_index=ignore_index)
+
+
+def _loss(z: Tensor, label: list[float], a: float) -> Tensor:
     p = _project(z.detach(), a)
     support = p > 0
-    entropy = (1 - (p**a).sum()) / (a * (a - 1))
     # From the largest logit on, so that a large constant in all of them does not cost digits.
     top = z.detach().max()
-    return (p[support] * (z[support] - top)).sum() - (z[y] - top) + entropy
+    wished = sum(q * (z[c] - top) for c, q in enumerate(label) if q > 0)
+    return (p[support] * (z[support] - top)).sum() - wished + _entropy(p.tolist(), a) - _entropy(label, a)
+
+
+def _entropy(p: list[float], a: float) -> float:
+    """``(1 - sum p**a) / (a (a - 1))``, for a sum of 1."""
+    return math.fsum(x - x**a for x in p) / (a * (a - 1))
 
 
 def _project_rows(logits: Tensor, a: float) -> Tensor:

@@ -1,0 +1,171 @@
+"""Options that several classification losses share: ignored classes and smoothed labels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from functional.cases import assert_close, class_first, class_last, per_element, random_batch, value_and_gradient
+from ludwig_losses import functional
+
+MAKE_TARGET = {
+    "sigmoid_focal_loss": per_element,
+    "softmax_focal_loss": class_first,
+    "poly_loss": class_first,
+    "entmax15_loss": class_last,
+    "sparsemax_loss": class_last,
+    "entmax_loss": class_last,
+}
+# Everything that leads to code of its own.
+OPTIONS = [
+    ("sigmoid_focal_loss", {}),
+    ("sigmoid_focal_loss", {"label_smoothing": 0.2, "reduced_threshold": 0.5}),
+    ("softmax_focal_loss", {}),
+    ("softmax_focal_loss", {"label_smoothing": 0.2, "reduced_threshold": 0.5}),
+    ("poly_loss", {}),
+    ("poly_loss", {"gamma": 0.5, "epsilon": [1.0, 0.5]}),
+    ("poly_loss", {"gamma": 0.5, "label_smoothing": 0.2}),
+    ("entmax15_loss", {}),
+    ("sparsemax_loss", {"label_smoothing": 0.2}),
+    ("entmax_loss", {"alpha": 1.2, "label_smoothing": 0.2}),
+]
+
+every_loss = pytest.mark.parametrize("name", MAKE_TARGET)
+every_option = pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
+
+
+def batch(name: str, shape: tuple[int, ...] = (6, 4), dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    return random_batch(shape, MAKE_TARGET[name], dtype)
+
+
+@every_option
+@pytest.mark.parametrize(
+    ("index", "dtype"), [(255, torch.uint8), (-100, torch.int8), (-100, torch.int64), (1, torch.int64)]
+)
+def test_ignored_elements_leave_the_others_alone(name: str, options: dict, index: int, dtype: torch.dtype) -> None:
+    logits, target = batch(name)
+    loss = getattr(functional, name)
+    expected, expected_gradient = value_and_gradient(lambda z, y: loss(z, y, **options), logits, target)
+    ignored = target.clone()
+    ignored.flatten()[1::2] = index
+    is_ignored = ignored == index
+    value, gradient = value_and_gradient(
+        lambda z, y: loss(z, y, ignore_index=index, **options), logits, ignored.to(dtype)
+    )
+    assert torch.equal(value, torch.where(is_ignored, 0, expected))
+    rows = is_ignored if is_ignored.ndim == logits.ndim else is_ignored.unsqueeze(1)
+    assert torch.equal(gradient, torch.where(rows, 0, expected_gradient))
+
+
+@every_option
+@pytest.mark.parametrize("fill", [1e4, -1e4, 0.0])
+def test_where_all_is_ignored_there_is_no_loss_and_no_gradient(name: str, options: dict, fill: float) -> None:
+    logits, target = batch(name, dtype=torch.float32)
+    logits = logits.sign() * 1e4 if fill else torch.zeros_like(logits)
+    value, gradient = value_and_gradient(
+        lambda z, y: getattr(functional, name)(z, y, ignore_index=[0, 1], **options), logits, target.clamp(0, 1)
+    )
+    assert value.count_nonzero() == 0 and gradient.count_nonzero() == 0
+
+
+@every_option
+def test_a_masked_class_may_be_ignored_and_smoothed(name: str, options: dict) -> None:
+    if name == "sigmoid_focal_loss":
+        return
+    logits, target = batch(name)
+    logits[:, 0] = -torch.inf
+    value, gradient = value_and_gradient(
+        lambda z, y: getattr(functional, name)(z, y, ignore_index=0, **options), logits, target
+    )
+    assert value.isfinite().all() and gradient.isfinite().all()
+    assert gradient[:, 0].count_nonzero() == 0
+    # The other classes are as they would be alone.
+    kept = target > 0
+    alone = getattr(functional, name)(logits[kept, 1:], target[kept] - 1, **options)
+    assert_close(value[kept], alone, 1e-12)
+
+
+@every_loss
+def test_ignoring_a_class_that_does_not_occur_changes_nothing(name: str) -> None:
+    logits, target = batch(name)
+    loss = getattr(functional, name)
+    assert torch.equal(loss(logits, target, ignore_index=9), loss(logits, target))
+    assert torch.equal(loss(logits, target, ignore_index=[]), loss(logits, target))
+
+
+@every_loss
+def test_a_little_smoothing_changes_a_little(name: str) -> None:
+    logits, target = batch(name)
+    loss = getattr(functional, name)
+    assert torch.equal(loss(logits, target, label_smoothing=0.0), loss(logits, target))
+    assert_close(loss(logits, target, label_smoothing=1e-9), loss(logits, target), 1e-6)
+
+
+@pytest.mark.parametrize(("name", "neutral"), [("softmax_focal_loss", {"gamma": 0.0}), ("poly_loss", {"epsilon": 0.0})])
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+def test_smoothed_cross_entropy_is_that_of_torch(name: str, neutral: dict, smoothing: float) -> None:
+    logits, target = random_batch((2, 4, 3, 5))
+    expected = F.cross_entropy(logits, target, label_smoothing=smoothing, reduction="none")
+    assert_close(getattr(functional, name)(logits, target, label_smoothing=smoothing, **neutral), expected, 1e-14)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.6])
+@pytest.mark.parametrize("alpha", [1.01, 1.3, 1.5, 1.9, 2.0])
+def test_smoothed_fenchel_young_loss_vanishes_where_the_prediction_is_the_label(alpha: float, smoothing: float) -> None:
+    label = F.one_hot(torch.arange(4)).double() * (1 - smoothing) + smoothing / 4
+    # The logits whose projection is the label: the derivative of the negative entropy.
+    logits = (label ** (alpha - 1) / (alpha - 1)).requires_grad_()
+    assert_close(functional.entmax(logits.detach(), alpha), label, 1e-12)
+    loss = functional.entmax_loss(logits, torch.arange(4), alpha=alpha, label_smoothing=smoothing)
+    (gradient,) = torch.autograd.grad(loss.sum(), logits)
+    assert_close(loss, torch.zeros(4), 1e-10)
+    assert_close(gradient, torch.zeros(4, 4), 1e-10)
+
+
+@pytest.mark.parametrize("alpha", [1.05, 1.5, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_smoothed_fenchel_young_loss_is_never_negative(alpha: float, dtype: torch.dtype) -> None:
+    logits = torch.randn(2000, 5, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    target = logits.argmax(dim=1)
+    loss = functional.entmax_loss(logits, target, alpha=alpha, label_smoothing=0.3)
+    assert loss.min() >= 0
+    (gradient,) = torch.autograd.grad(
+        functional.entmax_loss(logits.requires_grad_(), target, alpha=alpha, label_smoothing=0.3).sum(), logits
+    )
+    label = F.one_hot(target, 5) * 0.7 + 0.06
+    assert_close(gradient, functional.entmax(logits.detach(), alpha) - label, 1e-6)
+
+
+def test_reduced_focal_loss_counts_hard_examples_in_full() -> None:
+    logits = torch.tensor([[0.0, 2.0], [0.0, -2.0]], dtype=torch.float64)
+    target = torch.tensor([1, 1])
+    nll = F.cross_entropy(logits, target, reduction="none")
+    miss = 1 - torch.exp(-nll)
+    loss = functional.softmax_focal_loss(logits, target, reduced_threshold=0.5)
+    assert_close(loss, torch.stack([(miss[0] / 0.5) ** 2 * nll[0], nll[1]]), 1e-12)
+    # With a threshold of 1 nothing is easy.
+    assert_close(functional.softmax_focal_loss(logits, target, reduced_threshold=1.0), nll, 1e-12)
+
+
+def test_poly_focal_without_a_polynomial_is_focal_loss() -> None:
+    logits, target = random_batch((2, 4, 3, 5))
+    for gamma in (0.5, 2.0):
+        focal = functional.softmax_focal_loss(logits, target, gamma=gamma)
+        assert_close(functional.poly_loss(logits, target, epsilon=0.0, gamma=gamma), focal, 1e-13)
+
+
+def test_a_list_of_one_is_that_number_and_zeros_change_nothing() -> None:
+    logits, target = random_batch((6, 4))
+    expected = functional.poly_loss(logits, target, epsilon=1.5)
+    assert torch.equal(functional.poly_loss(logits, target, epsilon=[1.5]), expected)
+    assert_close(functional.poly_loss(logits, target, epsilon=[1.5, 0.0, 0.0]), expected, 1e-14)
+
+
+def test_poly_without_its_leading_terms_is_what_remains_of_the_expansion() -> None:
+    # Dropping the first three terms of sum_j (1 - p)**j / j.
+    logits, target = random_batch((6, 4))
+    miss = 1 - logits.softmax(dim=1).gather(1, target.unsqueeze(1)).squeeze(1)
+    expected = F.cross_entropy(logits, target, reduction="none") - miss - miss**2 / 2 - miss**3 / 3
+    assert_close(functional.poly_loss(logits, target, epsilon=[-1.0, -1 / 2, -1 / 3]), expected, 1e-12)

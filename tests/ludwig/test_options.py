@@ -1,0 +1,253 @@
+"""The options of the classification losses: each parameter does something, and all of them work from YAML."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ludwig.api import LudwigModel
+from ludwig.modules.loss_modules import create_loss
+from ludwig.schema.features.loss.loss import get_loss_cls
+
+import matrix
+from ludwig_losses import functional
+from ludwig_losses.host.registry import catalogue
+from ludwig_losses.parameters import Feature
+
+# What differs from the default, and what it needs beside it.
+COMMON = {
+    "class_weights": ({}, [1, 2, 3, 4]),
+    "effective_number_beta": ({"class_weights": "effective_number"}, 0.5),
+    "ignore_index": ({}, "b"),
+    "label_smoothing": ({}, 0.2),
+}
+SECOND = {
+    "focal_loss": {
+        **COMMON,
+        "alpha": ({}, [0.1, 0.2, 0.3, 0.4]),
+        "gamma": ({}, 1.0),
+        "normalize": ({}, True),
+        "reduced_threshold": ({}, 0.5),
+    },
+    "poly_loss": {**COMMON, "epsilon": ({}, [1.0, 0.5]), "gamma": ({}, 1.0)},
+    "entmax_1.5_loss": {**COMMON, "padding_index": ({}, 1)},
+    "sparsemax_loss": {**COMMON, "padding_index": ({}, 1)},
+    "entmax_loss": {**COMMON, "padding_index": ({}, 1), "alpha": ({}, 1.2)},
+}
+LETTERS = Feature("y", classes=["a", "b", "c", "d"], num_classes=4, frequencies=[50, 30, 15, 5], padding=0)
+
+
+def resolved(name: str, options: dict[str, Any], feature: Feature = LETTERS):
+    config = get_loss_cls("category", name).from_dict({"type": name, **options})
+    config.resolve(feature)
+    return config
+
+
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, values in SECOND.items() for key in values])
+def test_every_parameter_changes_the_loss(name: str, key: str) -> None:
+    base, second = SECOND[name][key]
+    logits = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    target = torch.arange(20) % 4
+    without = create_loss(resolved(name, base))(logits, target)
+    assert abs(create_loss(resolved(name, {**base, key: second}))(logits, target) - without) > 1e-3
+
+
+def test_no_parameter_is_left_out() -> None:
+    for name, values in SECOND.items():
+        assert {*values, "weight"} == set(catalogue()[name].parameters)  # Ludwig applies the weight
+
+
+def weights(word: str, **options) -> list[float]:
+    return resolved("poly_loss", {"class_weights": word, **options}).class_weights
+
+
+def test_balanced_classes_weigh_the_same_and_examples_1_on_average() -> None:
+    found = weights("balanced")
+    assert found == pytest.approx([100 / (4 * n) for n in LETTERS.frequencies])
+    assert np.average(found, weights=LETTERS.frequencies) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.9, 0.999, 0.999999])
+def test_effective_numbers_are_those_of_the_paper(beta: float) -> None:
+    found = np.array(weights("effective_number", effective_number_beta=beta))
+    of_paper = np.array([(1 - beta) / (1 - beta**n) for n in LETTERS.frequencies])
+    assert found / found[0] == pytest.approx(of_paper / of_paper[0])
+    assert np.average(found, weights=LETTERS.frequencies) == pytest.approx(1)
+
+
+def test_effective_numbers_go_from_equal_to_balanced() -> None:
+    assert weights("effective_number", effective_number_beta=0) == [1, 1, 1, 1]
+    assert weights("effective_number", effective_number_beta=1) == weights("balanced")
+    assert weights("effective_number") == weights("effective_number", effective_number_beta=0.999)
+
+
+def test_what_has_no_examples_weighs_1() -> None:
+    names = ["<UNK>", "a", "b", "c"]
+    feature = Feature("y", names, 4, symbols=frozenset({"<UNK>"}), frequencies=[70, 20, 10, 0])
+    found = resolved("poly_loss", {"class_weights": "balanced"}, feature).class_weights
+    assert found == pytest.approx([1, 30 / 40, 30 / 20, 1])
+
+
+def test_unknown_frequencies_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match="'y': loss.class_weights = balanced needs to know how often each class occurs"
+    ):
+        resolved("poly_loss", {"class_weights": "balanced"}, Feature("y", num_classes=3))
+
+
+def test_a_class_that_is_not_there_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"loss.ignore_index = z does not fit the classes: unknown \['z'\]. The classes"
+    ):
+        resolved("focal_loss", {"ignore_index": "z"})
+
+
+def test_ignored_classes_leave_numerator_and_denominator() -> None:
+    logits, target = torch.randn(20, 4), torch.arange(20) % 4
+    kept = target != 1
+    for name in SECOND:
+        for options in ({}, {"class_weights": [1, 2, 3, 4]}):
+            if name == "focal_loss":
+                options = {**options, "alpha": None}
+            expected = create_loss(resolved(name, options))(logits[kept], target[kept])
+            found = create_loss(resolved(name, {**options, "ignore_index": "b"}))(logits, target.to(torch.int8))
+            torch.testing.assert_close(found, expected)
+
+
+def test_padding_and_ignored_tokens_do_not_count() -> None:
+    logits, target = torch.randn(3, 5, 4), torch.randint(4, (3, 5))
+    config = get_loss_cls("text", "entmax_loss").from_dict({"type": "entmax_loss", "ignore_index": ["b"]})
+    config.resolve(LETTERS)
+    kept = target > 1
+    expected = functional.entmax_loss(logits, target)[kept].mean()
+    torch.testing.assert_close(create_loss(config)(logits, target), expected)
+
+
+@pytest.mark.parametrize("options", [{}, {"class_weights": [1, 2, 3, 4]}, {"ignore_index": "b"}], ids=str)
+def test_normalized_focal_loss_is_divided_by_the_foreground(options: dict) -> None:
+    logits, target = torch.randn(20, 4, dtype=torch.float64), torch.arange(20) % 4
+    loss = functional.softmax_focal_loss(logits, target)
+    weight = torch.tensor(options.get("class_weights", [1, 1, 1, 1]))[target]
+    counted = target != 1 if "ignore_index" in options else target >= 0
+    module = create_loss(resolved("focal_loss", {"alpha": None, "normalize": True, **options}))
+    expected = (weight * loss)[counted].sum() / (counted & (target > 0)).sum()
+    torch.testing.assert_close(module(logits, target), expected)
+    background = torch.zeros(20, dtype=torch.uint8)
+    torch.testing.assert_close(
+        module(logits, background), functional.softmax_focal_loss(logits, background).sum() * weight[0]
+    )
+
+
+def test_normalized_focal_loss_of_a_binary_feature() -> None:
+    logits, target = torch.randn(20), torch.arange(20) % 3 == 0
+    config = get_loss_cls("binary", "focal_loss").from_dict({"type": "focal_loss", "alpha": None, "normalize": True})
+    expected = functional.sigmoid_focal_loss(logits, target).sum() / target.sum()
+    torch.testing.assert_close(create_loss(config)(logits, target), expected)
+
+
+TRAINED = [
+    (
+        "category",
+        {
+            "type": "focal_loss",
+            "label_smoothing": 0.1,
+            "reduced_threshold": 0.5,
+            "normalize": True,
+            "ignore_index": "class_2",
+            "class_weights": "balanced",
+        },
+    ),
+    (
+        "image",
+        {
+            "type": "poly_loss",
+            "epsilon": [1.0, 0.5],
+            "gamma": 0.5,
+            "label_smoothing": 0.05,
+            "ignore_index": [0],
+            "class_weights": [1.0, 2.0],
+        },
+    ),
+    ("binary", {"type": "focal_loss", "label_smoothing": 0.1, "reduced_threshold": 0.5, "normalize": True}),
+    ("category", {"type": "entmax_loss", "alpha": 1.3, "ignore_index": 2, "class_weights": "effective_number"}),
+    (
+        "text",
+        {
+            "type": "entmax_loss",
+            "alpha": 1.05,
+            "label_smoothing": 0.05,
+            "ignore_index": ["<UNK>"],
+            "class_weights": "effective_number",
+            "effective_number_beta": 0.9,
+        },
+    ),
+    ("sequence", {"type": "entmax_loss", "alpha": 1.7, "ignore_index": ["<UNK>"], "class_weights": "balanced"}),
+    ("sequence", {"type": "sparsemax_loss", "label_smoothing": 0.05, "ignore_index": "<UNK>"}),
+    ("category", {"type": "entmax_1.5_loss", "label_smoothing": 0.1, "ignore_index": "class_2"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("feature", "loss"), TRAINED, ids=lambda value: value if isinstance(value, str) else value["type"]
+)
+def test_options_train_evaluate_predict_and_reload(feature: str, loss: dict, tmp_path) -> None:
+    config, path = matrix.write(feature, loss, tmp_path)
+    config["trainer"]["epochs"] = 3
+    model = LudwigModel(config, logging_level=logging.ERROR)
+    result = model.train(str(path), output_directory=str(tmp_path / "results"), skip_save_processed_input=True)
+    losses = result.train_stats.training["y"]["loss"]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    module = module_of(model)
+    assert_resolved(loss, module, model.training_set_metadata["y"])
+
+    predicted, _ = model.predict(str(path))
+    reloaded = LudwigModel.load(result.output_directory + "/model", logging_level=logging.ERROR)
+    again, _ = reloaded.predict(str(path))
+    if loss["type"] == "entmax_loss":
+        logits = torch.randn(6, 9)
+        outputs = reloaded.model.output_features.get("y").prediction_module({"y::logits": logits}, "y")
+        torch.testing.assert_close(outputs["probabilities"], functional.entmax(logits, loss["alpha"]), rtol=0, atol=0)
+    assert predicted.equals(again) or feature == "image"
+    assert_same_loss(module, module_of(reloaded))
+
+
+def test_a_resumed_training_keeps_the_weights(tmp_path) -> None:
+    config, path = matrix.write("category", {"type": "poly_loss", "class_weights": "balanced"}, tmp_path)
+    model = LudwigModel(config, logging_level=logging.ERROR)
+    result = model.train(str(path), output_directory=str(tmp_path / "results"), skip_save_processed_input=True)
+    resumed = LudwigModel(config, logging_level=logging.ERROR)
+    resumed.train(str(path), model_resume_path=result.output_directory, skip_save_processed_input=True)
+    assert_resolved(config["output_features"][0]["loss"], module_of(resumed), resumed.training_set_metadata["y"])
+    assert_same_loss(module_of(model), module_of(resumed))
+
+
+def module_of(model: LudwigModel) -> torch.nn.Module:
+    return model.model.output_features.get("y").train_loss_function
+
+
+def assert_same_loss(module: torch.nn.Module, other: torch.nn.Module) -> None:
+    assert module.options == other.options and module.ignored == other.ignored
+    for name, buffer in module.named_buffers():
+        assert torch.equal(buffer, other.get_buffer(name))
+
+
+def assert_resolved(loss: dict[str, Any], module: torch.nn.Module, metadata: dict[str, Any]) -> None:
+    """Names have become indices, and words numbers."""
+    ignored = loss.get("ignore_index", [])
+    names = metadata.get("idx2str", [])
+    expected = [
+        names.index(x) if isinstance(x, str) else x for x in (ignored if isinstance(ignored, list) else [ignored])
+    ]
+    assert module.ignored == (expected or None)
+    if not isinstance(loss.get("class_weights"), str):
+        return
+    found = dict(zip(names, module.class_weights.tolist(), strict=True))
+    counts = {name: n for name, n in metadata["str2freq"].items() if n}
+    assert all(found[name] == 1 for name in names if name not in counts)
+    beta = 1 - 1e-9 if loss["class_weights"] == "balanced" else loss.get("effective_number_beta", 0.999)
+    ratio = {name: found[name] * (1 - beta**n) / (1 - beta) for name, n in counts.items()}
+    assert max(ratio.values()) == pytest.approx(min(ratio.values()), rel=1e-4)
+    assert sum(n * found[name] for name, n in counts.items()) == pytest.approx(sum(counts.values()), rel=1e-5)
