@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -37,6 +37,14 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
             f"target must have the shape of logits without its class dimension (dim {class_dim}); "
             f"got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
+
+
+def is_counted(target: Tensor, ignore_index: int | Sequence[int]) -> Tensor:
+    """Return, in the shape of ``target``, whether the class of an element is none of the ignored ones."""
+    target, counted = target.long(), torch.ones_like(target, dtype=torch.bool)
+    for index in ignore_index if isinstance(ignore_index, Sequence) else [ignore_index]:
+        counted = counted & (target != index)
+    return counted
 
 
 def true_class_loss(
