@@ -117,7 +117,7 @@ _DICE_OPTIONS_OF_FOUR_CLASSES = (
     {"class_weights": _CLASS_WEIGHTS, "include_background": False},
 )
 _FOUR_CLASSES = ((1, 4, 3, 3), (3, 4, 4, 5))
-_LOVASZ_OPTIONS = ({"classes": "all"}, {"classes": [1]}, {"per_image": True})
+_LOVASZ_OPTIONS = ({"classes": "all"}, {"classes": [0]}, {"per_image": True})
 _LOVASZ_OPTIONS_OF_FOUR_CLASSES = (
     {"ignore_index": 1},
     {"ignore_index": [0, 2], "per_image": True},
