@@ -49,10 +49,24 @@ def _describe(feature, metadata: dict) -> Feature:
             synonyms={} if named else {"0": "False", "1": "True"},
         )
     if feature.type == IMAGE:
-        return Feature(feature.name, num_classes=metadata[PREPROCESSING].get("num_classes"))
+        names = _colours(metadata[PREPROCESSING].get("channel_class_map"))
+        return Feature(
+            feature.name,
+            classes=names,
+            num_classes=metadata[PREPROCESSING].get("num_classes"),
+            synonyms={name.upper(): name for name in names or ()},
+        )
     classes = metadata.get("idx2str")
     if classes is None:
         return Feature(feature.name)
     padding_symbol = metadata.get("padding_symbol") or metadata[PREPROCESSING].get("padding_symbol")
     padding = metadata.get("pad_idx", metadata["str2idx"].get(padding_symbol))
     return Feature(feature.name, classes=list(classes), num_classes=len(classes), symbols=SYMBOLS, padding=padding)
+
+
+def _colours(channel_class_map: list | None) -> list[str] | None:
+    """Name the classes of masks after their pixels: ``'255'`` in grey ones, ``'#ff0000'`` in colour."""
+    if not channel_class_map:
+        return None
+    channels = [pixel if isinstance(pixel, (list, tuple)) else [pixel] for pixel in channel_class_map]
+    return [str(int(c[0])) if len(c) == 1 else "#" + bytes(map(int, c)).hex() for c in channels]
