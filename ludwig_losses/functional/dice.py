@@ -88,7 +88,14 @@ def dice_loss(
             f"got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
     check_options(
-        squared_denominator, class_weights, jaccard, tversky_alpha, tversky_beta, focal_tversky_gamma, log_dice, generalized
+        squared_denominator,
+        class_weights,
+        jaccard,
+        tversky_alpha,
+        tversky_beta,
+        focal_tversky_gamma,
+        log_dice,
+        generalized,
     )
     classes = counted_classes(logits.shape[1], include_background, ignore_index)
     sums = _class_sums(full_precision(logits), target, ignore_index, squared_denominator)
@@ -218,9 +225,7 @@ class _ClassSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
-    ) -> tuple[Tensor, Tensor]:
+    def forward(ctx, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool) -> tuple[Tensor, Tensor]:
         p = _probabilities(logits, counted)
         index = target.flatten(1).unsqueeze(1)
         ctx.save_for_backward(logits, index, counted, p)

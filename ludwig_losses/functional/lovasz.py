@@ -92,7 +92,9 @@ def _lovasz(
     for rows in range(len(labels)) if per_image else [slice(None)]:
         rows = slice(rows, rows + 1) if per_image else rows
         p, y = probabilities[rows].movedim(1, 0).flatten(1), labels[rows].flatten()
-        kept = torch.arange(len(y), device=y.device) if counted is None else counted[rows].flatten().nonzero().squeeze(1)
+        kept = (
+            torch.arange(len(y), device=y.device) if counted is None else counted[rows].flatten().nonzero().squeeze(1)
+        )
         if len(kept):
             part, slope = _loss_and_slopes(p[None, :, kept], y[None, kept], classes)
             by_p = torch.zeros_like(p).index_copy_(1, kept, slope[0])

@@ -79,7 +79,9 @@ class DiceLossConfig(LossConfig):
         )
     )
 
-    log_dice: bool = field(Flag(default=False, description="Minus the logarithm of the score, not one minus the score."))
+    log_dice: bool = field(
+        Flag(default=False, description="Minus the logarithm of the score, not one minus the score.")
+    )
 
     generalized: bool = field(
         Flag(

@@ -140,7 +140,9 @@ def test_generalized_weighs_rare_classes_more_and_absent_ones_as_the_rarest() ->
     assert loss.item() == pytest.approx(1 - 2 * overlap / mass)
 
 
-@pytest.mark.parametrize("options", [{}, {"generalized": True}, {"squared_denominator": True}, {"log_dice": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, {"generalized": True}, {"squared_denominator": True}, {"log_dice": True}], ids=str
+)
 def test_ignored_pixels_leave_the_prediction_and_the_target(options: dict) -> None:
     logits, target = random_batch((2, 3, 6))
     expected = dice_loss(logits[..., :4], target[..., :4], **options)
@@ -154,7 +156,9 @@ def test_ignored_pixels_leave_the_prediction_and_the_target(options: dict) -> No
 def test_an_ignored_class_leaves_the_mean_over_classes() -> None:
     logits, target = random_batch((2, 3, 6))
     target[:, :2] = 1
-    kept = dice_loss(logits[..., 2:], target[..., 2:].masked_fill(target[..., 2:] == 1, 0), class_weights=torch.tensor([1.0, 0, 1]))
+    kept = dice_loss(
+        logits[..., 2:], target[..., 2:].masked_fill(target[..., 2:] == 1, 0), class_weights=torch.tensor([1.0, 0, 1])
+    )
     target = target.clone()
     target[:, 2:][target[:, 2:] == 1] = 0
     assert_close(dice_loss(logits, target, ignore_index=1), kept, 1e-14)
@@ -197,10 +201,16 @@ def test_the_batch_as_one_image() -> None:
     [
         ({"jaccard": True, "tversky_alpha": 0.3}, "jaccard: true .* got 0.3 and 0.5. Leave out jaccard"),
         ({"tversky_alpha": 0, "tversky_beta": 0}, "let no mistake count"),
-        ({"squared_denominator": True, "tversky_beta": 0.7}, "tversky_alpha: 0.5 and tversky_beta: 0.7. Make them equal"),
+        (
+            {"squared_denominator": True, "tversky_beta": 0.7},
+            "tversky_alpha: 0.5 and tversky_beta: 0.7. Make them equal",
+        ),
         ({"log_dice": True, "focal_tversky_gamma": 2.0}, "focal_tversky_gamma: 2.0 .* Leave out one"),
         ({"generalized": True, "class_weights": torch.ones(2)}, "Leave out that, or class_weights"),
-        ({"include_background": False, "ignore_index": 1}, "include_background: false and ignore_index: 1 leave none of"),
+        (
+            {"include_background": False, "ignore_index": 1},
+            "include_background: false and ignore_index: 1 leave none of",
+        ),
     ],
 )
 def test_options_that_mean_nothing_together(options: dict, words: str) -> None:

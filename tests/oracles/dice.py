@@ -44,7 +44,9 @@ def dice_loss(
         if generalized:
             sums = [_weighted_by_size(sums)]
         each = [
-            _shaped(2 * i + smooth, 2 * i + 2 * alpha * (m - i) + 2 * beta * (g - i) + smooth, focal_tversky_gamma, log_dice)
+            _shaped(
+                2 * i + smooth, 2 * i + 2 * alpha * (m - i) + 2 * beta * (g - i) + smooth, focal_tversky_gamma, log_dice
+            )
             for i, m, g in sums
         ]
         weights = [1.0] * len(each) if class_weights is None else class_weights[classes].tolist()
@@ -61,7 +63,9 @@ def _weighted_by_size(sums: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor
     """Each kind of sum over the classes, each class with one over its squared size."""
     sizes = [g.item() for _, _, g in sums if g > 0] or [1.0]
     weights = [1 / g.item() ** 2 if g > 0 else 1 / min(sizes) ** 2 for _, _, g in sums]
-    return tuple(sum(w * s for w, s in zip(weights, kind, strict=True)) / sum(weights) for kind in zip(*sums, strict=True))
+    return tuple(
+        sum(w * s for w, s in zip(weights, kind, strict=True)) / sum(weights) for kind in zip(*sums, strict=True)
+    )
 
 
 def _shaped(numerator: Tensor, denominator: Tensor, gamma: float, log: bool) -> Tensor:
