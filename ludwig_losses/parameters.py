@@ -108,13 +108,23 @@ class Index(Parameter):
 
 @dataclass(frozen=True, kw_only=True)
 class Classes(Parameter):
-    """Some classes: one, a list, or none; text is a name and a number an index."""
+    """Some classes: one, a list, or none; text is a name and a number an index.
+
+    Args:
+        options: words for certain classes, which are chosen as such or in a list; then there is no single class or none.
+    """
+
+    options: tuple[str, ...] = ()
 
     @property
     def allowed(self) -> str:
+        if self.options:
+            return f"{', '.join(self.options)}, or a list of names or of indices of classes"
         return "the name or the index of a class, a list of names or of indices, or null"
 
     def accepts(self, value: Any) -> bool:
+        if self.options and not isinstance(value, (list, tuple)):
+            return isinstance(value, str) and value in self.options
         if not isinstance(value, (list, tuple)):
             return value is None or _is_name(value) or _is_index(value)
         return bool(value) and (all(map(_is_name, value)) or all(map(_is_index, value)))

@@ -1,33 +1,85 @@
-"""Soft Dice loss: overlap between predicted and true regions."""
+"""Soft Dice loss and its family: overlap between predicted and true regions."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision, softmax_backward, summation_dtype
+from ludwig_losses.functional._numerics import (
+    check_class_logits,
+    full_precision,
+    is_counted,
+    softmax_backward,
+    summation_dtype,
+    weighted_mean,
+)
+
+# Whose logarithm has a gradient that float32 can hold.
+_SMALLEST = 1e-30
 
 
-def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
-    r"""One minus the soft Dice coefficient, averaged over images and classes.
+def dice_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    smooth: float = 1.0,
+    squared_denominator: bool = False,
+    include_background: bool = True,
+    per_image: bool = True,
+    ignore_index: int | Sequence[int] | None = None,
+    class_weights: Tensor | None = None,
+    jaccard: bool = False,
+    tversky_alpha: float = 0.5,
+    tversky_beta: float = 0.5,
+    focal_tversky_gamma: float = 1.0,
+    log_dice: bool = False,
+    generalized: bool = False,
+) -> Tensor:
+    r"""One minus an overlap score, averaged over images and classes; by default the soft Dice coefficient.
 
-    Per image and class ``1 - (2 sum(p g) + smooth) / (sum(p) + sum(g) + smooth)`` with ``p = softmax(logits)`` and
-    ``g`` the indicator of the class, summed over the pixels. A class that an image does not have takes part: its
-    loss is the mass predicted for it. With ``smooth = 0`` a class that is neither present nor predicted costs 0.
+    With ``p = softmax(logits)`` and ``g`` the indicator of a class, an image and a class have the overlap
+    ``I = sum(p g)``, the predicted mass ``P = sum(p)`` and the true mass ``G = sum(g)``; ``P - I`` is falsely positive
+    and ``G - I`` falsely negative. All members of the family are one score of these sums,
+
+        (2 I + smooth) / (2 I + 2 tversky_alpha (P - I) + 2 tversky_beta (G - I) + smooth),
+
+    which is the Dice coefficient ``(2 I + smooth) / (P + G + smooth)`` for alpha = beta = 1/2. A class that an image does
+    not have takes part: its loss is the mass predicted for it. With ``smooth = 0`` a class that is neither present nor
+    predicted costs 0.
 
     Args:
         logits: ``[B, C, ...]``, with at least one pixel dimension.
         target: ``[B, ...]``, class indices of any integer type.
         smooth: added to numerator and denominator, >= 0.
+        squared_denominator: ``P = sum(p**2)``, as in V-Net; needs ``tversky_alpha = tversky_beta``.
+        include_background: whether class 0 counts; its logit takes part in the softmax either way.
+        per_image: whether each image has its own sums, or the batch has one sum of each kind per class.
+        ignore_index: class or classes whose pixels count neither for the prediction nor for the target. Where such a
+            class has a logit, it takes part in the softmax but not in the mean over classes. An image with nothing left
+            does not take part in the mean over images.
+        class_weights: ``[C]``, >= 0; the mean over classes is ``sum(w loss) / sum(w)``.
+        jaccard: the soft Jaccard index (IoU), which is ``tversky_alpha = tversky_beta = 1``.
+        tversky_alpha, tversky_beta: weights of what is falsely positive and of what is falsely negative, >= 0. In
+            Salehi's form of the index, without the factor 2, ``smooth`` is half of what it is here.
+        focal_tversky_gamma: the loss of a class is ``(1 - score)**(1 / gamma)``, > 0; above 1 classes that are nearly
+            right are improved more, below 1 those that are mostly wrong.
+        log_dice: the loss of a class is ``-log(score)``.
+        generalized: one score per image, of sums over the classes with weights ``1 / G**2``, normalised to a sum of 1 so
+            that ``smooth`` keeps its meaning. An absent class weighs as much as the rarest present one.
 
     Returns:
-        A scalar, float32 (float64 for float64 logits). An empty batch gives 0.
+        A scalar, float32 (float64 for float64 logits). An empty batch, and one with every pixel ignored, gives 0.
 
     Raises:
-        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, or there is no pixel
-            dimension.
+        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, there is no pixel
+            dimension, the options contradict each other, or leave no class.
 
-    Source: Milletari et al., "V-Net", 3DV 2016, with the sums (not the squares) of the probabilities below the line.
+    Source: Milletari et al., "V-Net", 3DV 2016, with the sums (not the squares) of the probabilities below the line;
+    Salehi et al., "Tversky loss function", MLMI 2017; Abraham & Khan, "A Novel Focal Tversky Loss Function", ISBI 2019
+    (equation 4, with the exponent 1/gamma); Sudre et al., "Generalised Dice overlap", DLMIA 2017.
     """
     check_class_logits(logits, target, class_dim=1)
     if logits.ndim < 3:
@@ -35,37 +87,170 @@ def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
             "logits must be [B, C, ...] with at least one pixel dimension; "
             f"got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
-    overlap, mass = _ClassSums.apply(full_precision(logits).flatten(2), target.long())
-    total = mass + _sums_by_class(torch.ones_like(target, dtype=torch.long), target.long(), logits.shape[1])
-    numerator, denominator = 2 * overlap + smooth, total + smooth
+    check_options(
+        squared_denominator,
+        class_weights,
+        jaccard,
+        tversky_alpha,
+        tversky_beta,
+        focal_tversky_gamma,
+        log_dice,
+        generalized,
+    )
+    classes = counted_classes(logits.shape[1], include_background, ignore_index)
+    sums = _class_sums(full_precision(logits), target, ignore_index, squared_denominator)
+    if not per_image:
+        sums = tuple(each.sum(dim=0, keepdim=True) for each in sums)
+    weight = None
+    if ignore_index is not None:  # an image of which nothing is left does not count
+        weight = (sums[2].sum(dim=1, keepdim=True) > 0).to(sums[0].dtype)
+    if len(classes) < logits.shape[1]:
+        sums = tuple(each[:, classes] for each in sums)
+    if generalized:
+        sums = _merge_classes(*sums)
+    elif class_weights is not None:
+        chosen = class_weights.to(sums[0])[classes].unsqueeze(0)
+        weight = chosen if weight is None else weight * chosen
+    alpha, beta = (1.0, 1.0) if jaccard else (tversky_alpha, tversky_beta)
+    loss = _loss(*_score(*sums, smooth, alpha, beta), focal_tversky_gamma, log_dice)
+    return weighted_mean(loss, None if weight is None else weight.expand_as(loss))
+
+
+def check_options(
+    squared_denominator: bool,
+    class_weights: Any,
+    jaccard: bool,
+    tversky_alpha: float,
+    tversky_beta: float,
+    focal_tversky_gamma: float,
+    log_dice: bool,
+    generalized: bool,
+) -> None:
+    """Refuse options of :func:`dice_loss` that mean nothing together.
+
+    Raises:
+        ValueError: naming the options, their values and what to write instead.
+    """
+    if jaccard and (tversky_alpha != 0.5 or tversky_beta != 0.5):
+        raise ValueError(
+            f"jaccard: true means tversky_alpha: 1 and tversky_beta: 1; got {tversky_alpha} and {tversky_beta}. Leave out "
+            "jaccard, or these two."
+        )
+    if tversky_alpha == 0 and tversky_beta == 0:
+        raise ValueError("tversky_alpha: 0 and tversky_beta: 0 let no mistake count. Make one of them positive.")
+    if squared_denominator and tversky_alpha != tversky_beta:
+        raise ValueError(
+            f"squared_denominator: true needs equal weights of both kinds of mistakes; got tversky_alpha: {tversky_alpha} "
+            f"and tversky_beta: {tversky_beta}. Make them equal, or leave out squared_denominator."
+        )
+    if log_dice and focal_tversky_gamma != 1:
+        raise ValueError(
+            f"log_dice: true takes the logarithm of the score, focal_tversky_gamma: {focal_tversky_gamma} a power of what "
+            "it lacks. Leave out one of the two."
+        )
+    if generalized and class_weights is not None:
+        raise ValueError("generalized: true weighs the classes by their size. Leave out that, or class_weights.")
+
+
+def counted_classes(classes: int, include_background: bool, ignore_index: int | Sequence[int] | None) -> list[int]:
+    """Return the indices of the classes that take part in the mean.
+
+    Raises:
+        ValueError: there is none, of one class or more.
+    """
+    ignored = () if ignore_index is None else ignore_index if isinstance(ignore_index, Sequence) else (ignore_index,)
+    counted = [c for c in range(classes) if c not in ignored and (include_background or c > 0)]
+    if classes and not counted:
+        raise ValueError(
+            f"include_background: {str(include_background).lower()} and ignore_index: {ignore_index} leave none of the "
+            f"{classes} classes. Leave out one of the two."
+        )
+    return counted
+
+
+def _score(
+    overlap: Tensor, predicted: Tensor, true: Tensor, smooth: float, alpha: float, beta: float
+) -> tuple[Tensor, Tensor]:
+    """Return numerator and denominator of the score, both 1 where there is nothing to overlap."""
+    numerator = 2 * overlap + smooth
+    # The weights of the mistakes collected by sum; the overlap has none left in the Dice coefficient.
+    denominator = 2 * (alpha * predicted + beta * true.to(overlap) + (1 - alpha - beta) * overlap) + smooth
     empty = denominator == 0
-    dice = torch.where(empty, 1, numerator / torch.where(empty, 1, denominator))
-    return (1 - dice).sum() / max(dice.numel(), 1)
+    return torch.where(empty, 1, numerator), torch.where(empty, 1, denominator)
+
+
+def _loss(numerator: Tensor, denominator: Tensor, gamma: float, log: bool) -> Tensor:
+    """Return the loss of each score."""
+    if log:
+        return denominator.clamp_min(_SMALLEST).log() - numerator.clamp_min(_SMALLEST).log()
+    miss = 1 - numerator / denominator
+    if gamma == 1:
+        return miss
+    # Below 1 / gamma = 1 the slope of the power is infinite at a perfect score: there a line takes its place.
+    least = torch.finfo(miss.dtype).eps
+    return torch.where(miss > least, miss.clamp_min(least) ** (1 / gamma), miss * least ** (1 / gamma - 1))
+
+
+def _merge_classes(overlap: Tensor, predicted: Tensor, true: Tensor) -> tuple[Tensor, ...]:
+    """Sum over the classes, with weights ``1 / true**2`` that are normalised to a sum of 1."""
+    true = true.to(overlap)
+    present = true > 0
+    # Relative to the rarest class nothing overflows, and its weight is that of absent ones, too: 1.
+    rarest = torch.where(present, true, torch.inf).amin(dim=1, keepdim=True) if true.shape[1] else true
+    weight = torch.where(present, rarest / torch.where(present, true, 1), 1).square()
+    weight = weight / weight.sum(dim=1, keepdim=True)
+    return tuple((weight * each).sum(dim=1, keepdim=True) for each in (overlap, predicted, true))
+
+
+def _class_sums(
+    logits: Tensor, target: Tensor, ignore_index: int | Sequence[int] | None, squared: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return overlap, predicted and true mass ``[B, C]`` of the pixels that count."""
+    target = target.long()
+    counted = None if ignore_index is None else is_counted(target, ignore_index)
+    if counted is None:
+        ones = torch.ones_like(target)
+    else:
+        ones, target = counted.long(), target.where(counted, 0)
+        counted = counted.flatten(1).unsqueeze(1)
+    overlap, predicted = _ClassSums.apply(logits.flatten(2), target, counted, squared)
+    return overlap, predicted, _sums_by_class(ones, target, logits.shape[1])
 
 
 class _ClassSums(torch.autograd.Function):
-    """``sum(p g)`` and ``sum(p)`` per image and class, for logits ``[B, C, P]``.
+    """``sum(p g)`` and ``sum(p)``, or ``sum(p**2)``, per image and class, for logits ``[B, C, P]``.
 
-    Scattered sums need no one-hot tensor; the gradient is built in one tensor of the logits' size.
+    Scattered sums need no one-hot tensor; the gradient is built in one tensor of the logits' size. Pixels that do not
+    count have probability 0 for every class.
     """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        p = logits.softmax(dim=1)
+    def forward(ctx, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool) -> tuple[Tensor, Tensor]:
+        p = _probabilities(logits, counted)
         index = target.flatten(1).unsqueeze(1)
-        ctx.save_for_backward(logits, index, p)
+        ctx.save_for_backward(logits, index, counted, p)
+        ctx.squared = squared
         # In float64, since a scatter adds one by one.
         true_p = p.gather(1, index).view_as(target).to(summation_dtype(p.device))
-        return _sums_by_class(true_p, target, logits.shape[1]).to(p.dtype), p.sum(dim=2)
+        mass = p.square().sum(dim=2) if squared else p.sum(dim=2)
+        return _sums_by_class(true_p, target, logits.shape[1]).to(p.dtype), mass
 
     @staticmethod
     def backward(ctx, grad_overlap: Tensor, grad_mass: Tensor):
-        logits, index, p = ctx.saved_tensors
+        logits, index, counted, p = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
-            p = logits.softmax(dim=1)
-        by_p = grad_mass.unsqueeze(2).expand_as(p).clone(memory_format=torch.contiguous_format)
+            p = _probabilities(logits, counted)
+        if ctx.squared:
+            by_p = 2 * grad_mass.unsqueeze(2) * p
+        else:
+            by_p = grad_mass.unsqueeze(2).expand_as(p).clone(memory_format=torch.contiguous_format)
         by_p.scatter_add_(1, index, grad_overlap.gather(1, index.squeeze(1)).unsqueeze(1))
-        return softmax_backward(by_p, p), None
+        return softmax_backward(by_p, p), None, None, None
+
+
+def _probabilities(logits: Tensor, counted: Tensor | None) -> Tensor:
+    p = logits.softmax(dim=1)
+    return p if counted is None else p.where(counted, 0)
 
 
 def _sums_by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:

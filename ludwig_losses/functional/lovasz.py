@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import List, Optional
+
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision
+from ludwig_losses.functional._numerics import check_class_logits, full_precision, is_counted
 
 
-def lovasz_softmax_loss(logits: Tensor, target: Tensor) -> Tensor:
+def lovasz_softmax_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    classes: str | Sequence[int] = "present",
+    per_image: bool = False,
+    ignore_index: int | Sequence[int] | None = None,
+) -> Tensor:
     r"""Lovász extension of ``1 - IoU``, averaged over the classes that are present in the batch.
 
     For class ``c`` the errors are ``m_i = 1 - p_i(c)`` where the label is ``c``, else ``p_i(c)``, with
@@ -19,42 +29,99 @@ def lovasz_softmax_loss(logits: Tensor, target: Tensor) -> Tensor:
     Args:
         logits: ``[B, C, ...]``.
         target: ``[B, ...]``, class indices of any integer type.
+        classes: over which classes the mean is: ``"present"``; ``"all"`` that are not ignored; or a list of indices.
+            Of an absent class any error is wrong altogether, so its loss is its largest error.
+        per_image: whether the loss is the mean of the losses of the images instead of that of the batch as one image.
+        ignore_index: class or classes whose pixels do not count; they are no part of ``"all"``. An image with nothing
+            left does not take part in the mean over images.
 
     Returns:
-        A scalar, float32 (float64 for float64 logits). An empty batch gives 0.
+        A scalar, float32 (float64 for float64 logits). An empty batch, and one with every pixel ignored, gives 0.
 
     Raises:
-        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension.
+        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, or ``classes`` is
+            something else, empty, or lists a class that is ignored or does not exist.
 
     Source: Berman et al., "The Lovász-Softmax Loss", CVPR 2018, equations 8 and 9.
     """
     check_class_logits(logits, target, class_dim=1)
+    chosen = chosen_classes(classes, ignore_index, logits.shape[1])
     probabilities = full_precision(logits).softmax(dim=1).unsqueeze(-1).flatten(2)
     labels = target.long().unsqueeze(-1).flatten(1)
+    counted = None if ignore_index is None else is_counted(labels, ignore_index)
     # The gradient of the extension is its weights, so neither the sort nor the weights belong to the graph.
-    loss, _ = _lovasz(probabilities, labels)
+    loss, _ = _lovasz(probabilities, labels, counted, chosen, per_image)
     return loss
+
+
+def chosen_classes(
+    classes: str | Sequence[int], ignore_index: int | Sequence[int] | None, count: int | None
+) -> list[int] | None:
+    """Return the indices of the classes that are averaged, or ``None`` for those present.
+
+    Raises:
+        ValueError: as :func:`lovasz_softmax_loss`.
+    """
+    ignored = [] if ignore_index is None else ignore_index if isinstance(ignore_index, Sequence) else [ignore_index]
+    if isinstance(classes, str):
+        if classes not in ("present", "all"):
+            raise ValueError(f"classes must be present, all, or a list of indices; got {classes!r}.")
+        return None if classes == "present" else [c for c in range(count) if c not in ignored]
+    if not classes:
+        raise ValueError("classes is an empty list. Name a class, or write present.")
+    wrong = [c for c in classes if c in ignored]
+    if wrong:
+        raise ValueError(f"classes: {list(classes)} and ignore_index: {ignore_index} have {wrong[0]} in common.")
+    wrong = [c for c in classes if not 0 <= c < count]
+    if wrong:
+        raise ValueError(f"classes: {list(classes)}, but there is no class {wrong[0]}; there are {count}.")
+    return sorted(set(classes))
 
 
 # A custom operator: torch.compile takes it whole, although its shapes depend on the data.
 @torch.library.custom_op("ludwig_losses::lovasz", mutates_args=())
-def _lovasz(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Loss and its derivative by the probabilities ``[B, C, P]``, for labels ``[B, P]``."""
+def _lovasz(
+    probabilities: Tensor, labels: Tensor, counted: Optional[Tensor], classes: Optional[List[int]], per_image: bool
+) -> tuple[Tensor, Tensor]:
+    """Loss and its derivative by the probabilities ``[B, C, P]``, for labels ``[B, P]``; ``None`` for all pixels, and
+    for the classes present."""
+    if counted is None and not per_image:
+        return _loss_and_slopes(probabilities, labels, classes)
+    # Each image, or the batch as one, without the pixels that do not count.
+    loss, slopes, images = probabilities.new_zeros(()), torch.zeros_like(probabilities), 0
+    for rows in range(len(labels)) if per_image else [slice(None)]:
+        rows = slice(rows, rows + 1) if per_image else rows
+        p, y = probabilities[rows].movedim(1, 0).flatten(1), labels[rows].flatten()
+        kept = (
+            torch.arange(len(y), device=y.device) if counted is None else counted[rows].flatten().nonzero().squeeze(1)
+        )
+        if len(kept):
+            part, slope = _loss_and_slopes(p[None, :, kept], y[None, kept], classes)
+            by_p = torch.zeros_like(p).index_copy_(1, kept, slope[0])
+            slopes[rows] = by_p.unflatten(1, (-1, labels.shape[1])).movedim(0, 1)
+            loss, images = loss + part, images + 1
+    return loss / max(images, 1), slopes.div_(max(images, 1))
+
+
+def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | None) -> tuple[Tensor, Tensor]:
+    """:func:`_lovasz` of the batch as one image in which every pixel counts."""
     classes = probabilities.shape[1]
     index = labels.unsqueeze(1)
     true_error = 1 - probabilities.gather(1, index)
     errors = probabilities.scatter(1, index, true_error).movedim(1, 0).reshape(classes, -1)
     weights = _weights_class_by_class if errors.device.type == "cpu" else _weights_of_all_classes
     slopes = weights(errors, labels.reshape(-1), true_error.reshape(-1))
+    if chosen is not None:
+        slopes = _weights_of_chosen_classes(slopes, errors, labels.reshape(-1), chosen)
     loss = torch.stack([e.dot(w) for e, w in zip(errors, slopes)]).sum() if classes else errors.sum()
     slopes = slopes.reshape(classes, *labels.shape).movedim(0, 1).contiguous()
     slopes.scatter_(1, index, -slopes.gather(1, index))
-    present = labels.unique().numel()
-    return loss / max(present, 1), slopes.div_(max(present, 1))
+    averaged = max(labels.unique().numel() if chosen is None else len(chosen), 1)
+    return loss / averaged, slopes.div_(averaged)
 
 
 @_lovasz.register_fake
-def _(probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _(probabilities: Tensor, labels: Tensor, counted, classes, per_image) -> tuple[Tensor, Tensor]:
     return probabilities.new_empty(()), torch.empty_like(probabilities)
 
 
@@ -66,10 +133,22 @@ def _save_for_backward(ctx, inputs, output) -> None:
 
 def _backward(ctx, grad_loss: Tensor | None, _):
     (slopes,) = ctx.saved_tensors
-    return None if grad_loss is None else grad_loss * slopes, None
+    return None if grad_loss is None else grad_loss * slopes, None, None, None, None
 
 
 _lovasz.register_autograd(_backward, setup_context=_save_for_backward)
+
+
+def _weights_of_chosen_classes(weights: Tensor, errors: Tensor, labels: Tensor, chosen: list[int]) -> Tensor:
+    """Keep the weights of the chosen classes; an absent one has the weight 1 for its largest error."""
+    kept = torch.zeros_like(weights)
+    present = set(labels.unique().tolist())
+    for c in chosen:
+        if c in present:
+            kept[c] = weights[c]
+        elif errors.shape[1]:
+            kept[c, errors[c].argmax()] = 1
+    return kept
 
 
 def _weights_of_all_classes(errors: Tensor, labels: Tensor, _: Tensor) -> Tensor:

@@ -49,7 +49,13 @@ def _describe(feature, metadata: dict) -> Feature:
             synonyms={} if named else {"0": "False", "1": "True"},
         )
     if feature.type == IMAGE:
-        return Feature(feature.name, num_classes=metadata[PREPROCESSING].get("num_classes"))
+        names = _colours(metadata[PREPROCESSING].get("channel_class_map"))
+        return Feature(
+            feature.name,
+            classes=names,
+            num_classes=metadata[PREPROCESSING].get("num_classes"),
+            synonyms={name.upper(): name for name in names or ()},
+        )
     classes = metadata.get("idx2str")
     if classes is None:
         return Feature(feature.name)
@@ -64,3 +70,11 @@ def _describe(feature, metadata: dict) -> Feature:
         padding=padding,
         frequencies=None if frequency is None else [int(frequency.get(name, 0)) for name in classes],
     )
+
+
+def _colours(channel_class_map: list | None) -> list[str] | None:
+    """Name the classes of masks after their pixels: ``'255'`` in grey ones, ``'#ff0000'`` in colour."""
+    if not channel_class_map:
+        return None
+    channels = [pixel if isinstance(pixel, (list, tuple)) else [pixel] for pixel in channel_class_map]
+    return [str(int(c[0])) if len(c) == 1 else "#" + bytes(map(int, c)).hex() for c in channels]

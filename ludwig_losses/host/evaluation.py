@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ludwig_losses.host.registry import declaration_of, metrics_of_losses
+from ludwig_losses.host.registry import declaration_of, metrics_of_feature, metrics_of_losses
 
 
 def create_metrics(create: Callable, feature) -> None:
-    """Add the metrics of the loss to those that Ludwig reports for a feature."""
+    """Add the metrics of the feature type, and of the loss, to those that Ludwig reports for a feature."""
     create(feature)
+    for metric_cls in metrics_of_feature(feature.type()):
+        feature._metric_functions[metric_cls.NAMES[0]] = metric_cls.for_feature(feature)
     declaration = declaration_of(type(feature.loss))
     for metric_cls in declaration.module_cls.metrics if declaration else ():
         feature._metric_functions[metric_cls.NAMES[0]] = metric_cls(config=feature.loss)

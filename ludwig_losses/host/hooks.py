@@ -32,8 +32,9 @@ def replace(owner: Any, name: str, wrapper: Callable) -> None:
 
 
 def register(metric_modules: ModuleType) -> None:
-    """Register every loss of the pack and of its plug-ins."""
-    import ludwig_losses.losses  # noqa: F401
+    """Register every loss of the pack and of its plug-ins, and the metrics of feature types."""
+    import ludwig_losses.losses
+    import ludwig_losses.metrics.segmentation  # noqa: F401
     from ludwig_losses import plugins
 
     plugins.load()
@@ -91,7 +92,7 @@ def project_binary_predictions(binary_feature: ModuleType) -> None:
 
 
 def report_metrics_of_losses(base_feature: ModuleType) -> None:
-    """Report the metrics that belong to the loss of a feature."""
+    """Report the metrics that belong to the type or the loss of a feature."""
     from ludwig_losses.host import evaluation
 
     replace(base_feature.OutputFeature, "_setup_metrics", evaluation.create_metrics)

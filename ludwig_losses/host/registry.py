@@ -62,6 +62,36 @@ class DeclaredLossMetric(LossMetric):
         return self.loss_function(preds, target)
 
 
+# Feature type -> metrics that Ludwig reports for all of its features, whatever the loss.
+_metrics_of_features: dict[str, list[type]] = {}
+
+
+def register_feature_metric(*, features: Iterable[str], tensor: str) -> Callable[[type], type]:
+    """Class decorator that makes a metric known under its ``NAMES``, the larger the better, and adds it to features.
+
+    The class has a method ``for_feature`` that makes the metric of one of Ludwig's output features, and tells Ludwig
+    with ``can_report`` not to make one itself: several names are one metric.
+
+    Args:
+        features: the output feature types.
+        tensor: what the metric compares with the targets, Ludwig's ``PREDICTIONS`` or ``LOGITS``.
+    """
+
+    def enter(metric_cls: type) -> type:
+        for name in metric_cls.NAMES:
+            register_metric(name, list(features), MAXIMIZE, tensor)(metric_cls)
+        for feature in features:
+            _metrics_of_features.setdefault(feature, []).append(metric_cls)
+        return metric_cls
+
+    return enter
+
+
+def metrics_of_feature(feature_type: str) -> list[type]:
+    """Return the metrics that every output feature of a type has."""
+    return _metrics_of_features.get(feature_type, [])
+
+
 def register_loss(
     config_cls: type[BaseLossConfig], *, features: str | Iterable[str], aliases: Iterable[str] = ()
 ) -> Callable[[type[nn.Module]], type[nn.Module]]:

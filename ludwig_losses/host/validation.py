@@ -196,15 +196,15 @@ def check_parsed_config(config) -> None:
         declaration = declaration_of(type(feature.loss))
         if declaration is None:
             continue
+        try:
+            feature.loss.check()
+        except ValueError as error:
+            raise ConfigValidationError(f"output feature '{feature.name}': loss: {error}") from error
         if declaration.module_cls.projects(feature.loss) and getattr(feature, "calibration", False):
             raise ConfigValidationError(
                 f"output feature '{feature.name}': calibration: true rescales softmax probabilities, but a feature "
                 f"trained with {feature.loss.type} predicts others. Remove calibration, or choose another loss."
             )
-        try:
-            feature.loss.check()
-        except ValueError as error:
-            raise ConfigValidationError(f"output feature '{feature.name}': {error}") from error
         if feature.loss.keeps_pairs:
             _check_pairs(config, feature)
 

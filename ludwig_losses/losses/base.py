@@ -64,6 +64,19 @@ class LossConfig(DeclaredLossConfig):
         """The name of the loss in words."""
         return cls.type.replace("_", " ").title()
 
+    @property
+    def ignored_classes(self) -> list[int]:
+        """Indices of the classes that the loss does not count, once they are resolved; metrics leave them out, too."""
+        ignored = getattr(self, "ignore_index", None)
+        return [] if ignored is None else list(ignored) if isinstance(ignored, (list, tuple)) else [ignored]
+
+    def check(self) -> None:
+        """Check what the parameters say together.
+
+        Raises:
+            ValueError: naming the parameters, their values and what to write instead.
+        """
+
     def resolve(self, feature: Feature) -> None:
         """Replace class names by class indices and check the number of classes, once preprocessing knows them.
 
@@ -77,14 +90,8 @@ class LossConfig(DeclaredLossConfig):
             elif isinstance(parameter, PerClass):
                 setattr(self, name, _per_class_values(name, value, feature))
             elif isinstance(parameter, Classes):
-                setattr(self, name, _class_indices(name, value, feature))
-
-    def check(self) -> None:
-        """Check what several parameters say together.
-
-        Raises:
-            ValueError: they contradict each other.
-        """
+                if not (isinstance(value, str) and value in parameter.options):
+                    setattr(self, name, _class_indices(name, value, feature))
 
     def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
         """Return the class weights that a word stands for.
@@ -129,7 +136,7 @@ class ClassificationLossConfig(LossConfig):
         unused = self.class_weights is None or self.class_weights == BALANCED
         if unused and self.effective_number_beta != beta:
             raise ValueError(
-                f"loss.effective_number_beta = {self.effective_number_beta:g} belongs to class_weights: "
+                f"effective_number_beta = {self.effective_number_beta:g} belongs to class_weights: "
                 f"{EFFECTIVE_NUMBER}, but class_weights is {self.class_weights or 'null'}. Write class_weights: "
                 f"{EFFECTIVE_NUMBER}, or remove effective_number_beta."
             )
@@ -266,9 +273,10 @@ def _class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
         return [feature.classes.index(entry) for entry in names]
     outside = [index for index in values if feature.num_classes is not None and index >= feature.num_classes]
     if outside:
+        quote = f" Quote the name: '{outside[0]}'." if str(outside[0]) in (feature.classes or ()) else ""
         raise ValueError(
             f"{where}: there is no class with index {outside[0]}; the {feature.num_classes} classes are numbered from "
-            f"0{'' if feature.classes is None else f', in this order: {feature.classes}'}."
+            f"0{'' if feature.classes is None else f', in this order: {feature.classes}'}.{quote}"
         )
     # A list is left alone: a saved model holds its indices.
     if value is values[0] and str(value) in (feature.classes or ()) and feature.classes[value] != str(value):

@@ -1,10 +1,13 @@
+import inspect
+
 from torch import Tensor
 
 from ludwig_losses.functional import dice_loss
+from ludwig_losses.functional.dice import check_options, counted_classes
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import IMAGE, field, loss_type
+from ludwig_losses.host.schema import IMAGE, field, loss_type, parameters_of
 from ludwig_losses.losses.base import Loss, LossConfig
-from ludwig_losses.parameters import Number
+from ludwig_losses.parameters import Classes, Feature, Flag, Number, PerClass
 
 
 class DiceLossConfig(LossConfig):
@@ -20,14 +23,94 @@ class DiceLossConfig(LossConfig):
         )
     )
 
+    squared_denominator: bool = field(
+        Flag(default=False, description="Squares of the probabilities in the denominator, as in V-Net.")
+    )
+
+    include_background: bool = field(
+        Flag(default=True, description="Whether class 0 counts. Its logit takes part in the softmax either way.")
+    )
+
+    per_image: bool = field(
+        Flag(default=True, description="Whether overlaps are of single images, or of the whole batch.")
+    )
+
+    ignore_index: str | int | list[str] | list[int] | None = field(
+        Classes(
+            default=None,
+            description="The class, or classes, whose pixels do not count, and which leave the mean over classes.",
+        )
+    )
+
+    class_weights: list[float] | dict[str, float] | None = field(
+        PerClass(
+            default=None, minimum=0, description="Weight of each class; the mean divides by the sum of the weights."
+        )
+    )
+
+    jaccard: bool = field(
+        Flag(default=False, description="The soft Jaccard index (IoU) instead of the Dice coefficient.")
+    )
+
+    tversky_alpha: float = field(
+        Number(
+            default=0.5,
+            minimum=0,
+            maximum=10,
+            description="Tversky index: weight of what is predicted falsely. 0.5 and 0.5 are Dice, 1 and 1 Jaccard.",
+        )
+    )
+
+    tversky_beta: float = field(
+        Number(
+            default=0.5,
+            minimum=0,
+            maximum=10,
+            description="Tversky index: weight of what is missed; above tversky_alpha, small regions are found sooner.",
+        )
+    )
+
+    focal_tversky_gamma: float = field(
+        Number(
+            default=1.0,
+            minimum=0.1,
+            maximum=10,
+            description="The loss of a class is raised to the power 1 / gamma (Abraham & Khan, ISBI 2019).",
+        )
+    )
+
+    log_dice: bool = field(
+        Flag(default=False, description="Minus the logarithm of the score, not one minus the score.")
+    )
+
+    generalized: bool = field(
+        Flag(
+            default=False,
+            description="One score of all classes, each with one over its squared size (Sudre et al., DLMIA 2017).",
+        )
+    )
+
+    def check(self) -> None:
+        super().check()
+        check_options(**{name: getattr(self, name) for name in inspect.signature(check_options).parameters})
+
+    def resolve(self, feature: Feature) -> None:
+        super().resolve(feature)
+        if feature.num_classes:
+            try:
+                counted_classes(feature.num_classes, self.include_background, self.ignore_index)
+            except ValueError as error:
+                raise ValueError(f"output feature '{feature.name}': loss: {error}") from None
+
 
 @register_loss(DiceLossConfig, features=[IMAGE], aliases=["dice"])
 class DiceLoss(Loss):
-    """Soft Dice loss, averaged over images and classes."""
+    """Soft Dice loss, or another of its family, averaged over images and classes."""
 
     def __init__(self, config: DiceLossConfig) -> None:
         super().__init__(config)
-        self.smooth = config.smooth
+        self.options = {name: getattr(config, name) for name in parameters_of(type(config)) if name != "weight"}
+        self.keep("class_weights", self.options.pop("class_weights"))
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        return dice_loss(preds, target, smooth=self.smooth)
+        return dice_loss(preds, target, class_weights=self.class_weights, **self.options)

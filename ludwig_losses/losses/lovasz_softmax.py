@@ -1,9 +1,11 @@
 from torch import Tensor
 
 from ludwig_losses.functional import lovasz_softmax_loss
+from ludwig_losses.functional.lovasz import chosen_classes
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import IMAGE, loss_type
+from ludwig_losses.host.schema import IMAGE, field, loss_type
 from ludwig_losses.losses.base import Loss, LossConfig
+from ludwig_losses.parameters import Classes, Feature, Flag
 
 
 class LovaszSoftmaxLossConfig(LossConfig):
@@ -11,14 +13,47 @@ class LovaszSoftmaxLossConfig(LossConfig):
 
     type: str = loss_type("lovasz_softmax_loss")
 
+    classes: str | list[str] | list[int] = field(
+        Classes(
+            default="present",
+            options=("present", "all"),
+            description=(
+                "The classes over which the mean is: those present in the batch, all, or those of a list. An absent class "
+                "costs its largest probability."
+            ),
+        )
+    )
+
+    per_image: bool = field(
+        Flag(default=False, description="Whether the loss is of single images, and averaged, or of the whole batch.")
+    )
+
+    ignore_index: str | int | list[str] | list[int] | None = field(
+        Classes(default=None, description="The class, or classes, whose pixels do not count.")
+    )
+
     @classmethod
     def name(cls) -> str:
         return "Lovász-Softmax Loss"
 
+    def resolve(self, feature: Feature) -> None:
+        super().resolve(feature)
+        if feature.num_classes:
+            try:
+                chosen_classes(self.classes, self.ignore_index, feature.num_classes)
+            except ValueError as error:
+                raise ValueError(f"output feature '{feature.name}': loss: {error}") from None
+
 
 @register_loss(LovaszSoftmaxLossConfig, features=[IMAGE], aliases=["lovasz_softmax"])
 class LovaszSoftmaxLoss(Loss):
-    """Lovász-Softmax loss over the classes present in the batch."""
+    """Lovász-Softmax loss over the classes present in the batch, or those chosen."""
+
+    def __init__(self, config: LovaszSoftmaxLossConfig) -> None:
+        super().__init__(config)
+        self.classes, self.per_image, self.ignore_index = config.classes, config.per_image, config.ignore_index
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        return lovasz_softmax_loss(preds, target)
+        return lovasz_softmax_loss(
+            preds, target, classes=self.classes, per_image=self.per_image, ignore_index=self.ignore_index
+        )

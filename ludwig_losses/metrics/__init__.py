@@ -1,1 +1,1 @@
-"""Metrics that belong to a loss: Ludwig reports them for the features that are trained with it."""
+"""Metrics that Ludwig reports beside the loss, for a type of features or for those that are trained with a certain loss."""

@@ -96,6 +96,34 @@ _ROWS = ((8, 4), (1, 3), (2, 3), (9, 5))
 
 _TWO_WEIGHTS = torch.tensor([0.75, 0.25])
 _CLASS_WEIGHTS = torch.tensor([0.75, 0.25, 1.5, 0.5])
+# Every option of the Dice family and some that go together, for any number of classes; and those of Lovász-Softmax.
+_DICE_OPTIONS = (
+    {"squared_denominator": True},
+    {"include_background": False},
+    {"per_image": False},
+    {"jaccard": True, "smooth": 0.1},
+    {"tversky_alpha": 0.3, "tversky_beta": 0.7},
+    {"tversky_alpha": 0.3, "tversky_beta": 0.7, "focal_tversky_gamma": 4 / 3},
+    {"focal_tversky_gamma": 0.5, "squared_denominator": True, "jaccard": True},
+    {"log_dice": True, "smooth": 0.01},
+    {"generalized": True},
+    {"generalized": True, "per_image": False, "include_background": False, "log_dice": True},
+)
+_DICE_OPTIONS_OF_FOUR_CLASSES = (
+    {"ignore_index": 1},
+    {"ignore_index": [0, 2], "per_image": False},
+    {"ignore_index": 1, "squared_denominator": True, "class_weights": _CLASS_WEIGHTS},
+    {"ignore_index": 2, "generalized": True},
+    {"class_weights": _CLASS_WEIGHTS, "include_background": False},
+)
+_FOUR_CLASSES = ((1, 4, 3, 3), (3, 4, 4, 5))
+_LOVASZ_OPTIONS = ({"classes": "all"}, {"classes": [0]}, {"per_image": True})
+_LOVASZ_OPTIONS_OF_FOUR_CLASSES = (
+    {"ignore_index": 1},
+    {"ignore_index": [0, 2], "per_image": True},
+    {"ignore_index": 2, "classes": "all", "per_image": True},
+    {"ignore_index": 2, "classes": [3, 1]},
+)
 _KNOWN = torch.tensor([0, 2, 3])
 _KNOWN_UNSORTED = torch.tensor([3, 1])
 _ONE_KNOWN = torch.tensor([2])
@@ -129,7 +157,11 @@ CASES = [
     Case("softmax_focal_loss", class_first, _CLASS_FIRST, {"ignore_index": [0, 2], "reduced_threshold": 0.4}),
     *(Case("poly_loss", class_first, _CLASS_FIRST, options) for options in _POLY_OPTIONS),
     *(Case("dice_loss", class_first, _IMAGES, {"smooth": smooth}) for smooth in (0.0, 0.1, 1.0)),
+    *(Case("dice_loss", class_first, _IMAGES, options) for options in _DICE_OPTIONS),
+    *(Case("dice_loss", class_first, _FOUR_CLASSES, options) for options in _DICE_OPTIONS_OF_FOUR_CLASSES),
     Case("lovasz_softmax_loss", class_first, _CLASS_FIRST),
+    *(Case("lovasz_softmax_loss", class_first, _CLASS_FIRST, options) for options in _LOVASZ_OPTIONS),
+    *(Case("lovasz_softmax_loss", class_first, _FOUR_CLASSES, options) for options in _LOVASZ_OPTIONS_OF_FOUR_CLASSES),
     *(Case("nt_xent_loss", per_row, _ROWS, {"temperature": temperature}) for temperature in (0.07, 0.5)),
     Case("nt_xent_loss", consecutive, _ROWS),
     Case("entmax15_loss", class_last, _CLASS_LAST),

@@ -104,6 +104,10 @@ def test_saturated_probabilities(case: Case, gap: float, right: bool) -> None:
     value, gradient = value_and_gradient(case.loss, logits, target)
     expected, expected_gradient = value_and_gradient(case.oracle, logits.double(), target)
     assert_finite(value, gradient)
+    if case.options.get("focal_tversky_gamma", 1) > 1 and right:
+        # The slope of the power is infinite where nothing is wrong: rounding is magnified, and the oracle has no gradient.
+        torch.testing.assert_close(value, expected, rtol=0, atol=2e-5, check_dtype=False)
+        return
     torch.testing.assert_close(value, expected, rtol=1e-6, atol=1e-6, check_dtype=False)
     torch.testing.assert_close(gradient, expected_gradient, rtol=1e-6, atol=1e-6, check_dtype=False)
 

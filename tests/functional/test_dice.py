@@ -71,3 +71,148 @@ def test_counts_more_pixels_than_float32_can() -> None:
     pixels = 5 * 2**22
     target = torch.zeros(1, pixels, dtype=torch.uint8)
     assert dice_loss(torch.zeros(1, 1, pixels), target).item() == pytest.approx(0, abs=1e-6)
+
+
+NEUTRAL = [
+    {"tversky_alpha": 0.5, "tversky_beta": 0.5},
+    {"focal_tversky_gamma": 1.0},
+    {"class_weights": torch.full((4,), 0.3)},
+    {"ignore_index": 4},
+    {"ignore_index": []},
+]
+
+
+@pytest.mark.parametrize("options", NEUTRAL, ids=str)
+def test_neutral_options_are_the_plain_loss(options: dict) -> None:
+    logits, target = random_batch((3, 4, 4, 5))
+    assert_close(dice_loss(logits, target, **options), dice_loss(logits, target), 1e-14)
+
+
+def test_jaccard_is_the_tversky_index_with_both_weights_1_and_one_minus_iou_of_hard_masks() -> None:
+    logits, target = random_batch((3, 4, 4, 5))
+    tversky = dice_loss(logits, target, tversky_alpha=1, tversky_beta=1)
+    assert torch.equal(dice_loss(logits, target, jaccard=True), tversky)
+    target, predicted = torch.tensor([[0, 0, 0, 1]]), torch.tensor([[0, 0, 1, 1]])
+    loss = dice_loss(certain(predicted, 2), target, smooth=0, jaccard=True)
+    assert loss.item() == pytest.approx(1 - (2 / 3 + 1 / 2) / 2)
+
+
+def test_tversky_weighs_what_is_predicted_falsely_and_what_is_missed() -> None:
+    target, predicted = torch.tensor([[0, 0, 0, 1]]), torch.tensor([[0, 0, 1, 1]])
+    loss = dice_loss(certain(predicted, 2), target, smooth=0, tversky_alpha=0.2, tversky_beta=0.8)
+    # Class 0 has 2 right and 1 missed, class 1 has 1 right and 1 predicted falsely.
+    assert loss.item() == pytest.approx(1 - (2 / (2 + 0.8) + 1 / (1 + 0.2)) / 2)
+
+
+def test_focal_tversky_has_the_exponent_of_the_paper() -> None:
+    logits, target = random_batch((1, 4, 4, 5))
+    weights = torch.tensor([0.0, 0.0, 1.0, 0.0])
+    plain = dice_loss(logits, target, class_weights=weights)
+    focal = dice_loss(logits, target, class_weights=weights, focal_tversky_gamma=4 / 3)
+    assert focal.item() == pytest.approx(plain.item() ** 0.75)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 4 / 3, 10.0])
+def test_focal_tversky_has_a_finite_gradient_at_a_perfect_score(gamma: float) -> None:
+    _, target = random_batch((3, 4, 4, 5))
+    for size in (1.0, 0.001):
+        logits = size * certain(target, 4).float()
+        value, gradient = value_and_gradient(lambda z, y: dice_loss(z, y, focal_tversky_gamma=gamma), logits, target)
+        assert 0 <= value < 0.5 and gradient.isfinite().all()
+
+
+def test_log_of_no_overlap_is_finite_even_without_smoothing() -> None:
+    _, target = random_batch((3, 2, 6, 5))
+    value, gradient = value_and_gradient(
+        lambda z, y: dice_loss(z, y, smooth=0, log_dice=True), certain(1 - target, 2).float(), target
+    )
+    assert 50 < value < 100 and gradient.isfinite().all()
+
+
+def test_generalized_weighs_rare_classes_more_and_absent_ones_as_the_rarest() -> None:
+    target = torch.tensor([[0, 0, 0, 0, 1, 1]])
+    predicted = torch.tensor([[0, 0, 0, 2, 0, 1]])
+    # Of class 0: 3 of 4 true and 4 predicted; of class 1: 1 of 2 and 1; of class 2: 0 of 0 and 1, with the weight of class 1.
+    weights = [1 / 16, 1 / 4, 1 / 4]
+    overlap = sum(w * i for w, i in zip(weights, (3, 1, 0)))
+    mass = sum(w * (p + g) for w, p, g in zip(weights, (4, 1, 1), (4, 2, 0)))
+    loss = dice_loss(certain(predicted, 3), target, smooth=0, generalized=True)
+    assert loss.item() == pytest.approx(1 - 2 * overlap / mass)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"generalized": True}, {"squared_denominator": True}, {"log_dice": True}], ids=str
+)
+def test_ignored_pixels_leave_the_prediction_and_the_target(options: dict) -> None:
+    logits, target = random_batch((2, 3, 6))
+    expected = dice_loss(logits[..., :4], target[..., :4], **options)
+    target[..., 4:] = 255
+    logits[..., 5] = torch.nan
+    value, gradient = value_and_gradient(lambda z, y: dice_loss(z, y, ignore_index=255, **options), logits, target)
+    assert_close(value, expected, 1e-14)
+    assert gradient[..., 4:].count_nonzero() == 0 and gradient[..., :4].isfinite().all()
+
+
+def test_an_ignored_class_leaves_the_mean_over_classes() -> None:
+    logits, target = random_batch((2, 3, 6))
+    target[:, :2] = 1
+    kept = dice_loss(
+        logits[..., 2:], target[..., 2:].masked_fill(target[..., 2:] == 1, 0), class_weights=torch.tensor([1.0, 0, 1])
+    )
+    target = target.clone()
+    target[:, 2:][target[:, 2:] == 1] = 0
+    assert_close(dice_loss(logits, target, ignore_index=1), kept, 1e-14)
+
+
+def test_an_image_with_nothing_left_leaves_the_mean_over_images() -> None:
+    logits, target = random_batch((3, 3, 6))
+    target[2] = 1
+    expected = dice_loss(logits[:2], target[:2], ignore_index=1)
+    assert_close(dice_loss(logits, target, ignore_index=1), expected, 1e-14)
+
+
+@pytest.mark.parametrize("per_image", [True, False])
+@pytest.mark.parametrize("generalized", [True, False])
+def test_nothing_but_ignored_pixels_cost_nothing(per_image: bool, generalized: bool) -> None:
+    logits, target = torch.randn(2, 3, 4, 4, dtype=torch.float16), torch.full((2, 4, 4), 1, dtype=torch.uint8)
+
+    def loss(z: Tensor, y: Tensor) -> Tensor:
+        return dice_loss(z, y, ignore_index=1, per_image=per_image, generalized=generalized, smooth=0.5)
+
+    value, gradient = value_and_gradient(loss, logits, target)
+    assert value == 0 and gradient.count_nonzero() == 0
+
+
+def test_the_background_leaves_after_the_softmax() -> None:
+    logits, target = random_batch((2, 3, 6))
+    weights = torch.tensor([0.0, 1.0, 1.0])
+    expected = dice_loss(logits, target, class_weights=weights)
+    assert_close(dice_loss(logits, target, include_background=False), expected, 1e-14)
+
+
+def test_the_batch_as_one_image() -> None:
+    logits, target = random_batch((3, 4, 2, 5))
+    side_by_side = logits.movedim(0, 1).reshape(1, 4, -1)
+    assert_close(dice_loss(logits, target, per_image=False), dice_loss(side_by_side, target.reshape(1, -1)), 1e-14)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"jaccard": True, "tversky_alpha": 0.3}, "jaccard: true .* got 0.3 and 0.5. Leave out jaccard"),
+        ({"tversky_alpha": 0, "tversky_beta": 0}, "let no mistake count"),
+        (
+            {"squared_denominator": True, "tversky_beta": 0.7},
+            "tversky_alpha: 0.5 and tversky_beta: 0.7. Make them equal",
+        ),
+        ({"log_dice": True, "focal_tversky_gamma": 2.0}, "focal_tversky_gamma: 2.0 .* Leave out one"),
+        ({"generalized": True, "class_weights": torch.ones(2)}, "Leave out that, or class_weights"),
+        (
+            {"include_background": False, "ignore_index": 1},
+            "include_background: false and ignore_index: 1 leave none of",
+        ),
+    ],
+)
+def test_options_that_mean_nothing_together(options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        dice_loss(torch.zeros(1, 2, 3), torch.zeros(1, 3, dtype=torch.long), **options)

@@ -88,3 +88,60 @@ def test_many_pixels_of_a_sure_network_keep_their_digits() -> None:
     expected, expected_gradient = value_and_gradient(lovasz_softmax_loss, logits.double(), target)
     assert_close(value, expected, 1e-6)
     assert (gradient - expected_gradient).abs().sum() < 1e-4 * expected_gradient.abs().sum()
+
+
+def test_an_absent_class_costs_its_largest_probability() -> None:
+    logits, target = random_batch((2, 4, 5))
+    target = target.clamp_max(2)
+    largest = logits.softmax(dim=1)[:, 3].max()
+    assert_close(lovasz_softmax_loss(logits, target, classes=[3]), largest, 1e-15)
+    present = lovasz_softmax_loss(logits, target, classes=[0, 1, 2])
+    assert_close(lovasz_softmax_loss(logits, target, classes="all"), (3 * present + largest) / 4, 1e-14)
+
+
+def test_all_classes_are_those_present_where_none_is_absent() -> None:
+    logits, target = random_batch((3, 4, 4, 5))
+    expected = lovasz_softmax_loss(logits, target)
+    assert_close(lovasz_softmax_loss(logits, target, classes="all"), expected, 1e-14)
+    assert_close(lovasz_softmax_loss(logits, target, classes=[3, 2, 1, 0]), expected, 1e-14)
+
+
+def test_per_image_is_the_mean_over_the_images_of_which_something_is_left() -> None:
+    logits, target = random_batch((4, 3, 4, 5))
+    target[3] = 255
+    single = [lovasz_softmax_loss(logits[i : i + 1], target[i : i + 1]) for i in range(3)]
+    loss = lovasz_softmax_loss(logits, target, per_image=True, ignore_index=255)
+    assert_close(loss, torch.stack(single).mean(), 1e-14)
+
+
+def test_ignored_pixels_do_not_count() -> None:
+    logits, target = random_batch((2, 3, 6))
+    expected = lovasz_softmax_loss(logits[..., :4], target[..., :4])
+    target[..., 4:] = 255
+    logits[..., 5] = 1e4
+    value, gradient = value_and_gradient(lambda z, y: lovasz_softmax_loss(z, y, ignore_index=255), logits, target)
+    assert_close(value, expected, 1e-14)
+    assert gradient[..., 4:].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("options", [{}, {"classes": "all"}, {"classes": [0]}, {"per_image": True}], ids=str)
+def test_nothing_but_ignored_pixels_cost_nothing(options: dict) -> None:
+    logits, target = torch.randn(2, 3, 4, 4, dtype=torch.float16), torch.ones(2, 4, 4, dtype=torch.uint8)
+    loss = lambda z, y: lovasz_softmax_loss(z, y, ignore_index=1, **options)  # noqa: E731
+    value, gradient = value_and_gradient(loss, logits, target)
+    assert value == 0 and gradient.count_nonzero() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"classes": "presnt"}, "classes must be present, all, or a list of indices; got 'presnt'"),
+        ({"classes": []}, "empty list"),
+        ({"classes": [0, 3]}, r"classes: \[0, 3\], but there is no class 3; there are 3"),
+        ({"classes": [-1]}, "there is no class -1"),
+        ({"classes": [0, 1], "ignore_index": [1]}, r"have 1 in common"),
+    ],
+)
+def test_classes_that_cannot_be_averaged(options: dict, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        lovasz_softmax_loss(torch.zeros(1, 3, 3), torch.zeros(1, 3, dtype=torch.long), **options)

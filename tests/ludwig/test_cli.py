@@ -67,7 +67,9 @@ def numbers(frame: pd.DataFrame) -> np.ndarray:
 def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
     config, data = matrix.write(feature, {"type": loss, **matrix.OPTIONS.get((feature, loss), {})}, tmp_path)
     epochs = 4 if feature == "image" else 12
-    config["trainer"].update(epochs=epochs, early_stop=-1)
+    config["trainer"].update(
+        epochs=epochs, early_stop=-1, **({"validation_metric": "mean_iou"} if feature == "image" else {})
+    )
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
 
@@ -84,6 +86,10 @@ def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
     ludwig("evaluate", "--model_path", model, "--dataset", data, "--output_directory", "evaluated", cwd=tmp_path)
     evaluated = json.loads(next((tmp_path / "evaluated").glob("**/test_statistics.json")).read_text())
     assert np.isfinite(evaluated["y"]["loss"])
+    if feature == "image":
+        metrics = {"mean_iou", "dice_coefficient", "pixel_accuracy", "iou_0", "iou_1"}
+        assert metrics <= evaluated["y"].keys() and metrics <= statistics["validation"]["y"].keys()
+        assert evaluated["y"]["mean_iou"] == pytest.approx((evaluated["y"]["iou_0"] + evaluated["y"]["iou_1"]) / 2)
 
     predict = ("--dataset", data, "--split", "test", "--output_directory", "predicted")
     ludwig("predict", "--model_path", model, *predict, cwd=tmp_path)

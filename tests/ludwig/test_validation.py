@@ -32,7 +32,7 @@ WRONG = [
     # unknown parameters
     ("category", {"type": "focal_loss", "gama": 2}, r"unknown parameter 'gama' \(value 2\). Did you mean 'gamma'\?"),
     ("image", {"type": "dice", "smoth": 1}, r"unknown parameter 'smoth' .* Did you mean 'smooth'\?"),
-    ("image", {"type": "lovasz_softmax_loss", "per_image": True}, "unknown parameter 'per_image'.*: weight"),
+    ("image", {"type": "lovasz_softmax_loss", "smooth": 1}, "unknown parameter 'smooth'.*: classes, per_image, ignore_index"),
     ("binary", {"type": "focal_loss", "class_weights": [1, 2]}, "class_weights is for category, image features only"),
     ("category", {"type": "entmax15", "padding_index": 0}, "padding_index is for text, sequence features only"),
     # wrong types
@@ -62,6 +62,12 @@ WRONG = [
         {"type": "entmax_loss", "class_weights": "balanced", "effective_number_beta": 0.9},
         "but class_weights is balanced. Write class_weights: effective_number, or remove effective_number_beta",
     ),
+    ("image", {"type": "lovasz", "classes": "all"}, "unknown loss 'lovasz'"),
+    ("image", {"type": "lovasz_softmax", "classes": "presnt"}, r"expected present, all, or a list .* Did you mean 'present'"),
+    ("image", {"type": "lovasz_softmax", "classes": 1}, "classes: got 1, expected present, all, or a list"),
+    ("image", {"type": "lovasz_softmax", "classes": None}, "classes: got None, expected present, all, or a list"),
+    ("image", {"type": "dice_loss", "per_image": 1}, "per_image: got 1, expected true or false"),
+    ("image", {"type": "dice_loss", "ignore_index": -100}, "ignore_index: got -100, expected the name or the index"),
     # out of range, and not numbers at all
     ("binary", {"type": "focal", "alpha": 1.5}, r"alpha: got 1.5, expected a number in \[0, 1\]"),
     ("category", {"type": "focal_loss", "gamma": -0.1}, "gamma: got -0.1, expected a number >= 0"),
@@ -93,6 +99,21 @@ def test_mistakes_name_the_feature_the_parameter_and_what_is_allowed(feature, lo
     text = message(config(feature, loss))
     assert re.search(expected, text, re.DOTALL), text
     assert "output feature 'target'" in text
+
+
+MEANINGLESS = [
+    ({"jaccard": True, "tversky_beta": 0.7}, "jaccard: true means .* got 0.5 and 0.7"),
+    ({"log_dice": True, "focal_tversky_gamma": 2}, "Leave out one of the two"),
+    ({"generalized": True, "class_weights": [1, 2]}, "Leave out that, or class_weights"),
+    ({"squared_denominator": True, "tversky_alpha": 0.1}, "Make them equal"),
+    ({"tversky_alpha": 0, "tversky_beta": 0}, "let no mistake count"),
+]
+
+
+@pytest.mark.parametrize(("options", "expected"), MEANINGLESS, ids=lambda value: str(value))
+def test_options_that_mean_nothing_together_are_refused(options, expected):
+    text = message(config("image", {"type": "dice_loss", **options}))
+    assert re.search(expected, text) and "output feature 'target': loss: " in text
 
 
 def test_every_mistake_is_reported_at_once():
@@ -136,6 +157,12 @@ RIGHT = [
     ("category", {"type": "poly_loss", "epsilon": [1, -0.5], "gamma": 1, "label_smoothing": 0.1, "ignore_index": [0]}),
     ("category", {"type": "focal_loss", "class_weights": "effective_number", "effective_number_beta": 0.9}),
     ("image", {"type": "focal_loss", "normalize": True, "reduced_threshold": 0.5, "class_weights": [1, 2]}),
+    ("image", {"type": "lovasz_softmax", "classes": "all", "per_image": True, "ignore_index": ["#ff0000"]}),
+    ("image", {"type": "lovasz_softmax", "classes": [0, 2]}),
+    (
+        "image",
+        {"type": "dice", "jaccard": True, "tversky_alpha": 0.5, "class_weights": {0: 1, 255: 2}, "ignore_index": "0"},
+    ),
     ("category", {"type": "softmax_cross_entropy", "class_weights": [1, 2]}),
     ("category", {"weight": 2.0}),
 ]

@@ -1,4 +1,8 @@
-"""Soft Dice loss, Milletari et al., 3DV 2016, with a one-hot target and a loop over images and classes."""
+"""Soft Dice loss and its family, with a one-hot target and a loop over images, classes and pixels that count.
+
+Milletari et al., 3DV 2016 (Dice); Salehi et al., MLMI 2017 (Tversky); Abraham & Khan, ISBI 2019 (focal Tversky);
+Sudre et al., DLMIA 2017 (generalized).
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,68 @@ import torch
 from torch import Tensor
 
 
-def dice_loss(logits: Tensor, target: Tensor, *, smooth: float = 1.0) -> Tensor:
+def dice_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    smooth: float = 1.0,
+    squared_denominator: bool = False,
+    include_background: bool = True,
+    per_image: bool = True,
+    ignore_index: int | list[int] | None = None,
+    class_weights: Tensor | None = None,
+    jaccard: bool = False,
+    tversky_alpha: float = 0.5,
+    tversky_beta: float = 0.5,
+    focal_tversky_gamma: float = 1.0,
+    log_dice: bool = False,
+    generalized: bool = False,
+) -> Tensor:
+    alpha, beta = (1.0, 1.0) if jaccard else (tversky_alpha, tversky_beta)
+    ignored = [ignore_index] if isinstance(ignore_index, int) else ignore_index or []
+    classes = [c for c in range(logits.shape[1]) if c not in ignored and (c > 0 or include_background)]
+    # Pixels as rows [N, C], for each image or for all of them.
+    pixels = [(z.flatten(1).T.softmax(dim=1), y.flatten()) for z, y in zip(logits, target, strict=True)]
+    if not per_image:
+        pixels = [tuple(torch.cat(parts) for parts in zip(*pixels, strict=True))]
+
     losses = []
-    for image, labels in zip(logits.softmax(dim=1), target, strict=True):
-        for c, p in enumerate(image):
-            g = (labels == c).to(p)
-            numerator = 2 * (p * g).sum() + smooth
-            denominator = p.sum() + g.sum() + smooth
-            # Neither predicted nor present, and no smoothing: nothing to lose.
-            losses.append(1 - numerator / denominator if denominator > 0 else 0 * denominator)
-    return torch.stack(losses).mean()
+    for p, y in pixels:
+        kept = torch.tensor([label not in ignored for label in y.tolist()])
+        if not kept.any():
+            continue
+        sums = [_sums(p[kept, c], (y[kept] == c).to(p), squared_denominator) for c in classes]
+        if generalized:
+            sums = [_weighted_by_size(sums)]
+        each = [
+            _shaped(
+                2 * i + smooth, 2 * i + 2 * alpha * (m - i) + 2 * beta * (g - i) + smooth, focal_tversky_gamma, log_dice
+            )
+            for i, m, g in sums
+        ]
+        weights = [1.0] * len(each) if class_weights is None else class_weights[classes].tolist()
+        losses.append(sum(w * loss for w, loss in zip(weights, each, strict=True)) / sum(weights))
+    return torch.stack(losses).mean() if losses else 0 * logits.sum()
+
+
+def _sums(p: Tensor, g: Tensor, squared: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Overlap, predicted mass, true mass."""
+    return (p * g).sum(), (p**2 if squared else p).sum(), g.sum()
+
+
+def _weighted_by_size(sums: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, ...]:
+    """Each kind of sum over the classes, each class with one over its squared size."""
+    sizes = [g.item() for _, _, g in sums if g > 0] or [1.0]
+    weights = [1 / g.item() ** 2 if g > 0 else 1 / min(sizes) ** 2 for _, _, g in sums]
+    return tuple(
+        sum(w * s for w, s in zip(weights, kind, strict=True)) / sum(weights) for kind in zip(*sums, strict=True)
+    )
+
+
+def _shaped(numerator: Tensor, denominator: Tensor, gamma: float, log: bool) -> Tensor:
+    if denominator == 0:  # neither predicted nor present, and no smoothing: nothing to lose
+        return 0 * denominator
+    if log:
+        return denominator.log() - numerator.log()
+    miss = 1 - numerator / denominator
+    return miss if gamma == 1 else miss ** (1 / gamma)

@@ -11,15 +11,33 @@ def jaccard_loss(wrong: set[int], foreground: set[int]) -> float:
     return len(wrong) / len(foreground | wrong) if wrong else 0.0
 
 
-def lovasz_softmax_loss(logits: Tensor, target: Tensor) -> Tensor:
-    """Mean over the present classes of ``sum_k m_k (J(first k pixels) - J(first k - 1))``, largest error first."""
-    labels = target.flatten().tolist()
+def lovasz_softmax_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    classes: str | list[int] = "present",
+    per_image: bool = False,
+    ignore_index: int | list[int] | None = None,
+) -> Tensor:
+    """Mean over the classes of ``sum_k m_k (J(first k pixels) - J(first k - 1))``, largest error first."""
+    ignored = [ignore_index] if isinstance(ignore_index, int) else ignore_index or []
+    p = logits.softmax(dim=1).movedim(1, 0).unsqueeze(-1).flatten(2)
+    labels = target.unsqueeze(-1).flatten(1)
+    images = [(p[:, i], labels[i]) for i in range(len(labels))] if per_image else [(p.flatten(1), labels.flatten())]
     losses = []
-    for c in sorted(set(labels)):
-        p = logits.softmax(dim=1).movedim(1, 0)[c].flatten()
-        foreground = {i for i, y in enumerate(labels) if y == c}
-        errors = [1 - p[i] if i in foreground else p[i] for i in range(len(labels))]
-        order = sorted(range(len(labels)), key=lambda i: errors[i].item(), reverse=True)
-        jaccard = [jaccard_loss(set(order[:k]), foreground) for k in range(len(order) + 1)]
-        losses.append(sum(errors[i] * (jaccard[k + 1] - jaccard[k]) for k, i in enumerate(order)))
-    return torch.stack(losses).mean()
+    for image, y in images:
+        kept = torch.tensor([label not in ignored for label in y.tolist()], dtype=torch.bool)
+        image, y = image[:, kept], y[kept].tolist()
+        if y:
+            averaged = {"present": sorted(set(y)), "all": [c for c in range(len(p)) if c not in ignored]}
+            averaged = averaged[classes] if isinstance(classes, str) else classes
+            losses.append(torch.stack([_class_loss(image[c], y, c) for c in averaged]).mean())
+    return torch.stack(losses).mean() if losses else 0 * logits.sum()
+
+
+def _class_loss(p: Tensor, labels: list[int], c: int) -> Tensor:
+    foreground = {i for i, y in enumerate(labels) if y == c}
+    errors = [1 - p[i] if i in foreground else p[i] for i in range(len(labels))]
+    order = sorted(range(len(labels)), key=lambda i: errors[i].item(), reverse=True)
+    jaccard = [jaccard_loss(set(order[:k]), foreground) for k in range(len(order) + 1)]
+    return sum(errors[i] * (jaccard[k + 1] - jaccard[k]) for k, i in enumerate(order))

@@ -1,0 +1,68 @@
+"""How well predicted regions agree with true ones."""
+
+from __future__ import annotations
+
+import torch
+from ludwig.constants import PREDICTIONS
+from ludwig.modules.metric_modules import LudwigMetric
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+
+from ludwig_losses.functional._numerics import is_counted, summation_dtype
+from ludwig_losses.host.registry import register_feature_metric
+from ludwig_losses.host.schema import IMAGE
+
+_IGNORED = -1
+
+
+@register_feature_metric(features=[IMAGE], tensor=PREDICTIONS)
+class SegmentationMetric(LudwigMetric):
+    """``mean_iou``, ``dice_coefficient`` and ``pixel_accuracy``, and ``iou_0``, ``iou_1``, ... of the single classes.
+
+    All follow from one count of the pixels by true and predicted class, over all the images evaluated. With ``TP``, ``FP``
+    and ``FN`` the pixels of a class that are right, wrongly predicted and missed, ``iou`` is ``TP / (TP + FP + FN)``;
+    ``mean_iou`` is its mean over the classes, and ``dice_coefficient`` that of ``2 TP / (2 TP + FP + FN)``.
+    ``pixel_accuracy`` is the share of pixels predicted right.
+
+    A class that is neither present nor predicted leaves the means, and has no ``iou``. Pixels of the classes that the
+    loss ignores count nowhere, and these classes leave the means. Without any pixel that counts the metrics are 0.
+    """
+
+    NAMES = ("mean_iou", "dice_coefficient", "pixel_accuracy")
+
+    def __init__(self, num_classes: int, ignored: tuple[int, ...] = (), **kwargs) -> None:
+        super().__init__()
+        self.num_classes, self.ignored = num_classes, ignored
+        # Rows are true classes, columns predicted ones.
+        counts = torch.zeros(num_classes, num_classes, dtype=torch.long)
+        self.add_state("counts", default=counts, dist_reduce_fx="sum")
+
+    @classmethod
+    def for_feature(cls, feature) -> SegmentationMetric:
+        """Return the metric of an output feature of Ludwig's."""
+        return cls(feature.decoder_obj.num_classes, tuple(getattr(feature.loss, "ignored_classes", ())))
+
+    @classmethod
+    def can_report(cls, feature) -> bool:
+        """Ludwig itself cannot make one: it does not know the number of classes."""
+        return False
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        target = target.long()
+        if self.ignored:
+            target = target.where(is_counted(target, self.ignored), _IGNORED)
+        # Ludwig's decoders squeeze images of height 1.
+        self.counts += multiclass_confusion_matrix(
+            preds.long().view_as(target), target, self.num_classes, ignore_index=_IGNORED, validate_args=False
+        )
+
+    def compute(self) -> dict[str, Tensor]:
+        true, predicted, right = self.counts.sum(dim=1), self.counts.sum(dim=0), self.counts.diagonal()
+        size, right = true + predicted, right.to(summation_dtype(self.counts.device))
+        kept = [c for c in range(self.num_classes) if c not in self.ignored and size[c] > 0]
+        iou, dice = right / (size - right), 2 * right / size
+        values = {f"iou_{c}": iou[c] for c in kept}
+        if not true.sum():
+            return {name: right.new_zeros(()) for name in self.NAMES}
+        means = (iou[kept].mean(), dice[kept].mean(), right.sum() / true.sum())
+        return {**dict(zip(self.NAMES, means, strict=True)), **values}
