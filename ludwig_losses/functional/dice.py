@@ -207,7 +207,7 @@ def _class_sums(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return overlap, predicted and true mass ``[B, C]`` of the pixels that count."""
     target = target.long()
-    counted = None if ignore_index is None else is_counted(target, ignore_index)
+    counted = is_counted(target, ignore_index)
     if counted is None:
         ones = torch.ones_like(target)
     else:

@@ -48,7 +48,7 @@ def lovasz_softmax_loss(
     chosen = chosen_classes(classes, ignore_index, logits.shape[1])
     probabilities = full_precision(logits).softmax(dim=1).unsqueeze(-1).flatten(2)
     labels = target.long().unsqueeze(-1).flatten(1)
-    counted = None if ignore_index is None else is_counted(labels, ignore_index)
+    counted = is_counted(labels, ignore_index)
     # The gradient of the extension is its weights, so neither the sort nor the weights belong to the graph.
     loss, _ = _lovasz(probabilities, labels, counted, chosen, per_image)
     return loss
