@@ -47,6 +47,11 @@ class LossConfig(DeclaredLossConfig):
         """The name of the loss in words."""
         return cls.type.replace("_", " ").title()
 
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the parameters together, as a sentence that begins with ``loss``."""
+        return None
+
     def resolve(self, feature: Feature) -> None:
         """Replace class names by class indices and check the number of classes, once preprocessing knows them.
 
@@ -55,7 +60,7 @@ class LossConfig(DeclaredLossConfig):
         """
         for name, parameter in parameters_of(type(self)).items():
             if isinstance(parameter, PerClass):
-                setattr(self, name, _per_class_values(name, getattr(self, name), feature))
+                setattr(self, name, per_class_values(name, getattr(self, name), feature))
             elif isinstance(parameter, Classes):
                 setattr(self, name, _class_indices(name, getattr(self, name), feature))
 
@@ -92,6 +97,14 @@ class Loss(nn.Module, LogitsInputsMixin):
     def projects(cls, config: LossConfig) -> bool:
         """Whether a feature with this configuration predicts with the projection, and the score, of the loss."""
         return cls.projection is not None
+
+    def create_metrics(self, config: LossConfig) -> dict[str, Any]:
+        """Return the metrics of a feature with this configuration, each under a name that it reports."""
+        return {metric_cls.NAMES[0]: metric_cls(config=config) for metric_cls in self.metrics}
+
+    def reporter(self, metric: str) -> "Loss | None":
+        """Return the loss, this one or a part of it, that a metric belongs to."""
+        return self if any(metric in metric_cls.NAMES for metric_cls in self.metrics) else None
 
     def can_evaluate(self, target: np.ndarray | None) -> bool:
         """Whether some targets (``None`` where they are not at hand) have what the metrics need."""
@@ -135,7 +148,8 @@ class ClassificationLoss(Loss):
         return weighted_mean(loss, weight if counted is None else weight * counted)
 
 
-def _per_class_values(name: str, value: Any, feature: Feature) -> Any:
+def per_class_values(name: str, value: Any, feature: Feature) -> Any:
+    """Return one number per class in the order of the classes, of a parameter as the user wrote it."""
     where = f"output feature '{feature.name}': loss.{name} = {value}"
     count = feature.num_classes
     if isinstance(value, dict):
