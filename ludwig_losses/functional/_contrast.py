@@ -51,7 +51,7 @@ def _contrast(
             # A lone row has no one to be compared with: its (unused) normaliser must stay finite.
             s.diagonal(start).fill_(torch.finfo(s.dtype).min)
             positive = torch.zeros_like(s)
-            positive[:, : len(labels)] = labels[rows, None] == labels
+            positive[:, : len(labels)] = labels[: len(unit)][rows, None] == labels
             positive.diagonal(start).zero_()
             partners = positive.sum(dim=1, keepdim=True)
             counted += (partners > 0).sum() if per_anchor else partners.sum().long()
