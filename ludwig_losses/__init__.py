@@ -14,7 +14,7 @@ _HOMES = {
     "ludwig_losses.host.registry": ("register_loss",),
     "ludwig_losses.host.schema": ("field", "loss_type"),
     "ludwig_losses.losses.base": ("ClassificationLoss", "ClassificationLossConfig", "Loss", "LossConfig"),
-    "ludwig_losses.parameters": ("Choice", "Classes", "Count", "Flag", "Index", "Number", "PerClass"),
+    "ludwig_losses.parameters": ("Choice", "Classes", "Count", "Flag", "Index", "Number", "PerClass", "Terms"),
 }
 
 __all__ = sorted(name for names in _HOMES.values() for name in names)

@@ -32,6 +32,11 @@ PAIRS = [
     ("category", "tempered_softmax_cross_entropy"),
 ]
 
+COMPOUND = [
+    (feature, "compound_loss")
+    for feature in ("binary", "category", "image", "number", "sequence", "set", "text", "timeseries", "vector")
+]
+
 ALIASES = {
     "focal_loss": "focal",
     "dice_loss": "dice",
