@@ -30,7 +30,7 @@ class CompoundLossConfig(LossConfig):
 
     type: str = loss_type("compound_loss")
 
-    terms: list[dict[str, Any]] | None = field(
+    terms: list | None = field(
         Terms(
             description=(
                 "The losses to add up, Ludwig's own included, written as they are alone; `weight` is the factor of a "
