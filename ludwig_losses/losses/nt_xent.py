@@ -99,7 +99,9 @@ class NTXentLoss(Loss):
         return torch.unique(target, dim=0, return_inverse=True)[1] if self.by_target else None
 
     def can_evaluate(self, target: np.ndarray | None) -> bool:
-        return target is None or not self.by_target or len(np.unique(np.stack([*target]), axis=0)) < len(target)
+        if target is None or not self.by_target:
+            return True
+        return len(target) > 0 and len(np.unique(np.stack([*target]), axis=0)) < len(target)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         # Ludwig's metrics call a loss without a gradient, some of them on training batches.

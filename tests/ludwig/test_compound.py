@@ -57,8 +57,8 @@ def test_each_term_is_seen_in_training_and_survives_reloading(feature, tmp_path)
     names = NAMES.get(feature) or [f"loss_{term['type']}" for term in terms]
     config, path = matrix.write(feature, compound(*copy.deepcopy(terms)), tmp_path)
     config["trainer"]["validation_metric"] = names[-1]
-    if feature == "set":
-        config["output_features"][0]["preprocessing"] = {"most_common": 4}
+    if feature == "text":
+        config["output_features"][0]["preprocessing"] = {"lowercase": True}
     model = LudwigModel(config, logging_level=logging.ERROR)
     result = model.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True)
     for split in (result.train_stats.training["y"], result.train_stats.validation["y"]):
@@ -75,6 +75,18 @@ def test_each_term_is_seen_in_training_and_survives_reloading(feature, tmp_path)
     pd.testing.assert_frame_equal(predicted, reloaded.predict(str(path))[0])
     again = reloaded.evaluate(str(path))[0]["y"]
     assert {name: again[name] for name in names} == pytest.approx({name: evaluated["y"][name] for name in names})
+
+
+def test_training_goes_on_where_it_was_interrupted(tmp_path):
+    config, path = matrix.write("category", compound(*copy.deepcopy(TERMS["category"])), tmp_path)
+    first = LudwigModel(config, logging_level=logging.ERROR)
+    folder = first.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True).output_directory
+    second = LudwigModel(config, logging_level=logging.ERROR)
+    second.config_obj.trainer.epochs = 3
+    result = second.train(str(path), model_resume_path=folder, skip_save_processed_input=True)
+    assert all(len(result.train_stats.training["y"][name]) >= 2 for name in NAMES["category"])
+    weights = second.model.output_features.get("y").train_loss_function.terms[1].loss_fn.weight
+    assert sorted(weights.tolist()) == [1, 2, 3]
 
 
 def message(feature: str, loss: dict, **output) -> str:
