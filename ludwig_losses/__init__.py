@@ -24,6 +24,7 @@ _HOMES = {
         "Numbers",
         "OptionalNumber",
         "PerClass",
+        "Terms",
     ),
 }
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import textwrap
-from typing import Any
 
 from ludwig_losses._startup import DISABLE, disabled
+from ludwig_losses.parameters import Parameter
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def explain(name: str) -> int:
             continue
         types = declaration.features_with(key)
         only = "" if types == declaration.features else f" Only on {', '.join(types)} features."
-        print(f"  {key}: {_yaml(parameter.default)}")
+        print(f"  {key}: {_default(parameter)}")
         text = f"{parameter.description}{only} Allowed: {parameter.allowed}."
         print(textwrap.fill(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6))
     return 0
@@ -91,7 +91,7 @@ def markdown_table() -> str:
         for key, parameter in declaration.parameters.items():
             types = declaration.features_with(key)
             only = "" if types == declaration.features else f" ({', '.join(types)} only)"
-            lines.append(_row(*head, f"`{key}`{only}", f"`{_yaml(parameter.default)}`", parameter.allowed))
+            lines.append(_row(*head, f"`{key}`{only}", f"`{_default(parameter)}`", parameter.allowed))
             head = ["", "", ""]
     return "\n".join(lines)
 
@@ -100,10 +100,13 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _yaml(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return "null" if value is None else str(value)
+def _default(parameter: Parameter) -> str:
+    """The default as it is written in YAML."""
+    if parameter.required:
+        return "(required)"
+    if isinstance(parameter.default, bool):
+        return str(parameter.default).lower()
+    return "null" if parameter.default is None else str(parameter.default)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,9 @@ class Parameter:
     default: Any
     description: str
     features: tuple[str, ...] | None = None
+
+    # Whether the configuration has to give a value: the default is none.
+    required: ClassVar[bool] = False
 
     @property
     def allowed(self) -> str:
@@ -201,6 +204,21 @@ class PerClass(Parameter):
         if isinstance(value, (list, tuple)):
             return bool(value) and all(map(self._entry.accepts, value))
         return value is None or (self.single and self._entry.accepts(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms(Parameter):
+    """Losses, each with its own parameters."""
+
+    default: Any = None
+    required: ClassVar[bool] = True
+
+    @property
+    def allowed(self) -> str:
+        return "a list of losses, each a mapping with its `type` and parameters"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, (list, tuple)) and bool(value)  # each of them is checked as a loss
 
 
 @dataclass(frozen=True)

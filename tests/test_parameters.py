@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ludwig_losses.parameters import Choice, Count, Flag, Index, Number, Numbers, OptionalNumber, PerClass
+from ludwig_losses.parameters import Choice, Count, Flag, Index, Number, Numbers, OptionalNumber, PerClass, Terms
 
 NUMBER = Number(default=1.0, description="", minimum=0, maximum=2)
 ABOVE = Number(default=1.0, description="", above=0)
@@ -16,6 +16,7 @@ CHOICE = Choice(default="a", description="", options=("a", "b"))
 INDEX = Index(default=None, description="")
 COUNT = Count(default=None, description="")
 FLAG = Flag(default=False, description="")
+TERMS = Terms(description="")
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ FLAG = Flag(default=False, description="")
         (INDEX, [None, 0, 7, np.int8(3)], [-1, 1.0, True, "1"]),
         (COUNT, [None, 1, 7, np.int8(3)], [0, -1, 1.0, True, "1"]),
         (FLAG, [True, False], [None, 0, 1, "true"]),
+        (TERMS, [[{"type": "a"}], ({"type": "a"}, 2)], [None, [], {"type": "a"}, "a"]),
     ],
 )
 def test_parameters_accept_what_they_say(parameter, right, wrong):
@@ -60,6 +62,7 @@ def test_parameters_accept_what_they_say(parameter, right, wrong):
         (INDEX, "a whole number >= 0, or null"),
         (COUNT, "a whole number >= 1, or null"),
         (FLAG, "true or false"),
+        (TERMS, "a list of losses, each a mapping with its `type` and parameters"),
     ],
 )
 def test_parameters_say_what_they_allow(parameter, text):

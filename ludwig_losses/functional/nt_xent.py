@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ludwig_losses.functional._contrast import contrast
 from ludwig_losses.functional._numerics import full_precision, summation_dtype
 
 _ZERO_NORM = 1e-12
@@ -18,7 +19,14 @@ def consecutive_pairs(rows: int, device: torch.device | None = None) -> Tensor:
 
 
 def nt_xent_loss(
-    embeddings: Tensor, labels: Tensor | None = None, *, temperature: float = 0.07, chunk_size: int | None = None
+    embeddings: Tensor,
+    labels: Tensor | None = None,
+    *,
+    temperature: float = 0.07,
+    chunk_size: int | None = None,
+    average: str = "pairs",
+    memory: Tensor | None = None,
+    memory_labels: Tensor | None = None,
 ) -> Tensor:
     r"""Normalised temperature-scaled cross-entropy, averaged over all ordered pairs with equal labels.
 
@@ -32,31 +40,61 @@ def nt_xent_loss(
         temperature: > 0.
         chunk_size: how many rows are compared with all others at a time, >= 1; memory grows with ``B * chunk_size``,
             the result is the same. ``None`` chooses it so that a few times 16 MB are enough for any batch.
+        average: ``"pairs"`` weighs all ordered pairs equally, ``"anchors"`` all rows that have a partner: the mean over
+            rows of the mean over their partners. Where each row has one partner there is no difference.
+        memory: ``[M, D]``, past embeddings. They stand in the sum over ``k`` of every row, anchor nothing and get no
+            gradient.
+        memory_labels: ``[M]``; past embeddings with the label of a row are its positives. ``None`` makes all of them
+            negatives.
 
     Returns:
         A scalar, float32 (float64 for float64 embeddings), differentiable once. A batch without a pair gives 0 with
         a zero gradient.
 
     Raises:
-        ValueError: the embeddings are not ``[B, D]`` or the labels not ``[B]``, or ``chunk_size`` is less than 1.
+        ValueError: the embeddings are not ``[B, D]`` or the labels not ``[B]``, ``chunk_size`` is less than 1,
+            ``average`` is another word, or the memory does not fit.
 
     Source: Chen et al., "A Simple Framework for Contrastive Learning", ICML 2020, equation 1; with more than two
-    rows per label, the "out" form of Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, weighing
-    pairs (not anchors) equally.
+    rows per label, the "out" form of Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2, exactly
+    so with ``average="anchors"``. A memory without labels: He et al., "Momentum Contrast", CVPR 2020, without the second
+    encoder; with labels: Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020.
     """
     if embeddings.ndim != 2 or (labels is not None and labels.shape != embeddings.shape[:1]):
         raise ValueError(
             "embeddings must be [B, D] and labels [B]; got embeddings "
             f"{tuple(embeddings.shape)} and labels {None if labels is None else tuple(labels.shape)}."
         )
+    _check_options(embeddings, labels, average, memory, memory_labels)
     if labels is None:
         labels = consecutive_pairs(embeddings.shape[0], embeddings.device)
+    if chunk_size is not None and chunk_size < 1:
+        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}.")
+    if memory is not None or average == "anchors":
+        unit = _unit_rows(full_precision(embeddings))
+        others = unit[:0] if memory is None else _unit_rows(memory.to(unit.dtype))
+        labels = labels if memory_labels is None else torch.cat([labels, memory_labels])
+        options = {"temperature": temperature, "chunk_size": chunk_size, "per_anchor": average == "anchors"}
+        return contrast(unit, labels, others, **options)
     if chunk_size is None:
         chunk_size = max(_DEFAULT_CHUNK // max(len(labels), 1), 1)
-    if chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}.")
     unit = _unit_rows(full_precision(embeddings))
     return _nt_xent(unit, labels, temperature, chunk_size, unit.requires_grad and torch.is_grad_enabled())[0]
+
+
+def _check_options(
+    embeddings: Tensor, labels: Tensor | None, average: str, memory: Tensor | None, memory_labels: Tensor | None
+) -> None:
+    if average not in ("pairs", "anchors"):
+        raise ValueError(f"average must be 'pairs' or 'anchors'; got {average!r}.")
+    if memory is not None and (memory.ndim != 2 or memory.shape[1] != embeddings.shape[1]):
+        raise ValueError(f"memory must be [M, {embeddings.shape[1]}], as embeddings; got {tuple(memory.shape)}.")
+    if memory_labels is not None and (memory is None or labels is None or memory_labels.shape != memory.shape[:1]):
+        raise ValueError(
+            "memory_labels must be [M], one for each row of memory, and need labels; got memory_labels "
+            f"{tuple(memory_labels.shape)}, memory {None if memory is None else tuple(memory.shape)} and labels "
+            f"{None if labels is None else tuple(labels.shape)}."
+        )
 
 
 # A custom operator: torch.compile takes its loop whole, and it may compute the gradient along with the value.

@@ -12,9 +12,8 @@ def create_metrics(create: Callable, feature) -> None:
     create(feature)
     for metric_cls in metrics_of_feature(feature.type()):
         feature._metric_functions[metric_cls.NAMES[0]] = metric_cls.for_feature(feature)
-    declaration = declaration_of(type(feature.loss))
-    for metric_cls in declaration.module_cls.metrics if declaration else ():
-        feature._metric_functions[metric_cls.NAMES[0]] = metric_cls(config=feature.loss)
+    if declaration_of(type(feature.loss)) is not None:
+        feature._metric_functions |= feature.train_loss_function.create_metrics(feature.loss)
     feature.metric_names = sorted(feature._metric_functions)
 
 
@@ -29,12 +28,13 @@ def train(original: Callable, trainer, training_set, validation_set=None, *args,
         feature = trainer.model.output_features.get(name)
         loss, data = feature.train_loss_function, validation_set if validation_set is not None else training_set
         problem = f"trainer.validation_metric: {metric} is not available: output feature '{name}' with loss {feature.loss.type}"
-        if not any(metric in metric_cls.NAMES for metric_cls in getattr(loss, "metrics", ())):
+        reporter = loss.reporter(metric) if declaration_of(type(feature.loss)) is not None else None
+        if reporter is None:
             raise ValueError(f"{problem} has no such metric. Choose another metric, or another loss.")
         targets = data.dataset.get(feature.proc_column) if isinstance(getattr(data, "dataset", None), dict) else None
-        if not loss.can_evaluate(targets):
+        if not reporter.can_evaluate(targets):
             raise ValueError(
-                f"{problem} needs {loss.metrics_need} in the validation data. Add them, or choose another metric."
+                f"{problem} needs {reporter.metrics_need} in the validation data. Add them, or choose another metric."
             )
     return original(trainer, training_set, validation_set, *args, **kwargs)
 

@@ -36,8 +36,13 @@ def register(metric_modules: ModuleType) -> None:
     import ludwig_losses.losses
     import ludwig_losses.metrics.segmentation  # noqa: F401
     from ludwig_losses import plugins
+    from ludwig_losses.host.registry import losses_by_feature, register_term_metrics
+    from ludwig_losses.metrics.terms import TermsMetric, name_of_term
 
     plugins.load()
+    # hyperopt.metric takes what is registered by now.
+    for feature, names in losses_by_feature().items():
+        register_term_metrics(TermsMetric, map(name_of_term, names), [feature])
 
 
 def check_written_configs(backward_compatibility: ModuleType) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
 from ludwig_losses.host.schema import BaseLossConfig, DeclaredLossConfig, json_schema, parameters_of, with_type
-from ludwig_losses.parameters import Parameter
+from ludwig_losses.parameters import Parameter, Terms
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class Declaration:
     @property
     def parameters(self) -> dict[str, Parameter | None]:
         return parameters_of(self.config_cls)
+
+    @property
+    def has_terms(self) -> bool:
+        """Whether the loss is made of others."""
+        return any(isinstance(parameter, Terms) for parameter in self.parameters.values())
 
     def features_with(self, key: str) -> tuple[str, ...]:
         """The feature types on which the loss has a parameter."""
@@ -117,7 +123,8 @@ def register_loss(
         module_cls.declaration = Declaration(config_cls, module_cls, features, aliases)
         for metric_cls in module_cls.metrics:
             for name in metric_cls.NAMES:
-                register_metric(name, list(features), MAXIMIZE, LOGITS)(metric_cls)
+                objective = MINIMIZE if name in getattr(metric_cls, "LOWER_IS_BETTER", ()) else MAXIMIZE
+                register_metric(name, list(features), objective, LOGITS)(metric_cls)
         _enter(config_cls, module_cls, features)
         for alias in aliases:
             alias_cls = with_type(config_cls, alias)
@@ -195,9 +202,21 @@ def catalogue() -> dict[str, Declaration]:
 
 
 def metrics_of_losses() -> set[str]:
-    """Return the names of the metrics that belong to declared losses."""
-    classes = [metric_cls for declaration in catalogue().values() for metric_cls in declaration.module_cls.metrics]
-    return {name for metric_cls in classes for name in metric_cls.NAMES}
+    """Return the names of the metrics that only features trained with certain losses have."""
+    of_features = {metric_cls for classes in _metrics_of_features.values() for metric_cls in classes}
+    classes = get_metric_registry().items()
+    return {name for name, metric_cls in classes if hasattr(metric_cls, "NAMES") and metric_cls not in of_features}
+
+
+def register_term_metrics(metric_cls: type, names: Iterable[str], features: Iterable[str]) -> None:
+    """Register the metrics that hold the values of the terms of a loss; the lower, the better."""
+    for name in names:
+        register_metric(name, list(features), MINIMIZE, LOGITS)(metric_cls)
+
+
+def losses_by_feature() -> dict[str, list[str]]:
+    """Return the names of all losses, Ludwig's own included, for each feature type."""
+    return {feature: losses_for(feature) for feature in sorted(loss_schemas._loss_feature_registry)}
 
 
 def losses_for(feature_type: str) -> list[str]:
@@ -212,7 +231,23 @@ def ludwigs_parameters(feature_type: str) -> set[str]:
     return {name for config_cls in own for name in config_cls.get_valid_field_names()}
 
 
+def parameter_schemas(name: str) -> dict[str, dict]:
+    """Return the JSON schema of each parameter of a loss, whoever it is from."""
+    properties = json_schema(loss_schemas.get_loss_schema_registry()[name])["properties"]
+    return {key: schema for key, schema in properties.items() if key != "type"}
+
+
 def load_config(loss: dict) -> BaseLossConfig | None:
     """Return the config object for a loss section if the loss is a declared one, else ``None``."""
-    config_cls = loss_schemas.get_loss_schema_registry().get(loss.get("type"))
-    return None if declaration_of(config_cls) is None else config_cls.from_dict(dict(loss))
+    return None if find(loss.get("type")) is None else config_of(loss)
+
+
+def config_of(loss: dict) -> BaseLossConfig:
+    """Return the config object for a loss section, whoever the loss is from."""
+    # Ludwig removes from what it gets.
+    return loss_schemas.get_loss_schema_registry()[loss["type"]].from_dict(copy.deepcopy(dict(loss)))
+
+
+def module_of(config: BaseLossConfig) -> nn.Module:
+    """Return the module of a loss, whoever it is from."""
+    return loss_modules.create_loss(config)

@@ -7,7 +7,7 @@ import dataclasses
 import inspect
 from typing import Any
 
-from ludwig.constants import BINARY, CATEGORY, IMAGE, SEQUENCE, TEXT, VECTOR
+from ludwig.constants import BINARY, CATEGORY, IMAGE, NUMBER, SEQUENCE, SET, TEXT, TIMESERIES, VECTOR
 from ludwig.modules.loss_modules import LogitsInputsMixin
 from ludwig.schema import utils as schema_utils
 from ludwig.schema.features.loss.loss import BaseLossConfig
@@ -23,14 +23,18 @@ from ludwig_losses.parameters import (
     OptionalNumber,
     Parameter,
     PerClass,
+    Terms,
 )
 
 __all__ = [
     "BINARY",
     "CATEGORY",
     "IMAGE",
+    "NUMBER",
     "SEQUENCE",
+    "SET",
     "TEXT",
+    "TIMESERIES",
     "VECTOR",
     "BaseLossConfig",
     "DeclaredLossConfig",
@@ -79,7 +83,7 @@ def field(parameter: Parameter) -> Any:
     Raises:
         ValueError: the default of the parameter is none of its values.
     """
-    if not parameter.accepts(parameter.default):
+    if not parameter.required and not parameter.accepts(parameter.default):
         raise ValueError(f"the default of a parameter is {parameter.default!r}, expected {parameter.allowed}")
     native = _native_field(parameter)
     if PYDANTIC:
@@ -150,6 +154,8 @@ def _native_field(parameter: Parameter) -> Any:
             return schema_utils.OneOfOptionsField(
                 allow_none=True, field_options=_per_class_options(parameter), **common
             )
+        case Terms():
+            return schema_utils.DictList(allow_none=True, **common)
     raise TypeError(f"no schema field for a parameter of type {type(parameter).__name__}")
 
 

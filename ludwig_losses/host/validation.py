@@ -7,15 +7,31 @@ dictionary that the user wrote is checked against the declarations before Ludwig
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from ludwig.constants import LOSS, MODEL_ECD
+from jsonschema import Draft7Validator
+from ludwig.constants import CORN, LOSS, MODEL_ECD
 from ludwig.error import ConfigValidationError
 
 from ludwig_losses import plugins
-from ludwig_losses.host.registry import Declaration, declaration_of, find, losses_for, ludwigs_parameters
-from ludwig_losses.parameters import Classes, Parameter, PerClass
+from ludwig_losses.host.registry import (
+    Declaration,
+    declaration_of,
+    find,
+    losses_for,
+    ludwigs_parameters,
+    parameter_schemas,
+)
+from ludwig_losses.parameters import Classes, Number, Parameter, PerClass, Terms
+
+# Parameters of Ludwig's own losses that mean the same as ours; their other ones are checked against the JSON schema.
+_OF_LUDWIGS_LOSSES = {
+    "weight": Number(default=1.0, minimum=0, description=""),
+    "class_weights": PerClass(default=None, minimum=0, description=""),
+}
+# Losses of Ludwig's own for which a feature predicts differently: it looks at the type of its loss.
+_ALONE_ONLY = (CORN,)
 
 
 def check_raw_config(config: dict[str, Any]) -> None:
@@ -34,14 +50,23 @@ def name_classes(config: dict[str, Any]) -> None:
     """Turn class names that YAML read as numbers or booleans into strings, as they are in Ludwig's vocabularies."""
     for _, _, loss, _ in _loss_sections(config):
         declaration = find(loss.get("type")) if isinstance(loss, dict) else None
-        for key, parameter in declaration.parameters.items() if declaration else ():
-            value = loss.get(key)
-            if isinstance(parameter, PerClass) and isinstance(value, dict):
-                loss[key] = {str(name): number for name, number in value.items()}
-            elif isinstance(parameter, Classes) and isinstance(value, list):
-                loss[key] = [str(name) if isinstance(name, bool) else name for name in value]
-            elif isinstance(parameter, Classes) and isinstance(value, bool):
-                loss[key] = str(value)
+        if declaration is not None:
+            _name_classes(loss, declaration.parameters)
+
+
+def _name_classes(loss: dict[str, Any], parameters: dict[str, Parameter | None]) -> None:
+    for key, parameter in parameters.items():
+        value = loss.get(key)
+        if isinstance(parameter, PerClass) and isinstance(value, dict):
+            loss[key] = {str(name): number for name, number in value.items()}
+        elif isinstance(parameter, Classes) and isinstance(value, list):
+            loss[key] = [str(name) if isinstance(name, bool) else name for name in value]
+        elif isinstance(parameter, Classes) and isinstance(value, bool):
+            loss[key] = str(value)
+        elif isinstance(parameter, Terms):
+            for term in value or ():
+                declaration = find(term["type"])
+                _name_classes(term, _OF_LUDWIGS_LOSSES if declaration is None else declaration.parameters)
 
 
 def _loss_sections(config: dict[str, Any]) -> Iterator[tuple[str, str, Any, set[str]]]:
@@ -144,7 +169,58 @@ def _check_parameters(
         problem = _check_value(here[key], value)
         if problem:
             errors.append(f"{path}.{key}: {problem}")
+        elif isinstance(here[key], Terms):
+            for index, term in enumerate(value):
+                errors += _check_term(path.replace(".loss", f".loss.{key}[{index}]", 1), feature_type, term)
     return errors
+
+
+def _check_term(path: str, feature_type: str, term: Any) -> list[str]:
+    """Check a loss that is a part of another one, as strictly, whoever it is from."""
+    if not isinstance(term, dict):
+        hint = f" Write `{{type: {term}}}`." if isinstance(term, str) else ""
+        return [f"{path}: got {term!r}, expected a mapping with a `type`.{hint}"]
+    name = term.get("type")
+    if name is None:
+        near = next((key for key in term if difflib.get_close_matches(str(key), ["type"])), None)
+        hint = "" if near is None else f" Did you mean 'type' by '{near}'?"
+        return [f"{path}: there is no `type`, which says which loss it is.{hint}"]
+    declaration = find(name) if isinstance(name, str) else None
+    if name in _ALONE_ONLY or (declaration is not None and declaration.has_terms):
+        why = "has terms itself" if declaration else "changes how Ludwig predicts"
+        return [f"{path}.type: {name} {why}, so it cannot be a term of another loss."]
+    if declaration is None:
+        return _check_foreign_name(path, feature_type, name) or _check_ludwigs_parameters(path, term)
+    if feature_type not in declaration.features:
+        return [_wrong_feature(path, feature_type, name, declaration)]
+    return _check_parameters(path, feature_type, term, declaration, set()) + _check_natively(
+        path, term, [key for key, parameter in declaration.parameters.items() if parameter is None]
+    )
+
+
+def _check_ludwigs_parameters(path: str, term: dict[str, Any]) -> list[str]:
+    known = parameter_schemas(term["type"])
+    errors = []
+    for key, value in term.items():
+        if key not in known and key != "type" and not (key == "class_weights" and value is None):
+            errors.append(
+                f"{path}: unknown parameter '{key}' (value {value!r}).{_did_you_mean(key, known)} "
+                f"{term['type']} has the parameters: {', '.join(known)}."
+            )
+        elif (problem := _check_value(_OF_LUDWIGS_LOSSES.get(key), value)) is not None:
+            errors.append(f"{path}.{key}: {problem}")
+    return errors + _check_natively(path, term, known.keys() - _OF_LUDWIGS_LOSSES.keys())
+
+
+def _check_natively(path: str, term: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    """Check what Ludwig would check, if it knew that there is a loss in the list."""
+    schemas = parameter_schemas(term["type"])
+    found = ((key, next(Draft7Validator(schemas[key]).iter_errors(term[key]), None)) for key in keys if key in term)
+    return [
+        f"{path}.{key}: {error.message}."
+        for key, error in found
+        if error is not None and term[key] != schemas[key].get("default", term)
+    ]
 
 
 def _unknown_parameter(

@@ -1,6 +1,7 @@
 """The losses: one declaration each. Importing this package registers all of them with Ludwig."""
 
 from ludwig_losses.losses.bi_tempered import TemperedSoftmaxCrossEntropy, TemperedSoftmaxCrossEntropyConfig
+from ludwig_losses.losses.compound import CompoundLoss, CompoundLossConfig
 from ludwig_losses.losses.dice import DiceLoss, DiceLossConfig
 from ludwig_losses.losses.fenchel_young import (
     Entmax15Loss,
@@ -22,6 +23,8 @@ from ludwig_losses.losses.open_set import (
 from ludwig_losses.losses.poly import PolyLoss, PolyLossConfig
 
 __all__ = [
+    "CompoundLoss",
+    "CompoundLossConfig",
     "DiceLoss",
     "DiceLossConfig",
     "Entmax15Loss",

@@ -88,7 +88,7 @@ class LossConfig(DeclaredLossConfig):
             if isinstance(parameter, PerClass) and isinstance(value, str):
                 setattr(self, name, self.weights_by_frequency(f"loss.{name} = {value}", value, feature))
             elif isinstance(parameter, PerClass):
-                setattr(self, name, _per_class_values(name, value, feature))
+                setattr(self, name, per_class_values(name, value, feature))
             elif isinstance(parameter, Classes):
                 if not (isinstance(value, str) and value in parameter.options):
                     setattr(self, name, _class_indices(name, value, feature))
@@ -170,6 +170,14 @@ class Loss(nn.Module, LogitsInputsMixin):
         """Whether a feature with this configuration predicts with the projection, and the score, of the loss."""
         return cls.projection is not None
 
+    def create_metrics(self, config: LossConfig) -> dict[str, Any]:
+        """Return the metrics of a feature with this configuration, each under a name that it reports."""
+        return {metric_cls.NAMES[0]: metric_cls(config=config) for metric_cls in self.metrics}
+
+    def reporter(self, metric: str) -> "Loss | None":
+        """Return the loss, this one or a part of it, that a metric belongs to."""
+        return self if any(metric in metric_cls.NAMES for metric_cls in self.metrics) else None
+
     def can_evaluate(self, target: np.ndarray | None) -> bool:
         """Whether some targets (``None`` where they are not at hand) have what the metrics need."""
         return True
@@ -223,7 +231,8 @@ class ClassificationLoss(Loss):
         return weighted_mean(loss, self.weight(target, counted))
 
 
-def _per_class_values(name: str, value: Any, feature: Feature) -> Any:
+def per_class_values(name: str, value: Any, feature: Feature) -> Any:
+    """Return one number per class in the order of the classes, of a parameter as the user wrote it."""
     where = f"output feature '{feature.name}': loss.{name} = {value}"
     count = feature.num_classes
     if isinstance(value, dict):

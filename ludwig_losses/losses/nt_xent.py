@@ -1,5 +1,6 @@
 from typing import ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -8,7 +9,9 @@ from ludwig_losses.functional._gather import gather_consecutive_pairs, gather_ro
 from ludwig_losses.host.distributed import trains_on_all_ranks
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import VECTOR, field, loss_type
+from ludwig_losses.losses._memory import MemoryBank
 from ludwig_losses.losses.base import Loss, LossConfig
+from ludwig_losses.metrics.contrastive import ContrastiveMetric
 from ludwig_losses.parameters import Choice, Count, Number
 
 
@@ -42,6 +45,28 @@ class NTXentLossConfig(LossConfig):
         )
     )
 
+    average: str = field(
+        Choice(
+            default="pairs",
+            options=("pairs", "anchors"),
+            description=(
+                "What weighs equally with pairing: target, where a row may have several partners: all pairs, or all rows "
+                "(anchors), as in supervised contrastive learning (Khosla et al., NeurIPS 2020)."
+            ),
+        )
+    )
+
+    memory_bank: int | None = field(
+        Count(
+            default=None,
+            description=(
+                "How many embeddings of past training batches to remember as further rows to be told apart from, or with "
+                "pairing: target to be drawn to, too, if their target is the same. Choose fewer than there are training "
+                "rows. Evaluation does without them, and they are not saved with the model."
+            ),
+        )
+    )
+
     validate_on_loss: ClassVar[bool] = True
     instead_of_pairs: ClassVar[str] = "pair rows by equal targets with loss.pairing: target"
 
@@ -61,20 +86,46 @@ class NTXentLoss(Loss):
     The batch of a data-parallel training is that of all ranks together.
     """
 
+    metrics = (ContrastiveMetric,)
+    metrics_need = "rows with the same target"
+
     def __init__(self, config: NTXentLossConfig) -> None:
         super().__init__(config)
-        self.temperature = config.temperature
-        self.chunk_size = config.chunk_size
+        self.options = {
+            "temperature": config.temperature,
+            "chunk_size": config.chunk_size,
+            "average": config.average,
+        }
         self.by_target = config.pairing == "target"
+        self.memory = None if config.memory_bank is None else MemoryBank(config.memory_bank)
+
+    def labels(self, target: Tensor) -> Tensor | None:
+        """Return which rows are positives of each other, where it is not the consecutive ones."""
+        return torch.unique(target, dim=0, return_inverse=True)[1] if self.by_target else None
+
+    def can_evaluate(self, target: np.ndarray | None) -> bool:
+        if target is None or not self.by_target:
+            return True
+        return len(target) > 0 and len(np.unique(np.stack([*target]), axis=0)) < len(target)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         labels = None
         if trains_on_all_ranks(preds):
-            if self.by_target:
-                target = gather_rows(target)
-            else:
+            if not self.by_target:
                 labels = gather_consecutive_pairs(len(preds), preds.device)
+            if self.by_target or self.memory is not None:
+                target = gather_rows(target)
             preds = gather_rows(preds)
+        # Ludwig's metrics call a loss without a gradient, some of them on training batches.
+        if self.memory is not None and self.training and preds.requires_grad:
+            return self._with_memory(preds, target, labels)
+        return nt_xent_loss(preds, self.labels(target) if labels is None else labels, **self.options)
+
+    def _with_memory(self, preds: Tensor, target: Tensor, labels: Tensor | None) -> Tensor:
+        memory, past = self.memory.recall(preds, target)
+        past_labels = None
         if self.by_target:
-            labels = torch.unique(target, dim=0, return_inverse=True)[1]
-        return nt_xent_loss(preds, labels, temperature=self.temperature, chunk_size=self.chunk_size)
+            labels, past_labels = self.labels(torch.cat([target, past])).split([len(target), len(past)])
+        loss = nt_xent_loss(preds, labels, memory=memory, memory_labels=past_labels, **self.options)
+        self.memory.remember(preds, target)
+        return loss

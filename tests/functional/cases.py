@@ -94,6 +94,10 @@ _CLASS_LAST = ((6, 4), (1, 2), (2, 5, 7), (2, 2, 3, 6))
 _OPEN_SET = ((6, 5), (1, 5), (2, 5, 7), (2, 2, 3, 6))
 _ROWS = ((8, 4), (1, 3), (2, 3), (9, 5))
 
+_ROWS_OF_5 = ((8, 5), (1, 5), (2, 5), (9, 5))
+
+_MEMORY = torch.tensor([[1.0, 2, 0, 0, -1], [0, 0, 0, 0, 0], [3, 0, 1, 1, 0], [-1, 0, 0, 1, 0]])
+_MEMORY_LABELS = torch.tensor([0, 1, 0, 7])
 _TWO_WEIGHTS = torch.tensor([0.75, 0.25])
 _CLASS_WEIGHTS = torch.tensor([0.75, 0.25, 1.5, 0.5])
 # Every option of the Dice family and some that go together, for any number of classes; and those of Lovász-Softmax.
@@ -164,6 +168,12 @@ CASES = [
     *(Case("lovasz_softmax_loss", class_first, _FOUR_CLASSES, options) for options in _LOVASZ_OPTIONS_OF_FOUR_CLASSES),
     *(Case("nt_xent_loss", per_row, _ROWS, {"temperature": temperature}) for temperature in (0.07, 0.5)),
     Case("nt_xent_loss", consecutive, _ROWS),
+    Case("nt_xent_loss", per_row, _ROWS, {"average": "anchors"}),
+    Case("nt_xent_loss", consecutive, _ROWS_OF_5, {"memory": _MEMORY, "temperature": 0.5}),
+    *(
+        Case("nt_xent_loss", per_row, _ROWS_OF_5, {"average": average, "memory": _MEMORY, "memory_labels": labels})
+        for average, labels in (("pairs", _MEMORY_LABELS), ("anchors", _MEMORY_LABELS), ("anchors", None))
+    ),
     Case("entmax15_loss", class_last, _CLASS_LAST),
     Case("sparsemax_loss", class_last, _CLASS_LAST),
     *(Case("entmax_loss", class_last, _CLASS_LAST, {"alpha": alpha}) for alpha in (1.01, 1.3, 1.5, 1.8)),

@@ -118,3 +118,78 @@ def test_chunks_of_no_rows_are_refused() -> None:
 def test_value_without_a_gradient_is_the_same() -> None:
     rows = embeddings(8)
     assert torch.equal(nt_xent_loss(rows), nt_xent_loss(rows.clone().requires_grad_()))
+
+
+def test_rows_of_one_partner_weigh_the_same_as_pairs_and_as_anchors() -> None:
+    rows = embeddings(9)
+    assert_close(nt_xent_loss(rows, average="anchors"), nt_xent_loss(rows), 1e-14)
+
+
+def test_an_anchor_weighs_the_same_however_many_partners_it_has() -> None:
+    # Three equal rows and two that are orthogonal to them and to each other.
+    rows = torch.eye(4, dtype=torch.float64)[[0, 0, 0, 1, 2]]
+    labels = torch.tensor([0, 0, 0, 1, 1])
+    three, two = torch.tensor([torch.e, torch.e, 1, 1]).log(), torch.zeros(4)
+    cost_of_three, cost_of_two = three.exp().sum().log() - 1, two.exp().sum().log()
+    by_anchor = nt_xent_loss(rows, labels, temperature=1.0, average="anchors")
+    by_pair = nt_xent_loss(rows, labels, temperature=1.0)
+    assert by_anchor.item() == pytest.approx((3 * cost_of_three + 2 * cost_of_two).item() / 5, rel=1e-6)
+    assert by_pair.item() == pytest.approx((6 * cost_of_three + 2 * cost_of_two).item() / 8, rel=1e-6)
+
+
+@pytest.mark.parametrize("average", ["pairs", "anchors"])
+def test_nothing_to_remember_changes_nothing(average: str) -> None:
+    rows, labels = random_batch((9, 5), per_row)
+    empty, expected = torch.zeros(0, 5), nt_xent_loss(rows, labels, average=average)
+    assert_close(nt_xent_loss(rows, labels, average=average, memory=empty), expected, 1e-14)
+    no_labels = labels[:0]
+    assert_close(nt_xent_loss(rows, labels, average=average, memory=empty, memory_labels=no_labels), expected, 1e-14)
+
+
+def test_the_memory_gets_no_gradient_and_may_be_of_any_length() -> None:
+    rows, memory = embeddings(8), embeddings(6, 5).roll(1, 0)
+    leaf = memory.clone().requires_grad_()
+    loss = nt_xent_loss(rows.requires_grad_(), memory=leaf)
+    loss.backward()
+    assert leaf.grad is None and rows.grad.count_nonzero() > 0
+    assert_close(nt_xent_loss(rows, memory=7 * memory), loss, 1e-14)
+
+
+def test_a_single_row_may_have_its_partner_in_the_memory() -> None:
+    row = torch.tensor([[1.0, 0.0]], dtype=torch.float64)
+    memory = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    loss = nt_xent_loss(row, torch.tensor([3]), temperature=1.0, memory=memory, memory_labels=torch.tensor([3, 4]))
+    assert loss.item() == pytest.approx(torch.tensor([1.0, 0.0]).exp().sum().log().item() - 1, rel=1e-6)
+    assert nt_xent_loss(row, torch.tensor([3]), memory=memory) == 0
+
+
+@pytest.mark.parametrize("chunk_size", [1, 2, 4, 9, 100])
+@pytest.mark.parametrize("average", ["pairs", "anchors"])
+def test_chunks_change_nothing_beside_a_memory(average: str, chunk_size: int) -> None:
+    rows, labels = random_batch((9, 5), per_row)
+    options = {"average": average, "memory": embeddings(4), "memory_labels": torch.tensor([0, 1, 1, 9])}
+    value, gradient = value_and_gradient(
+        lambda z, y: nt_xent_loss(z, y, chunk_size=chunk_size, **options), rows, labels
+    )
+    expected, expected_gradient = value_and_gradient(lambda z, y: oracles.nt_xent_loss(z, y, **options), rows, labels)
+    assert_close(value, expected, 1e-12)
+    assert_close(gradient, expected_gradient, 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"average": "rows"}, "average must be 'pairs' or 'anchors'; got 'rows'"),
+        ({"memory": torch.zeros(3, 4)}, r"memory must be \[M, 5\], as embeddings; got \(3, 4\)"),
+        ({"memory_labels": torch.zeros(3)}, r"got memory_labels \(3,\), memory None and labels \(8,\)"),
+        ({"memory": torch.zeros(3, 5), "memory_labels": torch.zeros(2)}, r"got memory_labels \(2,\), memory \(3, 5\)"),
+    ],
+)
+def test_options_that_do_not_fit_are_named(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        nt_xent_loss(embeddings(8), torch.zeros(8), **options)
+
+
+def test_labels_of_the_memory_need_labels() -> None:
+    with pytest.raises(ValueError, match="and labels None"):
+        nt_xent_loss(embeddings(8), memory=embeddings(2), memory_labels=torch.zeros(2))

@@ -40,6 +40,11 @@ MORE_PAIRS = [
     ("sequence", "entmax_loss"),
 ]
 
+COMPOUND = [
+    (feature, "compound_loss")
+    for feature in ("binary", "category", "image", "number", "sequence", "set", "text", "timeseries", "vector")
+]
+
 ALIASES = {
     "focal_loss": "focal",
     "dice_loss": "dice",
@@ -95,6 +100,23 @@ def _category(folder: pathlib.Path):
     return _numbers(columns.values()), {}, frame
 
 
+def _number(folder: pathlib.Path):
+    inputs, _, frame = _category(folder)
+    return inputs, {}, frame.assign(y=frame["f1"] + frame["f5"])
+
+
+def _set(folder: pathlib.Path):
+    inputs, _, frame = _category(folder)
+    return inputs, {}, frame.assign(y=frame["y"].map({"class_0": "a b", "class_1": "b", "class_2": "a c"}))
+
+
+def _timeseries(folder: pathlib.Path):
+    values = np.random.default_rng(0).normal(size=(100, 1)).cumsum(axis=0) + np.linspace(0, 1, 8)
+    text = [" ".join(f"{value:.3f}" for value in row) for row in values]
+    frame = pd.DataFrame({"x": text, "y": [" ".join(row.split()[::2]) for row in text]})
+    return [{"name": "x", "type": "timeseries"}], {}, frame
+
+
 def _vector(folder: pathlib.Path):
     digits = load_digits().data[:200] / 16
     views = np.repeat(digits, 2, axis=0) + np.random.default_rng(0).normal(0, 0.1, (400, 64))
@@ -138,6 +160,9 @@ def _numbers(names):
 _FEATURES = {
     "binary": _binary,
     "category": _category,
+    "number": _number,
+    "set": _set,
+    "timeseries": _timeseries,
     "vector": _vector,
     "image": _image,
     "text": _tokens("text"),

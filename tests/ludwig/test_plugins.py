@@ -171,13 +171,15 @@ def call_vector():
 def train_plain():
     import pandas as pd
     from ludwig.api import LudwigModel
+    both = {"type": "compound_loss", "terms": [{"type": "plain_loss"}, {"type": "generalized_cross_entropy", "q": 1}]}
     outputs = [{"name": "category", "type": "category", "loss": {"type": "plain_loss"}}]
+    outputs.append({"name": "both", "type": "category", "loss": both})
     config = {"input_features": [{"name": "x", "type": "number"}], "output_features": outputs, "trainer": {"epochs": 1}}
-    data = pd.DataFrame({"x": range(100), "category": ["a", "b"] * 50})
+    data = pd.DataFrame({"x": range(100), "category": ["a", "b"] * 50, "both": ["a", "b"] * 50})
     model = LudwigModel(config)
     stats = model.train(data, skip_save_model=True, skip_save_progress=True, skip_save_log=True).train_stats
     plain = get_loss_cls("set", "plain_loss").from_dict({"type": "plain_loss"})
-    return [len(stats.training["category"]["loss"]), plain.class_weights]
+    return [len(stats.training["category"]["loss"]), plain.class_weights, sorted(stats.training["both"])]
 
 print(json.dumps({
     "failures": plugins.failures,
@@ -185,6 +187,7 @@ print(json.dumps({
     "catalogue": list(catalogue()),
     "good": error_of(lambda: parse({"type": "generalized_cross_entropy", "q": 1})),
     "typo": error_of(lambda: parse({"type": "generalized_cross_entropy", "p": 1})),
+    "term": error_of(lambda: parse({"type": "compound_loss", "terms": [{"type": "plain_loss", "q": 0}]})),
     "failed": error_of(lambda: parse({"type": "bad_import_loss"})),
     "built-in": error_of(lambda: parse({"type": "focal_loss"})),
     "vector": error_of(call_vector),
@@ -248,4 +251,10 @@ def test_a_loss_that_is_no_number_names_its_class_and_file(after_mistakes):
 
 def test_a_loss_without_class_weights_trains_on_any_feature(after_mistakes):
     _, known = after_mistakes
-    assert known["plain"] == [1, None]
+    assert known["plain"][:2] == [1, None]
+
+
+def test_a_loss_of_your_own_may_be_a_term(after_mistakes):
+    _, known = after_mistakes
+    assert {"loss_plain_loss", "loss_generalized_cross_entropy"} < {*known["plain"][2]}
+    assert "loss.terms[0] (output feature 'y').q: got 0, expected a number > 0" in known["term"]

@@ -12,14 +12,15 @@ from ludwig.modules.metric_registry import get_metric_cls
 from ludwig.schema.features.loss.loss import get_loss_cls
 
 import matrix
-from ludwig_losses.host.registry import DeclaredLossMetric, catalogue, find
+from ludwig_losses.host.registry import DeclaredLossMetric, catalogue, find, losses_for
 from ludwig_losses.losses.base import ClassificationLossConfig, Loss
+from ludwig_losses.metrics.terms import TermsMetric
 
 NAMES = [*matrix.PAIRS, *matrix.MORE_PAIRS, *matrix.ALIAS_PAIRS]
 
 
 def test_the_catalogue_is_the_documented_family():
-    documented = {(feature, loss) for feature, loss in [*matrix.PAIRS, *matrix.MORE_PAIRS]}
+    documented = {*matrix.PAIRS, *matrix.MORE_PAIRS, *matrix.COMPOUND}
     assert {(feature, name) for name, loss in catalogue().items() for feature in loss.features} == documented
     assert {name: alias for name, loss in catalogue().items() for alias in loss.aliases} == matrix.ALIASES
 
@@ -37,9 +38,19 @@ def test_schema_implementation_and_metric_are_registered(feature, name):
         assert type(pickle.loads(pickle.dumps(thing))) is type(thing)
 
 
+@pytest.mark.parametrize(("feature", "name"), matrix.COMPOUND, ids=[pair[0] for pair in matrix.COMPOUND])
+def test_a_loss_with_terms_is_registered_for_every_feature(feature, name):
+    own = next(loss for loss in losses_for(feature) if loss not in (name, "corn"))
+    config = get_loss_cls(feature, name).from_dict({"type": name, "terms": [{"type": own}]})
+    assert get_metric_cls(feature, name) is DeclaredLossMetric
+    assert get_metric_cls(feature, f"loss_{own}") is TermsMetric
+    for thing in (config, create_loss(config), DeclaredLossMetric(config=config), TermsMetric(config=config)):
+        assert type(pickle.loads(pickle.dumps(thing))) is type(thing)
+
+
 def test_what_reads_class_weights_has_them():
     for declaration in catalogue().values():
-        if {"category", "text", "sequence"} & set(declaration.features):
+        if {"category", "text", "sequence"} & set(declaration.features) and not declaration.has_terms:
             assert issubclass(declaration.config_cls, ClassificationLossConfig)
 
 
@@ -59,6 +70,7 @@ def test_the_json_schema_knows_defaults_and_ranges():
         assert properties["weight"]["type"] == "number" and properties["weight"]["minimum"] == 0
     assert properties_of(outputs, "nt_xent")["pairing"]["enum"] == ["consecutive", "target"]
     assert properties_of(outputs, "poly_loss")["epsilon"]["minimum"] == -1
+    assert "array" in properties_of(outputs, "compound_loss")["terms"]["type"]
 
 
 def test_the_mean_over_weighted_classes_is_that_of_cross_entropy():

@@ -1,0 +1,181 @@
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor, nn
+
+from ludwig_losses.functional._numerics import full_precision
+from ludwig_losses.host.registry import config_of, declaration_of, module_of, register_loss, register_term_metrics
+from ludwig_losses.host.schema import (
+    BINARY,
+    CATEGORY,
+    IMAGE,
+    NUMBER,
+    SEQUENCE,
+    SET,
+    TEXT,
+    TIMESERIES,
+    VECTOR,
+    field,
+    loss_type,
+)
+from ludwig_losses.losses.base import Loss, LossConfig, per_class_values
+from ludwig_losses.metrics.terms import TermsMetric, names_of_terms
+from ludwig_losses.parameters import Feature, Terms
+
+FEATURES = (BINARY, CATEGORY, IMAGE, NUMBER, SEQUENCE, SET, TEXT, TIMESERIES, VECTOR)
+
+
+class CompoundLossConfig(LossConfig):
+    """Several losses at once: the sum of its terms, each times its weight."""
+
+    type: str = loss_type("compound_loss")
+
+    terms: list | None = field(
+        Terms(
+            description=(
+                "The losses to add up, Ludwig's own included, written as they are alone; `weight` is the factor of a "
+                "term. A term of weight 0 is only watched."
+            ),
+        )
+    )
+
+    def __post_init__(self) -> None:
+        # A rendered configuration spells out every default.
+        self.terms = self.terms and [config.to_dict() for config in self.parsed]
+        register_term_metrics(TermsMetric, names_of_terms(self.parsed), FEATURES)
+
+    @property
+    def parsed(self) -> list:
+        """The configuration object of each term."""
+        return [config_of(term) for term in self.terms or ()]
+
+    @property
+    def projecting(self) -> list[int]:
+        """Which terms the feature predicts with, as far as their projections are its predictions."""
+        return [i for i, term in enumerate(self.parsed) if term.weight and _projects(term)]
+
+    @property
+    def ignored_classes(self) -> list[int]:
+        ignored = [set(getattr(term, "ignored_classes", ())) for term in self.parsed if term.weight]
+        return sorted(set.intersection(*ignored)) if ignored else []
+
+    @property
+    def _pairing(self) -> list[int]:
+        return [i for i, term in enumerate(self.parsed) if getattr(term, "keeps_pairs", False)]
+
+    @property
+    def keeps_pairs(self) -> bool:
+        return bool(self._pairing)
+
+    @property
+    def instead_of_pairs(self) -> str:
+        index = self._pairing[0]
+        return self.parsed[index].instead_of_pairs.replace("loss.", f"loss.terms[{index}].", 1)
+
+    @property
+    def validate_on_loss(self) -> bool:
+        return any(getattr(term, "validate_on_loss", False) for term in self.parsed)
+
+    def check(self) -> None:
+        super().check()
+        terms = self.parsed
+        if not terms:
+            raise ValueError(
+                "terms is missing. Write a list of losses, for instance [{type: focal_loss, weight: 1.0}, ...]."
+            )
+        if not any(term.weight for term in terms):
+            raise ValueError(
+                "terms: every weight is 0, so there is nothing to learn. Give a term a weight, or write weight: 0 "
+                "for the loss itself, beside terms, to leave this feature out of the training."
+            )
+        if len(self.projecting) > 1:
+            which = " and ".join(f"terms[{i}] ({terms[i].type})" for i in self.projecting)
+            raise ValueError(
+                f"{which} each train predictions of their own, and the feature can have only one of them. "
+                "Leave one out, or give it weight: 0 to watch it only."
+            )
+        for index, term in enumerate(terms):
+            try:
+                if isinstance(term, LossConfig):
+                    term.check()
+            except ValueError as error:
+                raise ValueError(f"terms[{index}]: {error}") from None
+
+    def resolve(self, feature: Feature) -> None:
+        super().resolve(feature)
+        self.terms = [_resolved(config, index, feature).to_dict() for index, config in enumerate(self.parsed)]
+
+
+def _projects(config) -> bool:
+    declaration = declaration_of(type(config))
+    return declaration is not None and declaration.module_cls.projects(config)
+
+
+def _resolved(config, index: int, feature: Feature):
+    """Return the configuration of a term with classes as indices."""
+    try:
+        if isinstance(config, LossConfig):
+            config.resolve(feature)
+        elif isinstance(getattr(config, "class_weights", None), (list, tuple, dict)):
+            config.class_weights = per_class_values("class_weights", config.class_weights, feature)
+    except ValueError as error:
+        # Say which of the terms it is.
+        start = f"output feature '{feature.name}': loss"
+        raise ValueError(str(error).replace(start, f"{start}.terms[{index}]", 1)) from error
+    return config
+
+
+@register_loss(CompoundLossConfig, features=FEATURES)
+class CompoundLoss(Loss):
+    """Weighted sum of losses."""
+
+    def __init__(self, config: CompoundLossConfig) -> None:
+        super().__init__(config)
+        config.check()
+        self.names = names_of_terms(config.parsed)
+        self.weights = [float(term.weight) for term in config.parsed]
+        self.terms = nn.ModuleList(map(module_of, config.parsed))
+        self.projecting = next(iter(config.projecting), None)
+        # Where configurations come from another process, Ludwig has yet to learn the names.
+        register_term_metrics(TermsMetric, self.names, FEATURES)
+
+    def term(self, index: int, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the value of one term, without its weight."""
+        module = self.terms[index]
+        return module(preds if isinstance(module, Loss) else full_precision(preds), target)
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        # Nothing of a term that is only watched: 0 times infinity is not 0.
+        return sum(weight * self.term(i, preds, target) for i, weight in enumerate(self.weights) if weight)
+
+    @classmethod
+    def projects(cls, config: CompoundLossConfig) -> bool:
+        return bool(config.projecting)
+
+    @property
+    def projection(self) -> Callable[[Tensor], Tensor] | None:
+        return self._of_projecting("projection")
+
+    @property
+    def score(self) -> Callable[[Tensor], Tensor] | None:
+        return self._of_projecting("score")
+
+    @property
+    def score_name(self) -> str:
+        return self._of_projecting("score_name")
+
+    def _of_projecting(self, attribute: str) -> Any:
+        return getattr(Loss if self.projecting is None else self.terms[self.projecting], attribute)
+
+    def create_metrics(self, config: CompoundLossConfig) -> dict[str, Any]:
+        metrics = {self.names[0]: TermsMetric(config=config)}
+        for module, term in zip(self.terms, config.parsed, strict=True):
+            if isinstance(module, Loss):
+                metrics = {**module.create_metrics(term), **metrics}
+        return metrics
+
+    def reporter(self, metric: str) -> Loss | None:
+        if metric in self.names:
+            return self
+        found = (term.reporter(metric) for term in self.terms if isinstance(term, Loss))
+        return next((loss for loss in found if loss is not None), None)

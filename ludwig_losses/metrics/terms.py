@@ -1,0 +1,55 @@
+"""The value of each term of a loss that is made of several."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from ludwig.modules.loss_modules import create_loss
+from ludwig.modules.metric_modules import LudwigMetric
+from torch import Tensor
+
+
+def names_of_terms(configs: Iterable) -> list[str]:
+    """Return the name of the metric of each term: ``loss_focal_loss``, for a second one ``loss_focal_loss_2``."""
+    names: list[str] = []
+    for config in configs:
+        first = name = name_of_term(config.type)
+        count = 1
+        while name in names:
+            count += 1
+            name = f"{first}_{count}"
+        names.append(name)
+    return names
+
+
+def name_of_term(loss: str) -> str:
+    """Return the name of the metric of a term, if it is the first one with this loss."""
+    return f"loss_{loss}"
+
+
+class TermsMetric(LudwigMetric):
+    """The value of each term without its weight, averaged over batches as Ludwig averages the loss itself."""
+
+    NAMES = ()
+
+    def __init__(self, config, **kwargs) -> None:
+        super().__init__()
+        self.loss_function = create_loss(config)
+        self.add_state("total", default=torch.zeros(len(self.loss_function.names)), dist_reduce_fx="sum")
+        self.add_state("batches", default=torch.tensor(0), dist_reduce_fx="sum")
+
+    @classmethod
+    def can_report(cls, feature) -> bool:
+        """Ludwig itself cannot make one: it does not hand the configuration of the loss to metrics."""
+        return False
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        terms = range(len(self.loss_function.names))
+        self.total += torch.stack([self.loss_function.term(index, preds, target).float() for index in terms])
+        self.batches += 1
+
+    def compute(self) -> dict[str, Tensor]:
+        if not self.batches:
+            return {}
+        return dict(zip(self.loss_function.names, self.total / self.batches, strict=True))
