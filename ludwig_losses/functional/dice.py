@@ -213,8 +213,21 @@ def _class_sums(
     else:
         ones, target = counted.long(), target.where(counted, 0)
         counted = counted.flatten(1).unsqueeze(1)
-    overlap, predicted = _ClassSums.apply(logits.flatten(2), target, counted, squared)
+    sums = _two_class_sums if logits.shape[1] == 2 else _ClassSums.apply
+    overlap, predicted = sums(logits.flatten(2), target, counted, squared)
     return overlap, predicted, _sums_by_class(ones, target, logits.shape[1])
+
+
+def _two_class_sums(logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool) -> tuple[Tensor, Tensor]:
+    """As :class:`_ClassSums`, with sigmoids of the difference of the logits instead of a softmax."""
+    margin = logits[:, 1] - logits[:, 0]
+    p = [(-margin).sigmoid(), margin.sigmoid()]
+    if counted is not None:
+        p = [each.where(counted.squeeze(1), 0) for each in p]
+    second = target.flatten(1).to(margin.dtype)
+    overlap = [(each * true).sum(dim=1) for each, true in zip(p, (1 - second, second))]
+    mass = [(each.square() if squared else each).sum(dim=1) for each in p]
+    return torch.stack(overlap, dim=1), torch.stack(mass, dim=1)
 
 
 class _ClassSums(torch.autograd.Function):
