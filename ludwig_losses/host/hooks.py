@@ -51,7 +51,7 @@ def check_written_configs(backward_compatibility: ModuleType) -> None:
 
     def upgrade(original, config):
         validation.check_raw_config(config)
-        return original(config)
+        return validation.keep_words(original, config)
 
     replace(backward_compatibility, "upgrade_config_dict_to_latest_version", upgrade)
 

@@ -46,6 +46,27 @@ def check_raw_config(config: dict[str, Any]) -> None:
         raise ConfigValidationError("\n".join(errors))
 
 
+def keep_words(upgrade: Callable, config: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade a configuration, keeping words that stand for class weights: Ludwig takes them for those of an ancient
+    version and writes null in their place."""
+    words = {}
+    for index, feature in enumerate(config.get("output_features") or []):
+        loss = feature.get(LOSS) if isinstance(feature, dict) else None
+        for key, value in loss.items() if isinstance(loss, dict) else ():
+            if isinstance(value, str) and isinstance(_parameter(config, feature, key), PerClass):
+                words[index, key] = value
+    upgraded = upgrade(config)
+    for (index, key), word in words.items():
+        upgraded["output_features"][index][LOSS][key] = word
+    return upgraded
+
+
+def _parameter(config: dict[str, Any], feature: dict[str, Any], key: str) -> Parameter | None:
+    default = ((config.get("defaults") or {}).get(feature.get("type")) or {}).get(LOSS) or {}
+    declaration = find(feature[LOSS].get("type", default.get("type")))
+    return declaration.parameters.get(key) if declaration else None
+
+
 def name_classes(config: dict[str, Any]) -> None:
     """Turn class names that YAML read as numbers or booleans into strings, as they are in Ludwig's vocabularies."""
     for _, _, loss, _ in _loss_sections(config):

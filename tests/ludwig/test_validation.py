@@ -175,6 +175,15 @@ def test_what_is_allowed_parses_renders_and_parses_again(feature, loss):
     assert again.output_features[0].loss.to_dict() == parsed.output_features[0].loss.to_dict()
 
 
+@pytest.mark.parametrize("defaults", [None, {"category": {"loss": {"type": "poly_loss"}}}], ids=str)
+def test_words_for_class_weights_survive_ludwigs_upgrade_of_old_configurations(defaults):
+    loss = {"class_weights": "effective_number", "effective_number_beta": 0.9, **({} if defaults else {"type": "poly"})}
+    parsed = ModelConfig.from_dict(config("category", loss, defaults=defaults)).output_features[0].loss
+    assert (parsed.class_weights, parsed.effective_number_beta) == ("effective_number", 0.9)
+    ludwigs_own = config("category", {"type": "softmax_cross_entropy", "class_weights": "balanced"})
+    assert ModelConfig.from_dict(ludwigs_own).output_features[0].loss.class_weights is None
+
+
 def test_class_names_that_yaml_reads_as_numbers_are_names():
     parsed = ModelConfig.from_dict(config("category", {"type": "focal_loss", "alpha": {0: 0.5, 1: 1}}))
     assert parsed.output_features[0].loss.alpha == {"0": 0.5, "1": 1}
