@@ -87,49 +87,28 @@ def dice_loss(
             "logits must be [B, C, ...] with at least one pixel dimension; "
             f"got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
-    check_options(
-        squared_denominator,
-        class_weights,
-        jaccard,
-        tversky_alpha,
-        tversky_beta,
-        focal_tversky_gamma,
-        log_dice,
-        generalized,
-    )
+    alpha, beta = mistake_weights(jaccard, tversky_alpha, tversky_beta, squared_denominator)
+    check_options(log_dice, focal_tversky_gamma, generalized, class_weights)
     classes = counted_classes(logits.shape[1], include_background, ignore_index)
     sums = _class_sums(full_precision(logits), target, ignore_index, squared_denominator)
     if not per_image:
         sums = tuple(each.sum(dim=0, keepdim=True) for each in sums)
-    weight = None
-    if ignore_index is not None:  # an image of which nothing is left does not count
-        weight = (sums[2].sum(dim=1, keepdim=True) > 0).to(sums[0].dtype)
+    weight = _weights(sums[2], class_weights, classes, ignore_index)
     if len(classes) < logits.shape[1]:
         sums = tuple(each[:, classes] for each in sums)
     if generalized:
         sums = _merge_classes(*sums)
-    elif class_weights is not None:
-        chosen = class_weights.to(sums[0])[classes].unsqueeze(0)
-        weight = chosen if weight is None else weight * chosen
-    alpha, beta = (1.0, 1.0) if jaccard else (tversky_alpha, tversky_beta)
     loss = _loss(*_score(*sums, smooth, alpha, beta), focal_tversky_gamma, log_dice)
-    return weighted_mean(loss, None if weight is None else weight.expand_as(loss))
+    return weighted_mean(loss, None if weight is None else weight.to(loss).expand_as(loss))
 
 
-def check_options(
-    squared_denominator: bool,
-    class_weights: Any,
-    jaccard: bool,
-    tversky_alpha: float,
-    tversky_beta: float,
-    focal_tversky_gamma: float,
-    log_dice: bool,
-    generalized: bool,
-) -> None:
-    """Refuse options of :func:`dice_loss` that mean nothing together.
+def mistake_weights(
+    jaccard: bool, tversky_alpha: float, tversky_beta: float, squared_denominator: bool
+) -> tuple[float, float]:
+    """Return the weights of what is falsely positive and of what is falsely negative.
 
     Raises:
-        ValueError: naming the options, their values and what to write instead.
+        ValueError: the options of :func:`dice_loss` contradict each other; with what to write instead.
     """
     if jaccard and (tversky_alpha != 0.5 or tversky_beta != 0.5):
         raise ValueError(
@@ -143,6 +122,15 @@ def check_options(
             f"squared_denominator: true needs equal weights of both kinds of mistakes; got tversky_alpha: {tversky_alpha} "
             f"and tversky_beta: {tversky_beta}. Make them equal, or leave out squared_denominator."
         )
+    return (1.0, 1.0) if jaccard else (tversky_alpha, tversky_beta)
+
+
+def check_options(log_dice: bool, focal_tversky_gamma: float, generalized: bool, class_weights: Any) -> None:
+    """Refuse further options of :func:`dice_loss` that mean nothing together.
+
+    Raises:
+        ValueError: naming the options and what to write instead.
+    """
     if log_dice and focal_tversky_gamma != 1:
         raise ValueError(
             f"log_dice: true takes the logarithm of the score, focal_tversky_gamma: {focal_tversky_gamma} a power of what "
@@ -166,6 +154,19 @@ def counted_classes(classes: int, include_background: bool, ignore_index: int | 
             f"{classes} classes. Leave out one of the two."
         )
     return counted
+
+
+def _weights(
+    true: Tensor, class_weights: Tensor | None, classes: list[int], ignore_index: int | Sequence[int] | None
+) -> Tensor | None:
+    """Return the weights of images and classes in the mean, or ``None`` for equal ones."""
+    weight = None
+    if ignore_index is not None:  # an image of which nothing is left does not count
+        weight = true.sum(dim=1, keepdim=True) > 0
+    if class_weights is not None:
+        of_classes = class_weights.to(true.device)[classes].unsqueeze(0)
+        weight = of_classes if weight is None else weight * of_classes
+    return weight
 
 
 def _score(

@@ -89,14 +89,11 @@ def _lovasz(
         return _loss_and_slopes(probabilities, labels, classes)
     # Each image, or the batch as one, without the pixels that do not count.
     loss, slopes, images = probabilities.new_zeros(()), torch.zeros_like(probabilities), 0
-    for rows in range(len(labels)) if per_image else [slice(None)]:
-        rows = slice(rows, rows + 1) if per_image else rows
-        p, y = probabilities[rows].movedim(1, 0).flatten(1), labels[rows].flatten()
-        kept = (
-            torch.arange(len(y), device=y.device) if counted is None else counted[rows].flatten().nonzero().squeeze(1)
-        )
+    counted = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
+    for rows in [slice(i, i + 1) for i in range(len(labels))] if per_image else [slice(None)]:
+        p, kept = probabilities[rows].movedim(1, 0).flatten(1), counted[rows].flatten().nonzero().squeeze(1)
         if len(kept):
-            part, slope = _loss_and_slopes(p[None, :, kept], y[None, kept], classes)
+            part, slope = _loss_and_slopes(p[None, :, kept], labels[rows].flatten()[None, kept], classes)
             by_p = torch.zeros_like(p).index_copy_(1, kept, slope[0])
             slopes[rows] = by_p.unflatten(1, (-1, labels.shape[1])).movedim(0, 1)
             loss, images = loss + part, images + 1

@@ -1,9 +1,7 @@
-import inspect
-
 from torch import Tensor
 
 from ludwig_losses.functional import dice_loss
-from ludwig_losses.functional.dice import check_options, counted_classes
+from ludwig_losses.functional.dice import check_options, counted_classes, mistake_weights
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import IMAGE, field, loss_type, parameters_of
 from ludwig_losses.losses.base import Loss, LossConfig
@@ -92,7 +90,8 @@ class DiceLossConfig(LossConfig):
 
     def check(self) -> None:
         super().check()
-        check_options(**{name: getattr(self, name) for name in inspect.signature(check_options).parameters})
+        mistake_weights(self.jaccard, self.tversky_alpha, self.tversky_beta, self.squared_denominator)
+        check_options(self.log_dice, self.focal_tversky_gamma, self.generalized, self.class_weights)
 
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
