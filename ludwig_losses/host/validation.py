@@ -6,6 +6,7 @@ dictionary that the user wrote is checked against the declarations before Ludwig
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -17,6 +18,7 @@ from ludwig.error import ConfigValidationError
 from ludwig_losses import plugins
 from ludwig_losses.host.registry import (
     Declaration,
+    config_of,
     declaration_of,
     find,
     losses_for,
@@ -211,12 +213,25 @@ def _check_term(path: str, feature_type: str, term: Any) -> list[str]:
         why = "has terms itself" if declaration else "changes how Ludwig predicts"
         return [f"{path}.type: {name} {why}, so it cannot be a term of another loss."]
     if declaration is None:
-        return _check_foreign_name(path, feature_type, name) or _check_ludwigs_parameters(path, term)
-    if feature_type not in declaration.features:
-        return [_wrong_feature(path, feature_type, name, declaration)]
-    return _check_parameters(path, feature_type, term, declaration, set()) + _check_natively(
-        path, term, [key for key, parameter in declaration.parameters.items() if parameter is None]
-    )
+        errors = _check_foreign_name(path, feature_type, name) or _check_ludwigs_parameters(path, term)
+    elif feature_type not in declaration.features:
+        errors = [_wrong_feature(path, feature_type, name, declaration)]
+    else:
+        errors = _check_parameters(path, feature_type, term, declaration, set())
+        errors += _check_natively(path, term, [key for key, kind in declaration.parameters.items() if kind is None])
+    return errors or _load_term(path, term)
+
+
+def _load_term(path: str, term: dict[str, Any]) -> list[str]:
+    """Load a term as its loss will: not every range stands in Ludwig's JSON schemas."""
+    term = copy.deepcopy(term)
+    declaration = find(term["type"])
+    _name_classes(term, _OF_LUDWIGS_LOSSES if declaration is None else declaration.parameters)
+    try:
+        config_of(term)
+    except Exception as error:  # of either generation's kind
+        return [f"{path}: {error}"]
+    return []
 
 
 def _check_ludwigs_parameters(path: str, term: dict[str, Any]) -> list[str]:

@@ -31,10 +31,11 @@ def config(**options):
 
 
 def batch(rows: int = 12, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Embeddings and, as their targets, one of three vectors."""
+    """Embeddings, more alike in pairs, and as their targets one of three vectors."""
     generator = torch.Generator().manual_seed(seed)
     kinds = torch.randint(3, (rows,), generator=generator)
-    return torch.randn(rows, 4, generator=generator), torch.eye(3)[kinds]
+    centres = torch.randn(rows, 4, generator=generator).repeat_interleave(2, dim=0)[:rows]
+    return centres + torch.randn(rows, 4, generator=generator), torch.eye(3)[kinds]
 
 
 def measured(batches, **options) -> dict[str, float]:
