@@ -88,6 +88,15 @@ def test_gradient_vanishes_where_the_true_class_is_certain(gamma: float, dtype: 
         assert_close(gradient, torch.zeros_like(z), 1e-12)
 
 
+@pytest.mark.parametrize("dims", [(2, 0, 1), (1, 0, 2), (0, 2, 1)])
+def test_binary_logits_may_lie_in_memory_in_any_order(dims: tuple[int, ...]) -> None:
+    logits, target = random_batch((3, 4, 5), per_element)
+    value, gradient = value_and_gradient(sigmoid_focal_loss, logits.permute(dims), target.permute(dims))
+    expected, expected_gradient = value_and_gradient(sigmoid_focal_loss, logits, target)
+    assert torch.equal(value, expected.permute(dims))
+    assert gradient.shape == value.shape
+
+
 @pytest.mark.parametrize("gap", [5.0, 15.0, 30.0])
 def test_small_binary_loss_keeps_its_digits(gap: float) -> None:
     loss = sigmoid_focal_loss(torch.tensor([gap]), torch.tensor([1]), gamma=2)
