@@ -19,8 +19,12 @@ def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
 
     def loss(z: Tensor, y: int) -> Tensor:
         log_p = z - z.logsumexp(0)
-        miss = torch.stack([log_p[c].exp() for c in range(len(z)) if c != y]).sum()
+        others = [log_p[c] for c in range(len(z)) if c != y and z[c] > -torch.inf]
+        if not others:
+            return 0 * z[y]
+        # As a power of e, whose derivative is finite at 0.
+        log_miss = torch.stack(others).logsumexp(0)
         weight = 1.0 if alpha is None else alpha[y].item()
-        return -weight * miss**gamma * log_p[y]
+        return -weight * (gamma * log_miss).exp() * log_p[y]
 
     return per_row(loss, logits, target, class_dim=1)

@@ -1,0 +1,98 @@
+"""No input makes a loss wrong or infinite: random cases against the oracles.
+
+``HOSTILE_SEEDS`` chooses the cases of each loss, ``0:10000`` for the first ten thousand or ``123`` for one.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from functional.hostile import DTYPES, LAYOUTS, SUBJECTS, TARGET_DTYPES, Case, draw_case
+from ludwig_losses import functional
+from ludwig_losses.functional._numerics import weighted_mean
+
+_first, _, _end = os.environ.get("HOSTILE_SEEDS", "0:250").partition(":")
+SEEDS = range(int(_first), int(_end or int(_first) + 1))
+# Enough for every process of a long run.
+CHUNKS = [SEEDS[start : start + 500] for start in range(0, len(SEEDS), 500)]
+
+# Of a sum of terms near 1, and relative to larger ones.
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 2e-6}
+
+every_subject = pytest.mark.parametrize("name", SUBJECTS)
+
+
+def test_every_function_is_drawn_with_each_of_its_options() -> None:
+    # The score is the largest probability of known_softmax.
+    assert {*SUBJECTS} == {*functional.__all__} - {"known_score"}
+    for name, subject in SUBJECTS.items():
+        parameters = inspect.signature(getattr(functional, name)).parameters
+        assert {*subject.options} == {*parameters} - {"logits", "target", "embeddings", "labels"}, name
+
+
+@every_subject
+@pytest.mark.parametrize("seeds", CHUNKS, ids=lambda seeds: f"{seeds[0]}:{seeds[-1] + 1}")
+def test_cases(name: str, seeds: range) -> None:
+    failures = [failure for seed in seeds for failure in failures_of(draw_case(name, seed))]
+    assert not failures, f"{len(failures)} of {len(seeds)} cases failed. The first:\n{failures[0]}"
+
+
+def failures_of(case: Case) -> Iterator[str]:
+    """Yield what is wrong with a case, and how to repeat it."""
+    try:
+        check(case)
+    except Exception as error:
+        again = f"HOSTILE_SEEDS={case.seed} python -m pytest {os.path.relpath(__file__)} -k 'test_cases and {case.name}-'"
+        yield f"{case}\n{type(error).__name__}: {error}\nRepeat it: {again}"
+
+
+def check(case: Case) -> None:
+    value, gradient = value_and_gradient(case, case.function, case.logits)
+    precision = torch.float64 if case.held.dtype == torch.float64 else torch.float32
+    target_shape = case.subject.kind.target_shape(case.shape) if case.subject.has_target else case.shape
+    assert value.shape == (torch.Size() if case.subject.scalar else target_shape)
+    assert value.dtype == precision
+    assert gradient.dtype == case.held.dtype
+    assert value.isfinite().all(), f"value {value}"
+    assert gradient.isfinite().all(), f"gradient {gradient}"
+    assert gradient[case.logits.isneginf()].count_nonzero() == 0, f"masked logits have the gradient {gradient}"
+    if 0 in case.shape:
+        assert value.count_nonzero() == gradient.count_nonzero() == 0
+        return
+    with torch.autocast("cpu", enabled=False):
+        expected, expected_gradient = value_and_gradient(case, case.oracle, case.logits.double())
+    if not case.subject.jumps(case):
+        assert_near("value", value, expected, TOLERANCE[precision])
+    if case.smooth:
+        assert_near("gradient", gradient, expected_gradient, TOLERANCE[precision])
+
+
+def value_and_gradient(case: Case, function: Callable[..., Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the unreduced loss, and the gradient of its mean."""
+    leaf = logits.detach().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=case.autocast):
+        value = case.call(function, leaf)
+        if case.subject.has_target:
+            mean = weighted_mean(value, case.weight)
+        else:
+            mean = (value * torch.linspace(-1, 1, value.numel()).reshape(value.shape).to(value)).sum()
+    assert mean.shape == ()
+    assert mean.isfinite()
+    (gradient,) = torch.autograd.grad(mean, leaf)
+    return value.detach(), gradient
+
+
+def assert_near(what: str, actual: Tensor, expected: Tensor, tolerance: float) -> None:
+    assert expected.isfinite().all(), f"the oracle's {what} is {expected}"
+    kind = torch.finfo(actual.dtype)
+    relative = tolerance + (kind.eps if kind.bits == 16 else 0)
+    allowed = tolerance * expected.abs().amax().clamp_min(1) + relative * expected.abs() + kind.smallest_normal
+    near = (actual.double() - expected).abs() <= allowed
+    assert near.all(), f"{what} {actual}\ninstead of {expected}\ndifference {actual.double() - expected}"
