@@ -58,7 +58,7 @@ class Draw(random.Random):
 
     def per_class(self, count: int | None = None) -> Tensor:
         """One number of at least 0 for each class; some of them 0, or all."""
-        weights = self.uniform(count or self.classes).float() * self.choice((0.1, 1.0, 100.0))
+        weights = self.uniform(count or self.classes).float() * self.choice((0.001, 0.1, 1.0))
         return weights * (self.uniform(len(weights)) >= self.choice((0.0, 0.3, 1.0)))
 
     def some_classes(self) -> Tensor:
@@ -178,6 +178,8 @@ def _between_errors(logits: Tensor, target: Tensor) -> float:
 
 def _to_threshold(logits: Tensor, _: Tensor, alpha: float) -> float:
     """The least distance of a logit from the threshold, from where on its probability is not 0."""
+    if not logits.numel():
+        return math.inf
     x = (alpha - 1) * (logits - logits.amax(dim=-1, keepdim=True))
     p = {1.5: oracles.entmax15, 2.0: oracles.sparsemax}[alpha](logits)
     return (x + p.amax(dim=-1, keepdim=True) ** (alpha - 1)).abs().min().item()
@@ -192,7 +194,9 @@ SUBJECTS = {
     "sigmoid_focal_loss": Subject(ELEMENTS, {**_gamma, "alpha": lambda d: d.per_class(2)}),
     "softmax_focal_loss": Subject(CLASS_FIRST, {**_gamma, "alpha": Draw.per_class}),
     "poly_loss": Subject(CLASS_FIRST, {"epsilon": lambda d: d.choice((-1.0, -0.5, 0.0, 2.0, 5.0))}),
-    "dice_loss": Subject(IMAGES, {"smooth": lambda d: d.choice((0.0, 1e-6, 0.1, 10.0))}, scalar=True, jumps=_counts_a_trace),
+    "dice_loss": Subject(
+        IMAGES, {"smooth": lambda d: d.choice((0.0, 1e-6, 0.1, 10.0))}, scalar=True, jumps=_counts_a_trace
+    ),
     "lovasz_softmax_loss": Subject(CLASS_FIRST, scalar=True, distance=_between_errors),
     "nt_xent_loss": Subject(
         ROWS,
@@ -425,6 +429,7 @@ _VALUES: dict[str, Callable[[Draw, Shape, int | None, Tensor], Tensor]] = {
     "normal": lambda d, shape, *_: d.normal(*shape) * d.logarithmic(1e-2, 30),
     "wide": lambda d, shape, *_: (2 * d.uniform(*shape) - 1) * d.logarithmic(10, 1e4),
     "of any size": lambda d, shape, *_: d.normal(*shape).sign() * 10 ** (7 * d.uniform(*shape) - 3),
+    "largest": lambda d, shape, *_: d.normal(*shape).sign() * d.choice((1e4, 6e4)),
     "all equal": lambda d, shape, *_: torch.full(shape, d.choice((0.0, 1.0, -3.0, 1e4, -1e4)), dtype=torch.float64),
     "tied": lambda d, shape, *_: (d.integers(3, *shape) - 1.0).double() * d.choice((0.5, 1.0, 2.0, 1e4)),
     "tied pixels": lambda d, shape, *_: d.normal(*shape[:2], *[1] * len(shape[2:])).expand(shape) * 3,
@@ -455,7 +460,7 @@ def _traits(case: Case, dtype: torch.dtype, classes: int) -> frozenset[str]:
         "large": logits.numel() > 0 and logits.nan_to_num(neginf=0).abs().max() >= 5000,
         "tied": logits.numel() > 1 and logits.flatten().unique().numel() < logits.numel(),
         "all equal": logits.numel() > 1 and logits.flatten().unique().numel() == 1,
-        "absent class": case.subject.kind.class_dim is not None and target is not None and target.unique().numel() < classes,
+        "absent class": target is not None and case.subject.kind is not ROWS and target.unique().numel() < classes,
         "weighted": weight is not None,
         "all ignored": weight is not None and weight.numel() > 0 and not weight.any(),
         **{f"with {option}": True for option in case.options},

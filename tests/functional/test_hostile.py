@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from functional.hostile import DTYPES, LAYOUTS, SUBJECTS, TARGET_DTYPES, Case, draw_case
+from functional.hostile import DTYPES, ELEMENTS, LAYOUTS, ROWS, SUBJECTS, TARGET_DTYPES, Case, draw_case
 from ludwig_losses import functional
 from ludwig_losses.functional._numerics import weighted_mean
 
@@ -44,17 +44,50 @@ def test_cases(name: str, seeds: range) -> None:
     assert not failures, f"{len(failures)} of {len(seeds)} cases failed. The first:\n{failures[0]}"
 
 
+@every_subject
+def test_the_draws_are_hostile(name: str) -> None:
+    """Each kind of trouble that the loss can be in occurs among the first cases."""
+    subject = SUBJECTS[name]
+    traits = Counter(trait for seed in range(200) for trait in draw_case(name, seed).traits)
+    wanted = {*map(str, DTYPES), *LAYOUTS, "autocast", "empty", "one row", "large", "tied", "all equal"}
+    wanted |= {f"with {option}" for option in subject.options}
+    wanted |= {f"without {option}" for option in {*subject.options} - subject.demanded}
+    if subject.has_target:
+        wanted |= {f"target {dtype}" for dtype in TARGET_DTYPES} | ({"target None"} if subject.kind is ROWS else set())
+        wanted |= {"absent class"} if subject.kind is not ROWS else set()
+    if subject.kind is not ROWS:
+        wanted |= {"-inf"} | ({"one class"} if subject.kind is not ELEMENTS else set())
+    if subject.has_target and not subject.scalar:
+        wanted |= {"weighted", "all ignored"}
+    assert not {trait for trait in wanted if not traits[trait]}
+
+
+@pytest.mark.parametrize("name", ["lovasz_softmax_loss", "entmax15", "sparsemax"])
+def test_most_gradients_are_compared(name: str) -> None:
+    assert sum(draw_case(name, seed).smooth for seed in range(200)) > 60
+
+
+@pytest.mark.parametrize("name", [name for name, subject in SUBJECTS.items() if subject.has_target])
+@pytest.mark.parametrize("seed", SEEDS[::500])
+def test_compiled_without_a_graph_break(name: str, seed: int) -> None:
+    torch.compiler.reset()
+    case = draw_case(name, seed)
+    check(case, torch.compile(case.function, fullgraph=True, backend="aot_eager"))
+
+
 def failures_of(case: Case) -> Iterator[str]:
     """Yield what is wrong with a case, and how to repeat it."""
     try:
-        check(case)
+        check(case, case.function)
     except Exception as error:
-        again = f"HOSTILE_SEEDS={case.seed} python -m pytest {os.path.relpath(__file__)} -k 'test_cases and {case.name}-'"
+        again = (
+            f"HOSTILE_SEEDS={case.seed} python -m pytest {os.path.relpath(__file__)} -k 'test_cases and {case.name}-'"
+        )
         yield f"{case}\n{type(error).__name__}: {error}\nRepeat it: {again}"
 
 
-def check(case: Case) -> None:
-    value, gradient = value_and_gradient(case, case.function, case.logits)
+def check(case: Case, function: Callable[..., Tensor]) -> None:
+    value, gradient = value_and_gradient(case, function, case.logits)
     precision = torch.float64 if case.held.dtype == torch.float64 else torch.float32
     target_shape = case.subject.kind.target_shape(case.shape) if case.subject.has_target else case.shape
     assert value.shape == (torch.Size() if case.subject.scalar else target_shape)

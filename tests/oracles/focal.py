@@ -18,6 +18,8 @@ def softmax_focal_loss(logits: Tensor, target: Tensor, *, alpha: Tensor | None =
     """``1 - p_t`` is the probability of all the other classes together."""
 
     def loss(z: Tensor, y: int) -> Tensor:
+        # From the largest logit on, so that a large constant in all of them does not cost digits.
+        z = z - z.detach().max()
         log_p = z - z.logsumexp(0)
         others = [log_p[c] for c in range(len(z)) if c != y and z[c] > -torch.inf]
         if not others:
