@@ -4,7 +4,6 @@ import math
 
 import pytest
 import torch
-import torchvision
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -48,15 +47,6 @@ def test_softmax_is_unchanged_by_a_constant_shift(gamma: float) -> None:
     logits, target = random_batch((6, 4))
     shifted = softmax_focal_loss(logits + 1000, target, gamma=gamma)
     assert_close(shifted, softmax_focal_loss(logits, target, gamma=gamma), 1e-11)
-
-
-@pytest.mark.parametrize("alpha", [-1.0, 0.0, 0.25, 1.0])
-@pytest.mark.parametrize("gamma", GAMMAS)
-def test_sigmoid_is_that_of_torchvision(gamma: float, alpha: float) -> None:
-    logits, target = random_batch((5, 6), per_element)
-    expected = torchvision.ops.sigmoid_focal_loss(logits, target.double(), alpha=alpha, gamma=gamma)
-    weights = None if alpha < 0 else torch.tensor([1 - alpha, alpha])
-    assert_close(sigmoid_focal_loss(logits, target, alpha=weights, gamma=gamma), expected, 1e-11)
 
 
 def test_alpha_multiplies_its_class_only() -> None:
