@@ -170,8 +170,9 @@ def _between_errors(logits: Tensor, target: Tensor) -> float:
     """The least difference between two errors of a class: where they tie, the Lovász extension has a corner."""
     if not logits.numel():
         return math.inf
-    p = logits.softmax(dim=1).movedim(1, -1).flatten(0, -2)
-    true = torch.nn.functional.one_hot(target.long().flatten(), p.shape[1])
+    counted = ((target >= 0) & (target < logits.shape[1])).flatten()
+    p = logits.softmax(dim=1).movedim(1, -1).flatten(0, -2)[counted]
+    true = torch.nn.functional.one_hot(target.long().flatten()[counted], p.shape[1])
     gaps = (p - true).abs()[:, true.any(dim=0)].sort(dim=0).values.diff(dim=0)
     return gaps.min().item() if gaps.numel() else math.inf
 
@@ -290,6 +291,13 @@ class Case:
         given = {k: _double(v) for k, v in self.options.items() if k not in self.subject.technical}
         oracle = partial(getattr(oracles, self.name), **given)
         return lambda logits, target=None: oracle(logits, *([] if target is None else [target.long()]))
+
+    @property
+    def counts_nothing(self) -> bool:
+        """Whether there is no element, or every one is ignored."""
+        ignored = self.options.get("ignore_index")
+        counted = self.weight if ignored is None else self.target != ignored
+        return 0 in self.shape or (counted is not None and not counted.any())
 
     @property
     def smooth(self) -> bool:
@@ -462,7 +470,7 @@ def _traits(case: Case, dtype: torch.dtype, classes: int) -> frozenset[str]:
         "all equal": logits.numel() > 1 and logits.flatten().unique().numel() == 1,
         "absent class": target is not None and case.subject.kind is not ROWS and target.unique().numel() < classes,
         "weighted": weight is not None,
-        "all ignored": weight is not None and weight.numel() > 0 and not weight.any(),
+        "all ignored": 0 not in case.shape and case.counts_nothing,
         **{f"with {option}": True for option in case.options},
         **{f"without {option}": option not in case.options for option in case.subject.options},
     }
