@@ -18,7 +18,7 @@ from functional.hostile import DTYPES, ELEMENTS, LAYOUTS, ROWS, SUBJECTS, TARGET
 from ludwig_losses import functional
 from ludwig_losses.functional._numerics import weighted_mean
 
-_first, _, _end = os.environ.get("HOSTILE_SEEDS", "0:250").partition(":")
+_first, _, _end = os.environ.get("HOSTILE_SEEDS", "0:200").partition(":")
 SEEDS = range(int(_first), int(_end or int(_first) + 1))
 # Enough for every process of a long run.
 CHUNKS = [SEEDS[start : start + 500] for start in range(0, len(SEEDS), 500)]
