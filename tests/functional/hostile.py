@@ -125,8 +125,10 @@ class Subject:
     """A function, what it is fed with, and its options.
 
     Args:
-        options: how to draw each option. One that the function does not demand is left out now and then.
-        exclusive: sets of options of which at most one is given.
+        kind: what its logits and targets are made of.
+        options: how to draw each option.
+        demanded: options that are never left out.
+        exclusive: groups of options of which at most one is given.
         technical: options that change how the result is computed, and not the result: the oracle does not have them.
         maskable: the classes that may have a logit of ``-inf`` where they are not the target.
         has_target: whether the function takes targets; one that does not returns the shape of its logits.
@@ -137,9 +139,9 @@ class Subject:
 
     kind: Kind
     options: Mapping[str, Callable[[Draw], Any]] = field(default_factory=dict)
-    exclusive: tuple[frozenset[str], ...] = ()
-    technical: frozenset[str] = frozenset()
-    demanded: frozenset[str] = frozenset()
+    demanded: tuple[str, ...] = ()
+    exclusive: tuple[tuple[str, ...], ...] = ()
+    technical: tuple[str, ...] = ()
     maskable: Callable[[Options, int], Any] = every_class
     has_target: bool = True
     scalar: bool = False
@@ -188,7 +190,6 @@ def _to_threshold(logits: Tensor, _: Tensor, alpha: float) -> float:
 
 _gamma = {"gamma": lambda d: d.choice((0.0, 0.3, 1.0, 2.0, 5.0))}
 _known = {"known": Draw.some_classes}
-_temperature = {"t": lambda d: d.choice((1.0, 1.2, 2.0, 4.0))}
 
 # A new option is one line: its name, and how to draw a value.
 SUBJECTS = {
@@ -202,7 +203,7 @@ SUBJECTS = {
     "nt_xent_loss": Subject(
         ROWS,
         {"temperature": lambda d: d.choice((0.05, 0.5, 3.0)), "chunk_size": lambda d: d.randint(1, 10)},
-        technical=frozenset({"chunk_size"}),
+        technical=("chunk_size",),
         scalar=True,
     ),
     "entmax15_loss": Subject(WIDE),
@@ -230,10 +231,8 @@ SUBJECTS = {
     ),
     "entmax15": Subject(CLASS_LAST, has_target=False, distance=partial(_to_threshold, alpha=1.5)),
     "sparsemax": Subject(CLASS_LAST, has_target=False, distance=partial(_to_threshold, alpha=2.0)),
-    "tempered_softmax": Subject(CLASS_LAST, _temperature, has_target=False),
-    "known_softmax": Subject(
-        CLASS_LAST, _known, demanded=frozenset({"known"}), maskable=_unknown_classes, has_target=False
-    ),
+    "tempered_softmax": Subject(CLASS_LAST, {"t": lambda d: d.choice((1.0, 1.2, 2.0, 4.0))}, has_target=False),
+    "known_softmax": Subject(CLASS_LAST, _known, demanded=("known",), maskable=_unknown_classes, has_target=False),
 }
 
 

@@ -54,7 +54,7 @@ def test_the_draws_are_hostile(name: str) -> None:
     traits = Counter(trait for seed in range(200) for trait in draw_case(name, seed).traits)
     wanted = {*map(str, DTYPES), *LAYOUTS, "autocast", "empty", "one row", "large", "tied", "all equal"}
     wanted |= {f"with {option}" for option in subject.options}
-    wanted |= {f"without {option}" for option in {*subject.options} - subject.demanded}
+    wanted |= {f"without {option}" for option in {*subject.options} - {*subject.demanded}}
     if subject.has_target:
         wanted |= {f"target {dtype}" for dtype in TARGET_DTYPES} | ({"target None"} if subject.kind is ROWS else set())
         wanted |= {"absent class"} if subject.kind is not ROWS else set()
