@@ -51,7 +51,7 @@ def test_cases(name: str, seeds: range) -> None:
 def test_the_draws_are_hostile(name: str) -> None:
     """Each kind of trouble that the loss can be in occurs among the first cases."""
     subject = SUBJECTS[name]
-    traits = Counter(trait for seed in range(200) for trait in draw_case(name, seed).traits)
+    traits = Counter(trait for seed in range(120) for trait in draw_case(name, seed).traits)
     wanted = {*map(str, DTYPES), *LAYOUTS, "autocast", "empty", "one row", "large", "tied", "all equal"}
     wanted |= {f"with {option}" for option in subject.options}
     wanted |= {f"without {option}" for option in {*subject.options} - {*subject.demanded}}
@@ -67,7 +67,7 @@ def test_the_draws_are_hostile(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["lovasz_softmax_loss", "entmax15", "sparsemax"])
 def test_most_gradients_are_compared(name: str) -> None:
-    assert sum(draw_case(name, seed).smooth for seed in range(200)) > 60
+    assert sum(draw_case(name, seed).smooth for seed in range(100)) > 30
 
 
 @pytest.mark.parametrize("name", [name for name, subject in SUBJECTS.items() if subject.has_target])
