@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
-.PHONY: train open-set noisy-labels test test-quick test-ludwig test-distributed bench env
+.PHONY: train open-set noisy-labels test test-quick test-hostile test-ludwig test-distributed bench env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -30,6 +30,11 @@ test: test-quick test-ludwig
 # The mathematics and everything else that does not import Ludwig.
 test-quick: env
 	$(BIN)/python -m pytest tests --ignore tests/ludwig
+
+# Ten thousand random cases of every loss instead of the first few hundred: some minutes.
+test-hostile: env
+	OMP_NUM_THREADS=1 HOSTILE_SEEDS=0:10000 $(BIN)/python -m pytest tests/functional/test_hostile.py \
+		-n auto --dist worksteal
 
 # Real configurations, trainings and command lines, on as many processes as there are cores.
 test-ludwig: env

@@ -73,7 +73,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     def forward(
         ctx, logits: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
     ) -> Tensor:
-        loss, slope = torch.empty_like(logits), torch.empty_like(logits)
+        loss, slope = (torch.empty_like(logits, memory_format=torch.contiguous_format) for _ in range(2))
         parts = (tensor.reshape(-1).split(_BLOCK) for tensor in (logits, positive))
         for i, (z, y) in enumerate(zip(*parts)):
             block = slice(i * _BLOCK, i * _BLOCK + len(z))

@@ -169,8 +169,10 @@ def _weights_class_by_class(errors: Tensor, labels: Tensor, true_error: Tensor) 
     counted = None
     for c in present:
         if counted is None or classes > 2:
-            counted = (errors[c] >= lowest[c]).nonzero().squeeze(1)
-            error = errors[c].index_select(0, counted)
+            # Of two classes either one's errors are those of the true class, up to a rounding that must drop no pixel.
+            error = errors[c] if classes > 2 else true_error
+            counted = (error >= lowest[c]).nonzero().squeeze(1)
+            error = error.index_select(0, counted)
             # The bits of positive numbers are ordered as the numbers, and torch sorts integers by radix.
             keys = error.view(torch.int32) if error.dtype == torch.float32 else error
             counted = counted.index_select(0, keys.sort(stable=True).indices)

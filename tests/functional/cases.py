@@ -68,15 +68,6 @@ class Case:
     def oracle(self) -> Loss:
         return partial(getattr(oracles, self.name), **self.options)
 
-    @property
-    def is_scalar(self) -> bool:
-        return self.name in ("dice_loss", "lovasz_softmax_loss", "nt_xent_loss")
-
-    @property
-    def class_dim(self) -> int | None:
-        """Where the classes are, if the logits have any."""
-        return {class_first: 1, class_last: -1}.get(self.make_target)
-
     def batch(self, shape: Shape | None = None, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor | None]:
         """Return random logits, of the last shape unless told otherwise, and targets."""
         return random_batch(shape or self.shapes[-1], self.make_target, dtype)

@@ -80,6 +80,13 @@ def test_all_classes_at_once_as_on_other_devices(shape: tuple[int, ...], monkeyp
     assert_close(gradient, expected_gradient, 1e-13)
 
 
+def test_two_classes_both_count_where_the_network_is_right_everywhere() -> None:
+    # In float32 1 - p of one class is not quite p of the other.
+    target = torch.tensor([[0, 1, 0, 1], [0, 1, 1, 0]])
+    logits = 10 * torch.nn.functional.one_hot(target, 2).movedim(-1, 1).float()
+    assert_close(lovasz_softmax_loss(logits, target), lovasz_softmax_loss(logits.double(), target), 1e-3)
+
+
 def test_many_pixels_of_a_sure_network_keep_their_digits() -> None:
     # Enough for the sort by radix, with errors from 1 down to 0, in both directions wrong.
     logits, target = random_batch((2, 3, 150, 150), dtype=torch.float32)

@@ -51,9 +51,11 @@ def _log_q(z: Tensor, t: float) -> Tensor:
 
 def _normaliser(x: Tensor, t: float) -> float:
     """Bisection down to neighbouring numbers: at 0 the largest term alone is 1, at the other end each is <= 1 / C."""
+    gaps = x.numpy()
     low, high = 0.0, math.expm1((t - 1) * math.log(len(x))) / (t - 1)
     while low < (middle := (low + high) / 2) < high:
-        low, high = (middle, high) if _log_exp_t(x - middle, t).exp().sum() > 1 else (low, middle)
+        p = (1 + (t - 1) * (middle - gaps)) ** (-1 / (t - 1))
+        low, high = (middle, high) if p.sum() > 1 else (low, middle)
     return low
 
 

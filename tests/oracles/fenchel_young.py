@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -70,13 +71,14 @@ def _project_rows(logits: Tensor, a: float) -> Tensor:
 
 def _project(z: Tensor, a: float) -> Tensor:
     """``relu((a - 1) z - tau)**(1 / (a - 1))``: with its largest logit at 0, a row sums to 1 for a tau in [-1, 0]."""
-    x = (a - 1) * (z - z.max())
-
-    def p(tau: float) -> Tensor:
-        return (x - tau).clamp_min(0) ** (1 / (a - 1))
-
-    low, high = -1.0, 0.0
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if p(middle).sum() > 1 else (low, middle)
-    return p(low)
+    x = (a - 1) * (z - z.detach().max())
+    fixed = x.detach().numpy()
+    tau, high = -1.0, 0.0
+    while tau < (middle := (tau + high) / 2) < high:
+        p = np.maximum(fixed - middle, 0) ** (1 / (a - 1))
+        tau, high = (middle, high) if p.sum() > 1 else (tau, middle)
+    # By the implicit function theorem the threshold moves by a mean of the changes in the support.
+    support = x.detach() > tau
+    weights = (x.detach()[support] - tau) ** ((2 - a) / (a - 1))
+    moved = (weights / weights.sum() * (x - x.detach())[support]).sum()
+    return (x - tau - moved).clamp_min(0) ** (1 / (a - 1))

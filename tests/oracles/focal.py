@@ -32,10 +32,16 @@ def softmax_focal_loss(
     """``1 - p_t`` is the probability of all the other classes together."""
 
     def of_class(z: Tensor, y: int) -> Tensor:
+        # From the largest logit on, so that a large constant in all of them does not cost digits.
+        z = z - z.detach().max()
         log_p = z - z.logsumexp(0)
-        miss = torch.stack([log_p[c].exp() for c in range(len(z)) if c != y]).sum()
+        others = [log_p[c] for c in range(len(z)) if c != y and z[c] > -torch.inf]
+        if not others:
+            return 0 * z[y]
+        # As a power of e, whose derivative is finite at 0.
+        log_miss = torch.stack(others).logsumexp(0)
         weight = 1.0 if alpha is None else alpha[y].item()
-        factor = miss**gamma
+        factor = (gamma * log_miss).exp()
         if reduced_threshold is not None:
             factor = 1.0 if log_p[y].exp() < reduced_threshold else factor / reduced_threshold**gamma
         return -weight * factor * log_p[y]

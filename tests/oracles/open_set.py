@@ -33,7 +33,7 @@ def objectosphere_loss(
     competing, is_known = _classes(logits, known)
 
     def wish(f: Tensor, y: int) -> Tensor:
-        squares = sum(x * x for x in f)
+        squares = sum(x * x for x in f if x > -torch.inf)
         if y not in is_known:
             return squares
         # At 0 the norm has a corner: the gradient that torch gives it there is 0.
