@@ -29,7 +29,10 @@ def name_of_term(loss: str) -> str:
 
 
 class TermsMetric(LudwigMetric):
-    """The value of each term without its weight, averaged over batches as Ludwig averages the loss itself."""
+    """The value of each term without its weight, averaged over batches as Ludwig averages the loss itself.
+
+    Batches for which a loss is not a number do not count: Ludwig's own for sequences has none for a single row.
+    """
 
     NAMES = ()
 
@@ -37,7 +40,7 @@ class TermsMetric(LudwigMetric):
         super().__init__()
         self.loss_function = create_loss(config)
         self.add_state("total", default=torch.zeros(len(self.loss_function.names)), dist_reduce_fx="sum")
-        self.add_state("batches", default=torch.tensor(0), dist_reduce_fx="sum")
+        self.add_state("batches", default=torch.zeros(len(self.loss_function.names)), dist_reduce_fx="sum")
 
     @classmethod
     def can_report(cls, feature) -> bool:
@@ -46,10 +49,10 @@ class TermsMetric(LudwigMetric):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         terms = range(len(self.loss_function.names))
-        self.total += torch.stack([self.loss_function.term(index, preds, target).float() for index in terms])
-        self.batches += 1
+        values = torch.stack([self.loss_function.term(index, preds, target).float() for index in terms])
+        self.total += values.nan_to_num(0.0, torch.inf, -torch.inf)
+        self.batches += ~values.isnan()
 
     def compute(self) -> dict[str, Tensor]:
-        if not self.batches:
-            return {}
-        return dict(zip(self.loss_function.names, self.total / self.batches, strict=True))
+        values = zip(self.loss_function.names, self.total, self.batches, strict=True)
+        return {name: total / batches for name, total, batches in values if batches}

@@ -67,14 +67,13 @@ def test_each_term_is_seen_in_training_and_survives_reloading(feature, tmp_path)
         np.testing.assert_allclose(sum(weighted), split["loss"], rtol=1e-5)
     assert result.train_stats.training["y"]["loss"][-1] < result.train_stats.training["y"]["loss"][0]
 
-    predicted, _ = model.predict(str(path))
-    evaluated, _, _ = model.evaluate(str(path))
+    evaluated, predicted, _ = model.evaluate(str(path), collect_predictions=True)
     assert {*names} <= evaluated["y"].keys()
     model.save(str(tmp_path / "saved"))
     reloaded = LudwigModel.load(str(tmp_path / "saved"), logging_level=logging.ERROR)
-    pd.testing.assert_frame_equal(predicted, reloaded.predict(str(path))[0])
-    again = reloaded.evaluate(str(path))[0]["y"]
-    assert {name: again[name] for name in names} == pytest.approx({name: evaluated["y"][name] for name in names})
+    again, predicted_again, _ = reloaded.evaluate(str(path), collect_predictions=True)
+    pd.testing.assert_frame_equal(predicted, predicted_again)
+    assert {name: again["y"][name] for name in names} == pytest.approx({name: evaluated["y"][name] for name in names})
 
 
 def test_training_goes_on_where_it_was_interrupted(tmp_path):
