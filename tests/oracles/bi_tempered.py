@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def _normaliser(x: Tensor, t: float) -> float:
     gaps = x.numpy()
     low, high = 0.0, math.expm1((t - 1) * math.log(len(x))) / (t - 1)
     while low < (middle := (low + high) / 2) < high:
-        p = (1 + (t - 1) * (middle - gaps)) ** (-1 / (t - 1))
+        p = np.exp(-np.log1p((t - 1) * (middle - gaps)) / (t - 1))
         low, high = (middle, high) if p.sum() > 1 else (low, middle)
     return low
 
