@@ -58,7 +58,7 @@ def test_the_json_schema_knows_defaults_and_ranges():
         assert properties["gamma"]["default"] == 2.0 and properties["gamma"]["minimum"] == 0
         assert properties["weight"]["type"] == "number" and properties["weight"]["minimum"] == 0
     assert properties_of(outputs, "nt_xent")["pairing"]["enum"] == ["consecutive", "target"]
-    assert properties_of(outputs, "poly_loss")["epsilon"]["minimum"] == -1
+    assert properties_of(outputs, "poly_loss")["gamma"]["minimum"] == 0
 
 
 def test_the_mean_over_weighted_classes_is_that_of_cross_entropy():
