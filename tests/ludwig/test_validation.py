@@ -190,8 +190,8 @@ def test_class_names_that_yaml_reads_as_numbers_are_names():
 
 
 def test_search_over_the_loss_type_leaves_other_parameters_behind():
-    searched = config("category", {"type": "poly_loss", "gamma": 2})
-    assert "unknown parameter 'gamma'" in message(searched)
+    searched = config("category", {"type": "poly_loss", "alpha": 0.5})
+    assert "unknown parameter 'alpha'" in message(searched)
     space = {"target.loss.type": {"space": "choice", "categories": ["poly_loss", "focal_loss"]}}
     ModelConfig.from_dict({**searched, "hyperopt": {"parameters": space}})
     of_ludwigs_own = config("category", {"type": "focal_loss", "robust_lambda": 1})
