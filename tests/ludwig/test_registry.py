@@ -69,12 +69,8 @@ def test_the_json_schema_knows_defaults_and_ranges():
         assert properties["gamma"]["default"] == 2.0 and properties["gamma"]["minimum"] == 0
         assert properties["weight"]["type"] == "number" and properties["weight"]["minimum"] == 0
     assert properties_of(outputs, "nt_xent")["pairing"]["enum"] == ["consecutive", "target"]
-<<<<<<< HEAD
-    assert properties_of(outputs, "poly_loss")["epsilon"]["minimum"] == -1
     assert "array" in properties_of(outputs, "compound_loss")["terms"]["type"]
-=======
     assert properties_of(outputs, "poly_loss")["gamma"]["minimum"] == 0
->>>>>>> d31b12d35dbb566a9584119153d7653775d7efc2
 
 
 def test_the_mean_over_weighted_classes_is_that_of_cross_entropy():
