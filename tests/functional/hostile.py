@@ -133,6 +133,7 @@ class Subject:
         maskable: the classes that may have a logit of ``-inf`` where they are not the target.
         has_target: whether the function takes targets; one that does not returns the shape of its logits.
         scalar: whether the result is one number for the whole batch.
+        scale: how large the terms are that may cancel in the gradient, where that can be more than 1.
         jumps: whether the value jumps so near that rounding decides.
         distance: how far logits and target are from a corner, where there is more than one gradient.
     """
@@ -145,6 +146,7 @@ class Subject:
     maskable: Callable[[Options, int], Any] = every_class
     has_target: bool = True
     scalar: bool = False
+    scale: Callable[[Case], Tensor] = lambda case: torch.ones(())
     jumps: Callable[[Case], bool] = lambda case: False
     distance: Callable[[Tensor, Tensor], float] = lambda logits, target: math.inf
 
@@ -166,6 +168,12 @@ def _counts_a_trace(case: Case) -> bool:
     """Without smoothing, a class that is neither present nor predicted costs 0; with the least mass, 1."""
     mass = case.logits.double().softmax(dim=1).flatten(2).sum(dim=2)
     return case.options.get("smooth") == 0 and bool(((mass > 0) & (mass < 1e-30)).any())
+
+
+def _by_length(case: Case) -> Tensor:
+    """The gradient of a unit row is of the size of 1 / temperature; that of a short row is as much larger."""
+    length = case.logits.double().norm(dim=1, keepdim=True)
+    return 1 / (case.options.get("temperature", 0.07) * torch.where(length > 0, length, 1))
 
 
 def _between_errors(logits: Tensor, target: Tensor) -> float:
@@ -205,6 +213,7 @@ SUBJECTS = {
         {"temperature": lambda d: d.choice((0.05, 0.5, 3.0)), "chunk_size": lambda d: d.randint(1, 10)},
         technical=("chunk_size",),
         scalar=True,
+        scale=_by_length,
     ),
     "entmax15_loss": Subject(WIDE),
     "sparsemax_loss": Subject(WIDE),

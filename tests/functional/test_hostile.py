@@ -108,7 +108,7 @@ def check(case: Case, function: Callable[..., Tensor]) -> None:
     if not case.subject.jumps(case):
         assert_near("value", value, expected, TOLERANCE[precision])
     if case.smooth:
-        assert_near("gradient", gradient, expected_gradient, TOLERANCE[precision])
+        assert_near("gradient", gradient, expected_gradient, TOLERANCE[precision], case.subject.scale(case))
 
 
 def value_and_gradient(case: Case, function: Callable[..., Tensor], logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,10 +126,10 @@ def value_and_gradient(case: Case, function: Callable[..., Tensor], logits: Tens
     return value.detach(), gradient
 
 
-def assert_near(what: str, actual: Tensor, expected: Tensor, tolerance: float) -> None:
+def assert_near(what: str, actual: Tensor, expected: Tensor, tolerance: float, scale: Tensor = torch.ones(())) -> None:
     assert expected.isfinite().all(), f"the oracle's {what} is {expected}"
     kind = torch.finfo(actual.dtype)
     relative = tolerance + (kind.eps if kind.bits == 16 else 0)
-    allowed = tolerance * expected.abs().amax().clamp_min(1) + relative * expected.abs() + kind.smallest_normal
+    allowed = tolerance * expected.abs().amax().maximum(scale) + relative * expected.abs() + kind.smallest_normal
     near = (actual.double() - expected).abs() <= allowed
     assert near.all(), f"{what} {actual}\ninstead of {expected}\ndifference {actual.double() - expected}"
