@@ -109,7 +109,7 @@ def _sigmoid_focal_terms(
     weight, focus = miss**gamma, gamma
     if threshold is not None:
         hard = (-wrong_way).sigmoid() < threshold
-        weight, focus = torch.where(hard, 1, (miss / threshold) ** gamma), torch.where(hard, 0, gamma)
+        weight, focus = torch.where(hard, 1, (miss / threshold) ** gamma), gamma * (~hard).to(z.dtype)
     if alpha is not None:
         of_negative, of_positive = alpha.to(z).unbind()
         weight = weight * (of_negative + (of_positive - of_negative) * positive)
