@@ -80,10 +80,9 @@ def _project(z: Tensor, a: float) -> Tensor:
     x = z - z.detach().max()
     fixed = x.detach().numpy()
     s, high = 0.0, 1 / (a - 1)
-    for _ in range(120):
-        middle = (s + high) / 2
-        with np.errstate(divide="ignore"):
-            p = np.exp(np.log1p(np.maximum((a - 1) * (fixed - middle), -1)) / (a - 1))
+    while high - s > 1e-17 and s < (middle := (s + high) / 2) < high:
+        base = np.maximum((a - 1) * (fixed - middle), -1)
+        p = np.exp(np.log1p(base, where=base > -1, out=np.full_like(base, -np.inf)) / (a - 1))
         s, high = (middle, high) if p.sum() > 1 else (s, middle)
     support = (a - 1) * (x.detach() - s) > -1
     fixed = x.detach()[support]
