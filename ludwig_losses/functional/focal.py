@@ -58,12 +58,20 @@ def sigmoid_focal_loss(
             f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
     z, positive, options = full_precision(logits), target.to(torch.bool), (alpha, gamma, reduced_threshold)
+    counted = is_counted(target, ignore_index)
+    if counted is not None:
+        # What is ignored becomes the more probable class, which is not masked: its loss is finite.
+        positive = torch.where(counted, positive, z.detach() > 0)
     loss = _SigmoidFocalLoss.apply(z, positive, *options)
     if label_smoothing:
-        other = _SigmoidFocalLoss.apply(z, ~positive, *options)
-        loss = (1 - label_smoothing / 2) * loss + label_smoothing / 2 * other
-    counted = is_counted(target, ignore_index)
+        loss = (1 - label_smoothing / 2) * loss + label_smoothing / 2 * _other_class_loss(z, positive, options)
     return loss if counted is None else torch.where(counted, loss, 0)
+
+
+def _other_class_loss(z: Tensor, positive: Tensor, options: tuple) -> Tensor:
+    """The loss of the class that is not the target; 0 for a masked (``-inf``) one, which has no part in the label."""
+    masked = z.isneginf()
+    return _SigmoidFocalLoss.apply(z.masked_fill(masked, 0.0), ~positive, *options).masked_fill(masked, 0.0)
 
 
 class _SigmoidFocalLoss(torch.autograd.Function):
@@ -101,7 +109,7 @@ def _sigmoid_focal_terms(
     weight, focus = miss**gamma, gamma
     if threshold is not None:
         hard = (-wrong_way).sigmoid() < threshold
-        weight, focus = torch.where(hard, 1, (miss / threshold) ** gamma), torch.where(hard, 0, gamma)
+        weight, focus = torch.where(hard, 1, (miss / threshold) ** gamma), gamma * (~hard).to(z.dtype)
     if alpha is not None:
         of_negative, of_positive = alpha.to(z).unbind()
         weight = weight * (of_negative + (of_positive - of_negative) * positive)

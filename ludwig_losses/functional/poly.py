@@ -7,7 +7,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, class_nll, loss_where_counted, true_class_loss
+from ludwig_losses.functional._numerics import (
+    check_class_logits,
+    class_nll,
+    full_precision,
+    loss_where_counted,
+    true_class_loss,
+)
 
 
 def poly_loss(
@@ -86,7 +92,9 @@ def _smoothed_poly_loss(
     of_true_class = nll.gather(1, target.long().unsqueeze(1)).squeeze(1)
     share = label_smoothing / competing
     cross_entropy = (1 - label_smoothing) * of_true_class + share * nll.sum(dim=1)
-    # 1 - p_t without a subtraction of two numbers near 1. The clamp keeps the gradient of its power finite.
-    miss = (label_smoothing - share) - (1 - label_smoothing) * torch.expm1(-of_true_class)
+    # 1 - p_t without a subtraction of two numbers near 1: neither here nor in the gradient, which may be as steep as the
+    # cross-entropy is large. The clamp keeps the gradient of its power finite.
+    of_others = full_precision(logits).softmax(dim=1).scatter(1, target.long().unsqueeze(1), 0.0).sum(dim=1)
+    miss = (label_smoothing - share) + (1 - label_smoothing) * of_others
     miss = miss.clamp_min(torch.finfo(miss.dtype).tiny)
     return miss**gamma * (cross_entropy + miss * _polynomial(coefficients, miss))

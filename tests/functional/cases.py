@@ -79,9 +79,9 @@ class Case:
 
 _ELEMENTS = ((7,), (1,), (4, 3), (2, 3, 4), (2, 1, 3, 4))
 _CLASS_FIRST = ((6, 4), (1, 2), (3, 4, 5), (2, 3, 4, 5))
+_CLASS_FIRST_OF_FOUR = ((6, 4), (1, 4), (3, 4, 5), (2, 4, 3, 5))
 _IMAGES = ((2, 4, 6), (1, 2, 3, 3), (3, 4, 4, 5))
 _CLASS_LAST = ((6, 4), (1, 2), (2, 5, 7), (2, 2, 3, 6))
-_FOUR_CLASSES = ((6, 4), (1, 4), (3, 4, 5), (2, 4, 3, 5))
 _MANY_LOGITS = ((6, 4), (2, 5, 7), (2, 2, 3, 6))
 # With the classes of _KNOWN the last class is always one that is not known.
 _OPEN_SET = ((6, 5), (1, 5), (2, 5, 7), (2, 2, 3, 6))
@@ -144,13 +144,13 @@ CASES = [
     *(Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"gamma": gamma}) for gamma in (0.0, 0.5, 1.0, 2.0)),
     Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"alpha": _TWO_WEIGHTS}),
     *(Case("softmax_focal_loss", class_first, _CLASS_FIRST, {"gamma": gamma}) for gamma in (0.0, 0.5, 1.0, 2.0)),
-    Case("softmax_focal_loss", class_first, _CLASS_FIRST, {"alpha": _CLASS_WEIGHTS}),
+    Case("softmax_focal_loss", class_first, _CLASS_FIRST_OF_FOUR, {"alpha": _CLASS_WEIGHTS}),
     *(Case("poly_loss", class_first, _CLASS_FIRST, {"epsilon": epsilon}) for epsilon in (-1.0, 1.0, 2.5)),
     *(Case("sigmoid_focal_loss", per_element, _ELEMENTS, options) for options in _FOCAL_OPTIONS),
     Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"alpha": _TWO_WEIGHTS, "label_smoothing": 0.3}),
     Case("sigmoid_focal_loss", per_element, _ELEMENTS, {"ignore_index": 1, "reduced_threshold": 0.4}),
     *(Case("softmax_focal_loss", class_first, _CLASS_FIRST, options) for options in _FOCAL_OPTIONS),
-    Case("softmax_focal_loss", class_first, _FOUR_CLASSES, {"alpha": _CLASS_WEIGHTS, "label_smoothing": 0.3}),
+    Case("softmax_focal_loss", class_first, _CLASS_FIRST_OF_FOUR, {"alpha": _CLASS_WEIGHTS, "label_smoothing": 0.3}),
     Case("softmax_focal_loss", class_first, _CLASS_FIRST, {"ignore_index": [0, 2], "reduced_threshold": 0.4}),
     *(Case("poly_loss", class_first, _CLASS_FIRST, options) for options in _POLY_OPTIONS),
     *(Case("dice_loss", class_first, _IMAGES, {"smooth": smooth}) for smooth in (0.0, 0.1, 1.0)),

@@ -65,6 +65,11 @@ class Draw(random.Random):
         """Some or all classes, at least one, in any order."""
         return torch.tensor(self.sample(range(self.classes), self.randint(1, self.classes)))
 
+    def ignored(self) -> int | list[int]:
+        """A class, a number that is none, or several of both, or nothing."""
+        indices = [self.choice((self.randrange(self.classes), 255, -100)) for _ in range(self.randint(0, 3))]
+        return indices[0] if indices and self.chance(0.7) else indices
+
 
 @dataclass(frozen=True)
 class Kind:
@@ -120,6 +125,12 @@ def every_class(options: Options, classes: int) -> range:
     return range(classes)
 
 
+def ignored_classes(options: Options) -> Tensor:
+    """The numbers of ``ignore_index``: one, several or none."""
+    given = options.get("ignore_index")
+    return torch.tensor([given] if isinstance(given, int) else given or [], dtype=torch.long)
+
+
 @dataclass(frozen=True)
 class Subject:
     """A function, what it is fed with, and its options.
@@ -148,7 +159,7 @@ class Subject:
     scalar: bool = False
     scale: Callable[[Case], Tensor] = lambda case: torch.ones(())
     jumps: Callable[[Case], bool] = lambda case: False
-    distance: Callable[[Tensor, Tensor], float] = lambda logits, target: math.inf
+    distance: Callable[[Tensor, Tensor, Options], float] = lambda logits, target, options: math.inf
 
 
 def _unknown_classes(options: Options, classes: int) -> Any:
@@ -176,7 +187,7 @@ def _by_length(case: Case) -> Tensor:
     return 1 / (case.options.get("temperature", 0.07) * torch.where(length > 0, length, 1))
 
 
-def _between_errors(logits: Tensor, target: Tensor) -> float:
+def _between_errors(logits: Tensor, target: Tensor, options: Options) -> float:
     """The least difference between two errors of a class: where they tie, the Lovász extension has a corner."""
     if not logits.numel():
         return math.inf
@@ -187,23 +198,47 @@ def _between_errors(logits: Tensor, target: Tensor) -> float:
     return gaps.min().item() if gaps.numel() else math.inf
 
 
-def _to_threshold(logits: Tensor, _: Tensor, alpha: float) -> float:
+def _to_threshold(logits: Tensor, _: Tensor, options: Options, alpha: float = 1.5) -> float:
     """The least distance of a logit from the threshold, from where on its probability is not 0."""
     if not logits.numel():
         return math.inf
+    alpha = options.get("alpha", alpha)
     x = (alpha - 1) * (logits - logits.amax(dim=-1, keepdim=True))
-    p = {1.5: oracles.entmax15, 2.0: oracles.sparsemax}[alpha](logits)
-    return (x + p.amax(dim=-1, keepdim=True) ** (alpha - 1)).abs().min().item()
+    p = oracles.entmax(logits, alpha)
+    distance = (x + p.amax(dim=-1, keepdim=True) ** (alpha - 1)).abs().min().item()
+    # There the derivative, p**(2 - alpha), has a slope that is infinite: rounding changes it from farther away.
+    return distance**1.5 / 3 if 1.5 < alpha < 2 else distance
+
+
+def _is_nearly_hard(case: Case) -> bool:
+    """Reduced focal loss jumps where a probability passes the threshold; at 0.5, only its gradient does.
+
+    A threshold of 1 is passed, if at all, where there is no loss left.
+    """
+    threshold, z = case.options.get("reduced_threshold", 1.0), case.logits.double()
+    p = torch.stack([z.sigmoid(), (-z).sigmoid()]) if case.subject.kind is ELEMENTS else z.softmax(dim=1)
+    return threshold < 1 and bool(((p - threshold).abs() < 1e-5).any())
+
+
+def _poly_coefficients(draw: Draw) -> float | list[float]:
+    """The change of the first coefficient of the expansion, or of the first few; down to what removes it."""
+    epsilons = [draw.choice((-1.0, -0.5, 0.0, 2.0, 5.0)) / j for j in range(1, draw.randint(1, 4) + 1)]
+    return epsilons[0] if draw.chance(0.4) else epsilons
 
 
 _gamma = {"gamma": lambda d: d.choice((0.0, 0.3, 1.0, 2.0, 5.0))}
 _known = {"known": Draw.some_classes}
+_smoothing = {"label_smoothing": lambda d: d.choice((0.0, 0.1, 1.0))}
+_classification = {**_smoothing, "ignore_index": Draw.ignored}
+# The gradient has to fit float16.
+_focal = {**_gamma, **_classification, "reduced_threshold": lambda d: d.choice((0.2, 0.5, 0.8, 1.0))}
+_alpha = {"alpha": lambda d: 1 + d.choice((0.24, 0.26, 0.5, 1.0, d.random(), d.logarithmic(1e-9, 1.0)))}
 
 # A new option is one line: its name, and how to draw a value.
 SUBJECTS = {
-    "sigmoid_focal_loss": Subject(ELEMENTS, {**_gamma, "alpha": lambda d: d.per_class(2)}),
-    "softmax_focal_loss": Subject(CLASS_FIRST, {**_gamma, "alpha": Draw.per_class}),
-    "poly_loss": Subject(CLASS_FIRST, {"epsilon": lambda d: d.choice((-1.0, -0.5, 0.0, 2.0, 5.0))}),
+    "sigmoid_focal_loss": Subject(ELEMENTS, {**_focal, "alpha": lambda d: d.per_class(2)}, jumps=_is_nearly_hard),
+    "softmax_focal_loss": Subject(CLASS_FIRST, {**_focal, "alpha": Draw.per_class}, jumps=_is_nearly_hard),
+    "poly_loss": Subject(CLASS_FIRST, {**_gamma, **_classification, "epsilon": _poly_coefficients}),
     "dice_loss": Subject(
         IMAGES, {"smooth": lambda d: d.choice((0.0, 1e-6, 0.1, 10.0))}, scalar=True, jumps=_counts_a_trace
     ),
@@ -215,8 +250,9 @@ SUBJECTS = {
         scalar=True,
         scale=_by_length,
     ),
-    "entmax15_loss": Subject(WIDE),
-    "sparsemax_loss": Subject(WIDE),
+    "entmax15_loss": Subject(WIDE, _classification),
+    "sparsemax_loss": Subject(WIDE, _classification),
+    "entmax_loss": Subject(WIDE, {**_alpha, **_classification}),
     "entropic_open_set_loss": Subject(CLASS_LAST, _known, maskable=_unknown_classes),
     "objectosphere_loss": Subject(
         CLASS_LAST,
@@ -234,11 +270,12 @@ SUBJECTS = {
         {
             "t1": lambda d: d.choice((0.0, 0.3, 0.8, 1.0)),
             "t2": lambda d: d.choice((1.0, 1.2, 2.0, 4.0)),
-            "label_smoothing": lambda d: d.choice((0.0, 0.1, 1.0)),
+            **_smoothing,
         },
         maskable=_unless_smoothed,
     ),
-    "entmax15": Subject(CLASS_LAST, has_target=False, distance=partial(_to_threshold, alpha=1.5)),
+    "entmax": Subject(CLASS_LAST, _alpha, has_target=False, distance=_to_threshold),
+    "entmax15": Subject(CLASS_LAST, has_target=False, distance=_to_threshold),
     "sparsemax": Subject(CLASS_LAST, has_target=False, distance=partial(_to_threshold, alpha=2.0)),
     "tempered_softmax": Subject(CLASS_LAST, {"t": lambda d: d.choice((1.0, 1.2, 2.0, 4.0))}, has_target=False),
     "known_softmax": Subject(CLASS_LAST, _known, demanded=("known",), maskable=_unknown_classes, has_target=False),
@@ -303,9 +340,10 @@ class Case:
     @property
     def counts_nothing(self) -> bool:
         """Whether there is no element, or every one is ignored."""
-        ignored = self.options.get("ignore_index")
-        counted = self.weight if ignored is None else self.target != ignored
-        return 0 in self.shape or (counted is not None and not counted.any())
+        counted = torch.ones(()) if self.weight is None else self.weight
+        if self.target is not None:
+            counted = counted * ~torch.isin(self.target.long(), ignored_classes(self.options))
+        return 0 in self.shape or not counted.any()
 
     @property
     def smooth(self) -> bool:
@@ -313,7 +351,7 @@ class Case:
         if self.subject.jumps(self):
             return False
         margin = 1e-9 if self.held.dtype == torch.float64 else 1e-4
-        return self.subject.distance(self.logits.double(), self.target) > margin
+        return self.subject.distance(self.logits.double(), self.target, self.options) > margin
 
     @property
     def logits(self) -> Tensor:
@@ -374,9 +412,10 @@ def _draw_labels(draw: Draw, subject: Subject, options: Options, shape: Shape, c
     labels = draw.integers(classes, *subject.kind.target_shape(shape))
     present = draw.choice((1, 2, classes, classes))
     labels = (labels % present + draw.randrange(classes)) % classes
-    ignored = options.get("ignore_index")
-    if ignored is not None:
-        labels = torch.where(draw.uniform(*labels.shape) < draw.choice((0.0, 0.3, 1.0)), ignored, labels)
+    ignored = ignored_classes(options)
+    if len(ignored):
+        chosen = ignored[draw.integers(len(ignored), *labels.shape)]
+        labels = torch.where(draw.uniform(*labels.shape) < draw.choice((0.0, 0.3, 1.0)), chosen, labels)
     return labels
 
 
@@ -424,7 +463,9 @@ def _draw_mask(draw: Draw, subject: Subject, options: Options, shape: Shape, lab
     everywhere = draw.chance(0.5)
     chosen = draw.uniform(*([classes] if everywhere else labels.shape + (classes,))) < 0.5
     allowed = torch.tensor([c in subject.maskable(options, classes) for c in range(classes)])
-    true = torch.nn.functional.one_hot(labels.clamp(0, classes - 1), classes).bool()
+    # An ignored class may be masked, but not all the others with it.
+    ignored = torch.isin(labels, ignored_classes(options))
+    true = torch.nn.functional.one_hot((labels + ignored) % classes, classes).bool()
     if everywhere:
         true = true.flatten(0, -2).any(dim=0).expand(true.shape)
     return (chosen & allowed & ~true).movedim(-1, subject.kind.class_dim)

@@ -98,3 +98,12 @@ def test_small_binary_loss_keeps_its_digits(gap: float) -> None:
 def test_misses_cost_as_much_as_cross_entropy(gamma: float) -> None:
     loss = softmax_focal_loss(torch.tensor([[0.0, 50.0]], dtype=torch.float64), torch.tensor([0]), gamma=gamma)
     assert loss.item() == pytest.approx(50, rel=1e-12)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 1.7])
+def test_reduced_binary_gradient_keeps_the_digits_of_gamma(gamma: float) -> None:
+    logits = torch.tensor([1.5], dtype=torch.float64)
+    loss = lambda z, y: sigmoid_focal_loss(z, y, gamma=gamma, reduced_threshold=0.5)  # noqa: E731
+    _, gradient = value_and_gradient(loss, logits, torch.ones(1))
+    _, plain = value_and_gradient(lambda z, y: sigmoid_focal_loss(z, y, gamma=gamma), logits, torch.ones(1))
+    assert_close(gradient, plain / 0.5**gamma, 1e-14)

@@ -87,6 +87,21 @@ def test_a_masked_class_may_be_ignored_and_smoothed(name: str, options: dict) ->
     assert_close(value[kept], alone, 1e-12)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
+def test_a_masked_positive_class_may_be_ignored_and_smoothed(gamma: float, smoothing: float) -> None:
+    logits = torch.tensor([-torch.inf, -torch.inf, 3.0])
+    loss = functional.sigmoid_focal_loss
+    value, gradient = value_and_gradient(
+        lambda z, y: loss(z, y, gamma=gamma, label_smoothing=smoothing, ignore_index=255),
+        logits,
+        torch.tensor([0, 255, 1]),
+    )
+    alone = loss(logits[2:], torch.ones(1), gamma=gamma, label_smoothing=smoothing)
+    assert torch.equal(value, torch.cat([torch.zeros(2), alone]))
+    assert gradient[:2].count_nonzero() == 0 and gradient[2].isfinite()
+
+
 @every_loss
 def test_ignoring_a_class_that_does_not_occur_changes_nothing(name: str) -> None:
     logits, target = batch(name)

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
-from functional.cases import assert_close, random_batch
+from functional.cases import assert_close, random_batch, value_and_gradient
 from ludwig_losses.functional import poly_loss
 
 
@@ -38,3 +39,18 @@ def test_smallest_epsilon_gives_no_negative_loss(dtype: torch.dtype) -> None:
 def test_is_unchanged_by_a_constant_shift() -> None:
     logits, target = random_batch((6, 4))
     assert_close(poly_loss(logits + 1000, target), poly_loss(logits, target), 1e-11)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 1.0, 2.0])
+def test_smoothed_gradient_of_a_sure_prediction_keeps_its_digits(gamma: float) -> None:
+    logits, target = torch.tensor([[0.0, 1e4], [-1e4, 1e4]], dtype=torch.float64), torch.ones(2)
+
+    def gradient(logits: Tensor) -> Tensor:
+        loss = lambda z, y: poly_loss(z, y, gamma=gamma, label_smoothing=0.1)  # noqa: E731
+        return value_and_gradient(loss, logits, target)[1]
+
+    # The slope of 0.95 log p_1 + 0.05 log p_0 is 0.05: of the focus, 0.05**gamma, nothing else depends on the logits.
+    expected = 0.05 ** (gamma + 1) * torch.tensor([[-1.0, 1.0], [-1.0, 1.0]])
+    expected *= torch.tensor([[0.5], [1.5]])
+    assert_close(gradient(logits), expected, 1e-6)
+    assert_close(gradient(logits.float()), expected, 1e-6)

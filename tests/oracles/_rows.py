@@ -26,12 +26,6 @@ def per_row(
     return torch.stack(losses).reshape(target.shape)
 
 
-def softmax(z: Tensor) -> Tensor:
-    """Softmax of one vector of logits."""
-    exponentials = (z - z.detach().max()).exp()
-    return exponentials / exponentials.sum()
-
-
 def smoothed_label(z: Tensor, y: int, label_smoothing: float) -> list[float]:
     """The label of each class: a part is spread evenly over the classes that are not masked."""
     competing = [c for c in range(len(z)) if z[c] > -torch.inf]

@@ -1,8 +1,8 @@
 """Entmax, Peters et al., ACL 2019, with the threshold found by bisection.
 
-``L = (p* - q)^T z + H(p*) - H(q)`` for the label ``q``, ``e_y`` or smoothed, with ``H(p) = (1 - sum p**a) / (a (a - 1))`` and ``p*`` the maximiser of
-``p^T z + H(p)``. The maximiser is a constant for autograd (Danskin), so the gradient of ``L`` comes out as
-``p* - q``.
+``L = (p* - q)^T z + H(p*) - H(q)`` for the label ``q``, ``e_y`` or smoothed, with
+``H(p) = (1 - sum p**a) / (a (a - 1))`` and ``p*`` the maximiser of ``p^T z + H(p)``. The maximiser is a constant for
+autograd (Danskin), so the gradient of ``L`` comes out as ``p* - q``.
 """
 
 from __future__ import annotations
@@ -60,25 +60,34 @@ def _loss(z: Tensor, label: list[float], a: float) -> Tensor:
 
 
 def _entropy(p: list[float], a: float) -> float:
-    """``(1 - sum p**a) / (a (a - 1))``, for a sum of 1."""
-    return math.fsum(x - x**a for x in p) / (a * (a - 1))
+    """``(1 - sum p**a) / (a (a - 1))``, for a sum of 1: near ``a = 1`` it is ``-sum p log p``."""
+    return -math.fsum(x * math.expm1((a - 1) * math.log(x)) for x in p if x > 0) / (a * (a - 1))
 
 
 def _project_rows(logits: Tensor, a: float) -> Tensor:
+    if not logits.numel():
+        return logits + 0
     rows = logits.reshape(-1, logits.shape[-1])
     return torch.stack([_project(z, a) for z in rows]).reshape(logits.shape)
 
 
 def _project(z: Tensor, a: float) -> Tensor:
-    """``relu((a - 1) z - tau)**(1 / (a - 1))``: with its largest logit at 0, a row sums to 1 for a tau in [-1, 0]."""
-    x = (a - 1) * (z - z.detach().max())
+    """``relu((a - 1) z - tau)**(1 / (a - 1))``, which sums to 1.
+
+    With the largest logit at 0 and ``tau = (a - 1) s - 1`` this is ``relu(1 + (a - 1) (z - s))**(1 / (a - 1))``, whose
+    digits are not lost near ``a = 1``, where it is ``exp(z - s)``. It sums to 1 for an ``s`` in [0, 1 / (a - 1)].
+    """
+    x = z - z.detach().max()
     fixed = x.detach().numpy()
-    tau, high = -1.0, 0.0
-    while tau < (middle := (tau + high) / 2) < high:
-        p = np.maximum(fixed - middle, 0) ** (1 / (a - 1))
-        tau, high = (middle, high) if p.sum() > 1 else (tau, middle)
+    s, high = 0.0, 1 / (a - 1)
+    while high - s > 1e-17 and s < (middle := (s + high) / 2) < high:
+        base = np.maximum((a - 1) * (fixed - middle), -1)
+        p = np.exp(np.log1p(base, where=base > -1, out=np.full_like(base, -np.inf)) / (a - 1))
+        s, high = (middle, high) if p.sum() > 1 else (s, middle)
+    support = (a - 1) * (x.detach() - s) > -1
+    fixed = x.detach()[support]
     # By the implicit function theorem the threshold moves by a mean of the changes in the support.
-    support = x.detach() > tau
-    weights = (x.detach()[support] - tau) ** ((2 - a) / (a - 1))
-    moved = (weights / weights.sum() * (x - x.detach())[support]).sum()
-    return (x - tau - moved).clamp_min(0) ** (1 / (a - 1))
+    weights = (torch.log1p((a - 1) * (fixed - s)) * ((2 - a) / (a - 1))).exp()
+    moved = (weights / weights.sum() * (x[support] - fixed)).sum()
+    p = (torch.log1p((a - 1) * (x[support] - s - moved)) / (a - 1)).exp()
+    return torch.zeros_like(z).masked_scatter(support, p)

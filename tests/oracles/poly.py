@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor
 
-from oracles._rows import per_row, smoothed_label, softmax
+from oracles._rows import per_row, smoothed_label
 
 
 def poly_loss(
@@ -20,11 +23,18 @@ def poly_loss(
     coefficients = epsilon if isinstance(epsilon, list) else [epsilon]
 
     def loss(z: Tensor, y: int) -> Tensor:
-        label, p, log_p = smoothed_label(z, y, label_smoothing), softmax(z), z - z.logsumexp(0)
+        label = smoothed_label(z, y, label_smoothing)
+        # From the largest logit on, so that a large constant in all of them does not cost digits.
+        z = z - z.detach().max()
+        log_p = z - z.logsumexp(0)
         cross_entropy = -sum(q * log_p[c] for c, q in enumerate(label) if q > 0)
-        # sum_c (1 - q_c) p_c is 1 - p_t.
-        miss = sum((1 - q) * p[c] for c, q in enumerate(label))
-        polynomial = sum(e * miss**j for j, e in enumerate(coefficients, start=1))
-        return miss**gamma * (cross_entropy + polynomial)
+        # sum_c (1 - q_c) p_c is 1 - p_t; as a power of e, whose derivative is finite at 0.
+        not_c = [math.fsum(label[:c] + label[c + 1 :]) for c in range(len(z))]
+        missed = [log_p[c] + math.log(q) for c, q in enumerate(not_c) if q > 0 and z[c] > -torch.inf]
+        if not missed:
+            return 0 * z[y]
+        log_miss = torch.stack(missed).logsumexp(0)
+        polynomial = sum(e * (j * log_miss).exp() for j, e in enumerate(coefficients, start=1))
+        return (gamma * log_miss).exp() * (cross_entropy + polynomial)
 
     return per_row(loss, logits, target, class_dim=1, ignore_index=ignore_index)
