@@ -17,7 +17,7 @@ from ludwig_losses.functional._numerics import (
     weighted_mean,
 )
 
-# Whose logarithm has a gradient that float32 can hold.
+# A mass that is less counts as none: float32 cannot hold the derivatives of its quotients and logarithm.
 _SMALLEST = 1e-30
 
 
@@ -48,7 +48,7 @@ def dice_loss(
 
     which is the Dice coefficient ``(2 I + smooth) / (P + G + smooth)`` for alpha = beta = 1/2. A class that an image does
     not have takes part: its loss is the mass predicted for it. With ``smooth = 0`` a class that is neither present nor
-    predicted costs 0.
+    predicted (with a mass below 1e-30) costs 0.
 
     Args:
         logits: ``[B, C, ...]``, with at least one pixel dimension.
@@ -66,7 +66,7 @@ def dice_loss(
             Salehi's form of the index, without the factor 2, ``smooth`` is half of what it is here.
         focal_tversky_gamma: the loss of a class is ``(1 - score)**(1 / gamma)``, > 0; above 1 classes that are nearly
             right are improved more, below 1 those that are mostly wrong.
-        log_dice: the loss of a class is ``-log(score)``.
+        log_dice: the loss of a class is ``-log(score)``, in which an overlap of nothing at all counts as one of 1e-30.
         generalized: one score per image, of sums over the classes with weights ``1 / G**2``, normalised to a sum of 1 so
             that ``smooth`` keeps its meaning. An absent class weighs as much as the rarest present one.
 
@@ -172,11 +172,11 @@ def _weights(
 def _score(
     overlap: Tensor, predicted: Tensor, true: Tensor, smooth: float, alpha: float, beta: float
 ) -> tuple[Tensor, Tensor]:
-    """Return numerator and denominator of the score, both 1 where there is nothing to overlap."""
+    """Return numerator and denominator of the score, both 1 where there is nothing to overlap, or next to nothing."""
     numerator = 2 * overlap + smooth
     # The weights of the mistakes collected by sum; the overlap has none left in the Dice coefficient.
     denominator = 2 * (alpha * predicted + beta * true.to(overlap) + (1 - alpha - beta) * overlap) + smooth
-    empty = denominator == 0
+    empty = denominator < _SMALLEST
     return torch.where(empty, 1, numerator), torch.where(empty, 1, denominator)
 
 

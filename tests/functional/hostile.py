@@ -32,6 +32,7 @@ class Draw(random.Random):
     shape: Shape = ()
     classes: int = 0
     dtype: torch.dtype = torch.float32
+    given: Options = {}
 
     def chance(self, probability: float) -> bool:
         return self.random() < probability
@@ -137,9 +138,10 @@ class Subject:
 
     Args:
         kind: what its logits and targets are made of.
-        options: how to draw each option.
+        options: how to draw each option, from those before it (``given``) if they have to go together.
         demanded: options that are never left out.
         exclusive: groups of options of which at most one is given.
+        needs: options that are given only with another one.
         technical: options that change how the result is computed, and not the result: the oracle does not have them.
         maskable: the classes that may have a logit of ``-inf`` where they are not the target.
         has_target: whether the function takes targets; one that does not returns the shape of its logits.
@@ -153,6 +155,7 @@ class Subject:
     options: Mapping[str, Callable[[Draw], Any]] = field(default_factory=dict)
     demanded: tuple[str, ...] = ()
     exclusive: tuple[tuple[str, ...], ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)
     technical: tuple[str, ...] = ()
     maskable: Callable[[Options, int], Any] = every_class
     has_target: bool = True
@@ -175,10 +178,23 @@ def _unless_smoothed(options: Options, classes: int) -> Any:
     return () if options.get("label_smoothing") and options.get("t1", 1.0) == 1 else range(classes)
 
 
-def _counts_a_trace(case: Case) -> bool:
-    """Without smoothing, a class that is neither present nor predicted costs 0; with the least mass, 1."""
-    mass = case.logits.double().softmax(dim=1).flatten(2).sum(dim=2)
-    return case.options.get("smooth") == 0 and bool(((mass > 0) & (mass < 1e-30)).any())
+def _rounding_decides(case: Case) -> bool:
+    """Without smoothing, a class that is neither present nor predicted costs 0; with the least mass, 1.
+
+    A root of what the score lacks is steep where that is little, and it is what rounding leaves of a difference from 1.
+    """
+    if case.counts_nothing:
+        return False
+    names = ("log_dice", "focal_tversky_gamma", "class_weights")
+    options = {name: value for name, value in case.options.items() if name not in names}
+    scores = oracles.dice_scores(case.logits.double(), case.target.long(), **options)
+    steep = 1e-7 if case.held.dtype == torch.float64 else 1e-2
+    return any(
+        (options.get("smooth") == 0 and 0 < denominator < 1e-30)
+        or (case.options.get("focal_tversky_gamma", 1) > 1 and denominator - numerator < steep * denominator)
+        for image in scores
+        for numerator, denominator in image
+    )
 
 
 def _by_length(case: Case) -> Tensor:
@@ -189,13 +205,51 @@ def _by_length(case: Case) -> Tensor:
 
 def _between_errors(logits: Tensor, target: Tensor, options: Options) -> float:
     """The least difference between two errors of a class: where they tie, the Lovász extension has a corner."""
-    if not logits.numel():
-        return math.inf
-    counted = ((target >= 0) & (target < logits.shape[1])).flatten()
-    p = logits.softmax(dim=1).movedim(1, -1).flatten(0, -2)[counted]
-    true = torch.nn.functional.one_hot(target.long().flatten()[counted], p.shape[1])
-    gaps = (p - true).abs()[:, true.any(dim=0)].sort(dim=0).values.diff(dim=0)
-    return gaps.min().item() if gaps.numel() else math.inf
+    p = logits.softmax(dim=1).unsqueeze(-1).flatten(2)
+    labels = target.long().reshape(len(p), p.shape[2])
+    counted = ~torch.isin(labels, ignored_classes(options))
+    p, one_image = p.movedim(1, -1), slice(None)
+    gaps = [math.inf]
+    for i in range(len(p)) if options.get("per_image") else [one_image]:
+        kept = counted[i]
+        true = torch.nn.functional.one_hot(labels[i][kept], p.shape[2])
+        errors = (p[i][kept] - true).abs().sort(dim=0).values.diff(dim=0)
+        present = true.any(dim=0)
+        gaps += errors[:, present].flatten().tolist()
+        # Of an absent class only the largest error counts.
+        gaps += errors[-1:, ~present].flatten().tolist() if options.get("classes", "present") != "present" else []
+    return min(gaps)
+
+
+def _overlap_ignored(draw: Draw) -> int | list[int]:
+    """As :meth:`Draw.ignored`, with a class left that counts."""
+    counted = range(draw.classes)[0 if draw.given.get("include_background", True) else 1 :]
+    ignored = draw.ignored()
+    left = {*counted} - {*ignored_classes({"ignore_index": ignored}).tolist()}
+    return ignored if left else draw.choice((255, -100, [255, -100]))
+
+
+def _ignored_beside_classes(draw: Draw) -> int | list[int]:
+    """As :meth:`Draw.ignored`, and no class whose mean is asked for."""
+    averaged, ignored = draw.given.get("classes", "present"), draw.ignored()
+    if isinstance(averaged, str) or not {*averaged} & {*ignored_classes({"ignore_index": ignored}).tolist()}:
+        return ignored
+    return draw.choice(([c for c in range(draw.classes) if c not in averaged], 255, -100))
+
+
+def _missed_weight(draw: Draw) -> float:
+    return draw.choice((0.3, 1.0, 2.0) if draw.given.get("tversky_alpha") == 0 else (0.0, 0.3, 1.0, 2.0))
+
+
+def _memory(draw: Draw) -> Tensor:
+    """Past embeddings, of any length, none of them or some."""
+    rows = draw.normal(draw.choice((0, 1, 4)), draw.shape[1]) * draw.logarithmic(1e-3, 1e4)
+    return (rows * (draw.uniform(len(rows), 1) < 0.8)).to(draw.dtype)
+
+
+def _memory_labels(draw: Draw) -> Tensor:
+    labels = draw.integers(draw.choice((1, 3, 100)), len(draw.given["memory"])) - draw.choice((0, 3))
+    return labels.to(draw.choice((torch.int8, torch.int32, torch.int64)))
 
 
 def _to_threshold(logits: Tensor, _: Tensor, options: Options, alpha: float = 1.5) -> float:
@@ -234,18 +288,64 @@ _classification = {**_smoothing, "ignore_index": Draw.ignored}
 _focal = {**_gamma, **_classification, "reduced_threshold": lambda d: d.choice((0.2, 0.5, 0.8, 1.0))}
 _alpha = {"alpha": lambda d: 1 + d.choice((0.24, 0.26, 0.5, 1.0, d.random(), d.logarithmic(1e-9, 1.0)))}
 
+
+def _on(draw: Draw) -> bool:
+    return True
+
+
 # A new option is one line: its name, and how to draw a value.
 SUBJECTS = {
     "sigmoid_focal_loss": Subject(ELEMENTS, {**_focal, "alpha": lambda d: d.per_class(2)}, jumps=_is_nearly_hard),
     "softmax_focal_loss": Subject(CLASS_FIRST, {**_focal, "alpha": Draw.per_class}, jumps=_is_nearly_hard),
     "poly_loss": Subject(CLASS_FIRST, {**_gamma, **_classification, "epsilon": _poly_coefficients}),
     "dice_loss": Subject(
-        IMAGES, {"smooth": lambda d: d.choice((0.0, 1e-6, 0.1, 10.0))}, scalar=True, jumps=_counts_a_trace
+        IMAGES,
+        {
+            "smooth": lambda d: d.choice((0.0, 1e-6, 0.1, 10.0)),
+            "include_background": lambda d: d.classes == 1 or d.chance(0.3),
+            "ignore_index": _overlap_ignored,
+            "class_weights": Draw.per_class,
+            "per_image": lambda d: d.chance(0.3),
+            "tversky_alpha": lambda d: d.choice((0.0, 0.3, 1.0, 2.0)),
+            "tversky_beta": _missed_weight,
+            "jaccard": _on,
+            "squared_denominator": _on,
+            "focal_tversky_gamma": lambda d: d.choice((0.3, 0.5, 4 / 3, 3.0)),
+            "log_dice": _on,
+            "generalized": _on,
+        },
+        exclusive=(
+            *(
+                (mistakes, f"tversky_{kind}")
+                for mistakes in ("jaccard", "squared_denominator")
+                for kind in ("alpha", "beta")
+            ),
+            ("focal_tversky_gamma", "log_dice"),
+            ("class_weights", "generalized"),
+        ),
+        scalar=True,
+        jumps=_rounding_decides,
     ),
-    "lovasz_softmax_loss": Subject(CLASS_FIRST, scalar=True, distance=_between_errors),
+    "lovasz_softmax_loss": Subject(
+        CLASS_FIRST,
+        {
+            "classes": lambda d: d.choice(("present", "all", d.some_classes().tolist())),
+            "per_image": lambda d: d.chance(0.7),
+            "ignore_index": _ignored_beside_classes,
+        },
+        scalar=True,
+        distance=_between_errors,
+    ),
     "nt_xent_loss": Subject(
         ROWS,
-        {"temperature": lambda d: d.choice((0.05, 0.5, 3.0)), "chunk_size": lambda d: d.randint(1, 10)},
+        {
+            "temperature": lambda d: d.choice((0.05, 0.5, 3.0)),
+            "chunk_size": lambda d: d.randint(1, 10),
+            "average": lambda d: d.choice(("pairs", "anchors", "anchors")),
+            "memory": _memory,
+            "memory_labels": _memory_labels,
+        },
+        needs={"memory_labels": "memory"},
         technical=("chunk_size",),
         scalar=True,
         scale=_by_length,
@@ -382,7 +482,7 @@ def draw_case(name: str, seed: int) -> Case:
     options = _draw_options(subject, partial(source, shape=shape, classes=classes, dtype=dtype))
     labels = _draw_labels(source("labels"), subject, options, shape, classes)
     layout, held = _draw_logits(source("logits"), subject, options, shape, labels, dtype)
-    target = _draw_target(source("target"), subject, labels)
+    target = _draw_target(source("target"), subject, options, labels)
     per_element = subject.has_target and not subject.scalar
     weight = _draw_weight(source("weight"), labels, classes) if per_element else None
     case = Case(name, seed, shape, held, layout, target, options, weight, source("autocast").chance(0.2), frozenset())
@@ -395,12 +495,16 @@ def _source(name: str, seed: int, part: str, **known: Any) -> Draw:
     return draw
 
 
-def _draw_options(subject: Subject, source: Callable[[str], Draw]) -> dict[str, Any]:
+def _draw_options(subject: Subject, source: Callable[..., Draw]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name, values in subject.options.items():
-        draw = source(f"option {name}")
+        draw = source(f"option {name}", given=options)
         rivals = {other for group in subject.exclusive if name in group for other in group}
-        if (name in subject.demanded or draw.chance(0.6)) and not rivals & {*options}:
+        if (
+            (name in subject.demanded or draw.chance(0.6))
+            and not rivals & {*options}
+            and subject.needs.get(name, "") in {*options, ""}
+        ):
             options[name] = values(draw)
     return options
 
@@ -419,9 +523,9 @@ def _draw_labels(draw: Draw, subject: Subject, options: Options, shape: Shape, c
     return labels
 
 
-def _draw_target(draw: Draw, subject: Subject, labels: Tensor) -> Tensor | None:
+def _draw_target(draw: Draw, subject: Subject, options: Options, labels: Tensor) -> Tensor | None:
     """The labels as a host hands them over: in any type that holds them, not always contiguous."""
-    if not subject.has_target or (subject.kind is ROWS and draw.chance(0.5)):
+    if not subject.has_target or (subject.kind is ROWS and draw.chance(0.5) and "memory_labels" not in options):
         return None
     held = [dtype for dtype in TARGET_DTYPES if bool((labels.to(dtype) == labels).all())]
     target = labels.to(draw.choice(held))

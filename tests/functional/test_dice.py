@@ -121,6 +121,18 @@ def test_focal_tversky_has_a_finite_gradient_at_a_perfect_score(gamma: float) ->
         assert 0 <= value < 0.5 and gradient.isfinite().all()
 
 
+@pytest.mark.parametrize("gap", [80.0, 95.0, 100.0])
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_trace_of_a_present_class_has_a_finite_gradient(classes: int, gap: float) -> None:
+    # Only what is predicted falsely counts, and nearly nothing of the true class is predicted.
+    logits, target = torch.zeros(1, classes, 4), torch.ones(1, 4, dtype=torch.long)
+    logits[:, 0] = gap
+    value, gradient = value_and_gradient(
+        lambda z, y: dice_loss(z, y, smooth=0, tversky_alpha=1.0, tversky_beta=0.0), logits, target
+    )
+    assert value.isfinite() and gradient.isfinite().all()
+
+
 def test_log_of_no_overlap_is_finite_even_without_smoothing() -> None:
     _, target = random_batch((3, 2, 6, 5))
     value, gradient = value_and_gradient(

@@ -5,7 +5,7 @@ it, and is differentiable by autograd.
 """
 
 from oracles.bi_tempered import bi_tempered_logistic_loss, tempered_softmax
-from oracles.dice import dice_loss
+from oracles.dice import dice_loss, dice_scores
 from oracles.fenchel_young import (
     entmax,
     entmax15,
@@ -23,6 +23,7 @@ from oracles.poly import poly_loss
 __all__ = [
     "bi_tempered_logistic_loss",
     "dice_loss",
+    "dice_scores",
     "entmax",
     "entmax15",
     "entmax15_loss",

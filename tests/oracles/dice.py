@@ -6,6 +6,8 @@ Sudre et al., DLMIA 2017 (generalized).
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -14,44 +16,66 @@ def dice_loss(
     logits: Tensor,
     target: Tensor,
     *,
+    class_weights: Tensor | None = None,
+    focal_tversky_gamma: float = 1.0,
+    log_dice: bool = False,
+    **options: Any,
+) -> Tensor:
+    losses = []
+    for scores in dice_scores(logits, target, **options):
+        each = [_shaped(*score, focal_tversky_gamma, log_dice) for score in scores]
+        weights = [1.0] * len(each)
+        if class_weights is not None:
+            weights = class_weights[_classes(logits.shape[1], **options)].tolist()
+        total = sum(weights) or 1.0  # no class counts: nothing to lose
+        losses.append(sum(w * loss for w, loss in zip(weights, each, strict=True)) / total)
+    return torch.stack(losses).mean() if losses else 0 * logits.nan_to_num(0, 0, 0).sum()
+
+
+def dice_scores(
+    logits: Tensor,
+    target: Tensor,
+    *,
     smooth: float = 1.0,
     squared_denominator: bool = False,
     include_background: bool = True,
     per_image: bool = True,
     ignore_index: int | list[int] | None = None,
-    class_weights: Tensor | None = None,
     jaccard: bool = False,
     tversky_alpha: float = 0.5,
     tversky_beta: float = 0.5,
-    focal_tversky_gamma: float = 1.0,
-    log_dice: bool = False,
     generalized: bool = False,
-) -> Tensor:
+) -> list[list[tuple[Tensor, Tensor]]]:
+    """Numerator and denominator for each image with something left in it, and in that for each class that counts."""
     alpha, beta = (1.0, 1.0) if jaccard else (tversky_alpha, tversky_beta)
-    ignored = [ignore_index] if isinstance(ignore_index, int) else ignore_index or []
-    classes = [c for c in range(logits.shape[1]) if c not in ignored and (c > 0 or include_background)]
     # Pixels as rows [N, C], for each image or for all of them.
     pixels = [(z.flatten(1).T.softmax(dim=1), y.flatten()) for z, y in zip(logits, target, strict=True)]
     if not per_image:
         pixels = [tuple(torch.cat(parts) for parts in zip(*pixels, strict=True))]
 
-    losses = []
+    images = []
     for p, y in pixels:
-        kept = torch.tensor([label not in ignored for label in y.tolist()])
+        kept = torch.tensor([label not in _ignored(ignore_index) for label in y.tolist()])
         if not kept.any():
             continue
-        sums = [_sums(p[kept, c], (y[kept] == c).to(p), squared_denominator) for c in classes]
+        sums = [
+            _sums(p[kept, c], (y[kept] == c).to(p), squared_denominator)
+            for c in _classes(logits.shape[1], include_background=include_background, ignore_index=ignore_index)
+        ]
         if generalized:
             sums = [_weighted_by_size(sums)]
-        each = [
-            _shaped(
-                2 * i + smooth, 2 * i + 2 * alpha * (m - i) + 2 * beta * (g - i) + smooth, focal_tversky_gamma, log_dice
-            )
-            for i, m, g in sums
-        ]
-        weights = [1.0] * len(each) if class_weights is None else class_weights[classes].tolist()
-        losses.append(sum(w * loss for w, loss in zip(weights, each, strict=True)) / sum(weights))
-    return torch.stack(losses).mean() if losses else 0 * logits.sum()
+        images.append([(2 * i + smooth, 2 * i + 2 * alpha * (m - i) + 2 * beta * (g - i) + smooth) for i, m, g in sums])
+    return images
+
+
+def _ignored(ignore_index: int | list[int] | None) -> list[int]:
+    return [ignore_index] if isinstance(ignore_index, int) else ignore_index or []
+
+
+def _classes(
+    count: int, include_background: bool = True, ignore_index: int | list[int] | None = None, **_
+) -> list[int]:
+    return [c for c in range(count) if c not in _ignored(ignore_index) and (c > 0 or include_background)]
 
 
 def _sums(p: Tensor, g: Tensor, squared: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -72,6 +96,7 @@ def _shaped(numerator: Tensor, denominator: Tensor, gamma: float, log: bool) -> 
     if denominator == 0:  # neither predicted nor present, and no smoothing: nothing to lose
         return 0 * denominator
     if log:
-        return denominator.log() - numerator.log()
+        # What float32 can hold: an overlap of nothing at all costs no more than one of 1e-30.
+        return denominator.clamp_min(1e-30).log() - numerator.clamp_min(1e-30).log()
     miss = 1 - numerator / denominator
     return miss if gamma == 1 else miss ** (1 / gamma)

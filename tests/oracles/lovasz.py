@@ -32,7 +32,7 @@ def lovasz_softmax_loss(
             averaged = {"present": sorted(set(y)), "all": [c for c in range(len(p)) if c not in ignored]}
             averaged = averaged[classes] if isinstance(classes, str) else classes
             losses.append(torch.stack([_class_loss(image[c], y, c) for c in averaged]).mean())
-    return torch.stack(losses).mean() if losses else 0 * logits.sum()
+    return torch.stack(losses).mean() if losses else 0 * logits.nan_to_num(0, 0, 0).sum()
 
 
 def _class_loss(p: Tensor, labels: list[int], c: int) -> Tensor:
