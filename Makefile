@@ -29,7 +29,7 @@ test: test-quick test-ludwig
 
 # The mathematics and everything else that does not import Ludwig.
 test-quick: env
-	$(BIN)/python -m pytest tests --ignore tests/ludwig
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/ludwig -n auto --dist worksteal
 
 # Ten thousand random cases of every loss instead of the first few hundred: some minutes.
 test-hostile: env
