@@ -50,8 +50,7 @@ def sigmoid_focal_loss(
     Raises:
         ValueError: the shapes differ.
 
-    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5; Sergievskiy & Ponamarev,
-    "Reduced Focal Loss", 2019, for ``reduced_threshold``.
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
     """
     if logits.shape != target.shape:
         raise ValueError(
@@ -60,8 +59,7 @@ def sigmoid_focal_loss(
     z, positive, options = full_precision(logits), target.to(torch.bool), (alpha, gamma, reduced_threshold)
     loss = _SigmoidFocalLoss.apply(z, positive, *options)
     if label_smoothing:
-        other = _SigmoidFocalLoss.apply(z, ~positive, *options)
-        loss = (1 - label_smoothing / 2) * loss + label_smoothing / 2 * other
+        loss = torch.lerp(loss, _SigmoidFocalLoss.apply(z, ~positive, *options), label_smoothing / 2)
     counted = is_counted(target, ignore_index)
     return loss if counted is None else torch.where(counted, loss, 0)
 

@@ -118,7 +118,7 @@ MISTAKES = {
     "early": ("from ludwig.api import LudwigModel\n" + LOSS, "import other parts of Ludwig inside of functions"),
     "bad_default": (
         LOSS.replace("default=0.7", "default=7"),
-        "the default of a parameter is 7, expected a number > 0 <= 1 ({file}, line 16)",
+        "the default of a parameter is 7, expected a number in (0, 1] ({file}, line 16)",
     ),
     "bad_import": (LOSS.replace("import torch\n", "import torhc\n", 1), "No module named 'torhc' ({file}, line 1)"),
     "leaves": (LOSS + "\nraise SystemExit(1)\n", f"SystemExit: 1 ({{file}}, line {len(LOSS.splitlines()) + 2})"),
