@@ -121,8 +121,7 @@ def softmax_focal_loss(
     Args:
         logits: ``[B, C, ...]``.
         target: ``[B, ...]``, class indices of any integer type.
-        alpha: ``[C]``, one weight per class; ``None`` for none. It is part of the loss, not of its mean: dividing
-            by the sum of the weights would undo the balance that two-class ``alpha`` stands for.
+        alpha: ``[C]``, one weight per class; ``None`` for none. Part of the loss: a mean does not divide by it.
         gamma: focusing parameter, >= 0; 0 gives cross-entropy.
         label_smoothing: the part ``s`` of each label that is spread evenly over all classes that are not masked
             (``-inf``), in [0, 1]: the loss is its mean over the smoothed label, ``sum_c q_c FL(c)``.
@@ -139,14 +138,12 @@ def softmax_focal_loss(
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5; Sergievskiy & Ponamarev,
     "Reduced Focal Loss", 2019, for ``reduced_threshold``.
     """
-    of_nll, parameter = _focal_of_nll, gamma
-    if reduced_threshold is not None:
-        of_nll, parameter = _reduced_focal_of_nll, (gamma, reduced_threshold)
+    focal = (_focal_of_nll, gamma) if reduced_threshold is None else (_reduced_focal_of_nll, (gamma, reduced_threshold))
 
     def loss(target: Tensor) -> Tensor:
         if label_smoothing:
-            return _smoothed_focal_loss(logits, target, alpha, label_smoothing, of_nll, parameter)
-        value = true_class_loss(logits, target, of_nll, parameter)
+            return _smoothed_focal_loss(logits, target, alpha, label_smoothing, *focal)
+        value = true_class_loss(logits, target, *focal)
         return value if alpha is None else value * alpha.to(value)[target.long()]
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)
