@@ -135,7 +135,7 @@ def softmax_focal_loss(
     Raises:
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension.
 
-    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; Sergievskiy & Ponamarev, "Reduced Focal Loss".
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; and "Reduced Focal Loss", 2019.
     """
     focal = (_focal_of_nll, gamma) if reduced_threshold is None else (_reduced_focal_of_nll, (gamma, reduced_threshold))
 
