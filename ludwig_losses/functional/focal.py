@@ -50,8 +50,7 @@ def sigmoid_focal_loss(
     Raises:
         ValueError: the shapes differ.
 
-    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5; Sergievskiy & Ponamarev,
-    "Reduced Focal Loss", 2019, for ``reduced_threshold``.
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
     """
     if logits.shape != target.shape:
         raise ValueError(
@@ -64,7 +63,7 @@ def sigmoid_focal_loss(
         positive = torch.where(counted, positive, z.detach() > 0)
     loss = _SigmoidFocalLoss.apply(z, positive, *options)
     if label_smoothing:
-        loss = (1 - label_smoothing / 2) * loss + label_smoothing / 2 * _other_class_loss(z, positive, options)
+        loss = torch.lerp(loss, _other_class_loss(z, positive, options), label_smoothing / 2)
     return loss if counted is None else torch.where(counted, loss, 0)
 
 
@@ -131,8 +130,7 @@ def softmax_focal_loss(
     Args:
         logits: ``[B, C, ...]``.
         target: ``[B, ...]``, class indices of any integer type.
-        alpha: ``[C]``, one weight per class; ``None`` for none. It is part of the loss, not of its mean: dividing
-            by the sum of the weights would undo the balance that two-class ``alpha`` stands for.
+        alpha: ``[C]``, one weight per class; ``None`` for none. Part of the loss: a mean does not divide by it.
         gamma: focusing parameter, >= 0; 0 gives cross-entropy.
         label_smoothing: the part ``s`` of each label that is spread evenly over all classes that are not masked
             (``-inf``), in [0, 1]: the loss is its mean over the smoothed label, ``sum_c q_c FL(c)``.
@@ -146,17 +144,14 @@ def softmax_focal_loss(
     Raises:
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension.
 
-    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5; Sergievskiy & Ponamarev,
-    "Reduced Focal Loss", 2019, for ``reduced_threshold``.
+    Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; and "Reduced Focal Loss", 2019.
     """
-    of_nll, parameter = _focal_of_nll, gamma
-    if reduced_threshold is not None:
-        of_nll, parameter = _reduced_focal_of_nll, (gamma, reduced_threshold)
+    focal = (_focal_of_nll, gamma) if reduced_threshold is None else (_reduced_focal_of_nll, (gamma, reduced_threshold))
 
     def loss(target: Tensor) -> Tensor:
         if label_smoothing:
-            return _smoothed_focal_loss(logits, target, alpha, label_smoothing, of_nll, parameter)
-        value = true_class_loss(logits, target, of_nll, parameter)
+            return _smoothed_focal_loss(logits, target, alpha, label_smoothing, *focal)
+        value = true_class_loss(logits, target, *focal)
         return value if alpha is None else value * alpha.to(value)[target.long()]
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)

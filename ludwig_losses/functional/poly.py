@@ -33,11 +33,9 @@ def poly_loss(
         logits: ``[B, C, ...]``.
         target: ``[B, ...]``, class indices of any integer type.
         epsilon: changes of the coefficients of the expansion of ``-log p_y``, which are ``1 / j``: a number for the
-            first one (Poly-1), or a list for the first few (Poly-N). From ``-1 / j`` on the loss decreases with
-            ``p_y``; 0 gives cross-entropy.
+            first one (Poly-1), a list for the first few (Poly-N), each from ``-1 / j`` on; 0 gives cross-entropy.
         gamma: focusing parameter, >= 0; above 0 the loss is poly-focal, and with ``epsilon`` 0 focal loss.
-        label_smoothing: the part of each label that is spread evenly over all classes that are not masked (``-inf``),
-            in [0, 1].
+        label_smoothing: the part of each label, in [0, 1], that is spread evenly over all classes but masked ones.
         ignore_index: classes that do not count, whose loss is 0; also numbers that are no class.
 
     Returns:

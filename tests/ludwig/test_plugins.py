@@ -118,7 +118,7 @@ MISTAKES = {
     "early": ("from ludwig.api import LudwigModel\n" + LOSS, "import other parts of Ludwig inside of functions"),
     "bad_default": (
         LOSS.replace("default=0.7", "default=7"),
-        "the default of a parameter is 7, expected a number > 0 <= 1 ({file}, line 16)",
+        "the default of a parameter is 7, expected a number in (0, 1] ({file}, line 16)",
     ),
     "bad_import": (LOSS.replace("import torch\n", "import torhc\n", 1), "No module named 'torhc' ({file}, line 1)"),
     "leaves": (LOSS + "\nraise SystemExit(1)\n", f"SystemExit: 1 ({{file}}, line {len(LOSS.splitlines()) + 2})"),
@@ -224,7 +224,7 @@ def test_mistakes_break_no_other_loss(after_mistakes):
 
 def test_a_loss_of_your_own_is_checked_as_strictly(after_mistakes):
     _, known = after_mistakes
-    assert "unknown parameter 'p'" in known["typo"] and "has the parameters: q, class_weights, weight" in known["typo"]
+    assert "unknown parameter 'p'" in known["typo"] and "has the parameters: q, class_weights, effective_number_beta, weight" in known["typo"]
 
 
 def test_an_unknown_loss_tells_why_a_plugin_did_not_load(after_mistakes):
