@@ -248,12 +248,14 @@ def _fenchel_young_loss(
 
     def loss(target: Tensor) -> Tensor:
         rows, index = full_precision(logits).reshape(-1, logits.shape[-1]).contiguous(), target.long().reshape(-1)
+        # Smoothing starts from the loss of the largest logit: that of a true class far behind could cancel most of it.
+        first = rows.detach().argmax(dim=1) if label_smoothing else index
         if torch.compiler.is_compiling():
-            loss, _ = _fenchel_young(rows, index, alpha)
+            loss, _ = _fenchel_young(rows, first, alpha)
         else:
-            loss = _FenchelYoung.apply(rows, index, alpha)
+            loss = _FenchelYoung.apply(rows, first, alpha)
         if label_smoothing:
-            loss = loss + _cost_of_smoothing(rows, index, alpha, label_smoothing)
+            loss = loss + _cost_of_smoothing(rows, index, first, alpha, label_smoothing)
             # Rounding may leave a loss of 0 a little below it; its gradient stays.
             loss = loss + (loss.clamp_min(0) - loss).detach()
         return loss.reshape(target.shape)
@@ -261,15 +263,16 @@ def _fenchel_young_loss(
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=-1)
 
 
-def _cost_of_smoothing(logits: Tensor, target: Tensor, alpha: float, label_smoothing: float) -> Tensor:
-    """``(e_y - q)^T z - H(q)`` for the smoothed label ``q``, which adds to the loss of ``e_y``."""
+def _cost_of_smoothing(logits: Tensor, target: Tensor, first: Tensor, alpha: float, label_smoothing: float) -> Tensor:
+    """``(e_m - q)^T z - H(q)`` for the smoothed label ``q``, which adds to the loss of the class ``m = first``."""
     masked = logits.isneginf()
     others = (~masked).sum(dim=1).to(logits) - 1
-    margin = (logits.gather(1, target.unsqueeze(1)) - logits).masked_fill(masked, 0.0)
+    margin = (logits.gather(1, first.unsqueeze(1)) - logits).masked_fill(masked, 0.0)
     share = label_smoothing / (others + 1)
     remaining = (1 - label_smoothing) + share
     entropy = _entropy_term(remaining, alpha) + others * _entropy_term(share, alpha)
-    return (share.unsqueeze(1) * margin).sum(dim=1) - entropy
+    of_target = margin.gather(1, target.unsqueeze(1)).squeeze(1)
+    return (1 - label_smoothing) * of_target + (share.unsqueeze(1) * margin).sum(dim=1) - entropy
 
 
 def _entropy_term(p: Tensor, alpha: float) -> Tensor:

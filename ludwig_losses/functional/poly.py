@@ -86,13 +86,21 @@ def _smoothed_poly_loss(
     logits: Tensor, target: Tensor, coefficients: tuple[float, ...], gamma: float, label_smoothing: float
 ) -> Tensor:
     check_class_logits(logits, target, class_dim=1)
+    # Once, or the parts of the gradient would be added in half precision.
+    logits, index = full_precision(logits), target.long().unsqueeze(1)
     nll, competing = class_nll(logits)
-    of_true_class = nll.gather(1, target.long().unsqueeze(1)).squeeze(1)
+    of_true_class = nll.gather(1, index).squeeze(1)
     share = label_smoothing / competing
     cross_entropy = (1 - label_smoothing) * of_true_class + share * nll.sum(dim=1)
-    # 1 - p_t without a subtraction of two numbers near 1: neither here nor in the gradient, which may be as steep as the
-    # cross-entropy is large. The clamp keeps the gradient of its power finite.
-    of_others = full_precision(logits).softmax(dim=1).scatter(1, target.long().unsqueeze(1), 0.0).sum(dim=1)
-    miss = (label_smoothing - share) + (1 - label_smoothing) * of_others
+    # The clamp keeps the gradient of its power finite.
+    miss = (label_smoothing - share) + (1 - label_smoothing) * _probability_of_others(logits, index)
     miss = miss.clamp_min(torch.finfo(miss.dtype).tiny)
     return miss**gamma * (cross_entropy + miss * _polynomial(coefficients, miss))
+
+
+def _probability_of_others(logits: Tensor, index: Tensor) -> Tensor:
+    """``1 - p_y`` without a subtraction of two numbers near 1: neither here nor in its gradient, a factor of which is the
+    cross-entropy, however large."""
+    p = logits.softmax(dim=1)
+    of_class, of_others = p.gather(1, index).squeeze(1), p.scatter(1, index, 0.0).sum(dim=1)
+    return torch.where(of_class < 0.5, 1 - of_class, of_others)

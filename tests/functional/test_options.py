@@ -140,6 +140,15 @@ def test_smoothed_fenchel_young_loss_vanishes_where_the_prediction_is_the_label(
 
 
 @pytest.mark.parametrize("alpha", [1.05, 1.5, 2.0])
+def test_smoothed_fenchel_young_loss_keeps_its_digits_where_the_true_class_is_far_behind(alpha: float) -> None:
+    logits, target = torch.zeros(1, 600), torch.tensor([0])
+    logits[0, 0] = -1e4
+    loss = functional.entmax_loss(logits, target, alpha=alpha, label_smoothing=1.0)
+    expected = functional.entmax_loss(logits.double(), target, alpha=alpha, label_smoothing=1.0)
+    assert_close(loss, expected, 1e-6)
+
+
+@pytest.mark.parametrize("alpha", [1.05, 1.5, 2.0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_smoothed_fenchel_young_loss_is_never_negative(alpha: float, dtype: torch.dtype) -> None:
     logits = torch.randn(2000, 5, dtype=dtype, generator=torch.Generator().manual_seed(0))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -46,7 +48,7 @@ def test_smoothed_gradient_of_a_sure_prediction_keeps_its_digits(gamma: float) -
     logits, target = torch.tensor([[0.0, 1e4], [-1e4, 1e4]], dtype=torch.float64), torch.ones(2)
 
     def gradient(logits: Tensor) -> Tensor:
-        loss = lambda z, y: poly_loss(z, y, gamma=gamma, label_smoothing=0.1)  # noqa: E731
+        loss = partial(poly_loss, gamma=gamma, label_smoothing=0.1)
         return value_and_gradient(loss, logits, target)[1]
 
     # The slope of 0.95 log p_1 + 0.05 log p_0 is 0.05: of the focus, 0.05**gamma, nothing else depends on the logits.
@@ -54,3 +56,17 @@ def test_smoothed_gradient_of_a_sure_prediction_keeps_its_digits(gamma: float) -
     expected *= torch.tensor([[0.5], [1.5]])
     assert_close(gradient(logits), expected, 1e-6)
     assert_close(gradient(logits.float()), expected, 1e-6)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("gap", [0.0, 30.0, 300.0])
+def test_smoothed_gradient_of_a_miss_keeps_its_digits(gamma: float, gap: float) -> None:
+    logits, target = torch.tensor([[0.375, -0.25, -gap]]), torch.tensor([2])
+
+    def gradient(logits: Tensor) -> Tensor:
+        loss = partial(poly_loss, epsilon=[1.0, -0.5], gamma=gamma, label_smoothing=0.1)
+        return value_and_gradient(loss, logits, target)[1]
+
+    expected = gradient(logits.double())
+    assert_close(gradient(logits), expected, 1e-6)
+    assert_close(gradient(logits.bfloat16()), expected, 2**-8)
