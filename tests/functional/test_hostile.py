@@ -65,7 +65,7 @@ def test_the_draws_are_hostile(name: str) -> None:
     assert not {trait for trait in wanted if not traits[trait]}
 
 
-@pytest.mark.parametrize("name", ["lovasz_softmax_loss", "entmax15", "sparsemax"])
+@pytest.mark.parametrize("name", ["lovasz_softmax_loss", "entmax", "entmax15", "sparsemax"])
 def test_most_gradients_are_compared(name: str) -> None:
     assert sum(draw_case(name, seed).smooth for seed in range(100)) > 30
 
