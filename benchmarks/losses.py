@@ -75,7 +75,7 @@ def _status(key: str) -> int:
 
 
 def same_value(work: Work, loss: Callable) -> bool:
-    """Whether a loss agrees with the transcription of its paper in float64, also on a batch too small for all classes."""
+    """Whether a loss agrees with its paper, transcribed in float64, also on a batch too small for all classes."""
     for logits, target in (work.data(), work.data(work.small)):
         exact_target = target.double() if target.is_floating_point() else target
         expected = work.losses["plain"](logits.detach().double(), exact_target)

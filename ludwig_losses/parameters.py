@@ -114,7 +114,7 @@ class Classes(Parameter):
     """Some classes: one, a list, or none; text is a name and a number an index.
 
     Args:
-        options: words for certain classes, which are chosen as such or in a list; then there is no single class or none.
+        options: words for certain classes; then a value is one of them or a list, not a single class or none.
     """
 
     options: tuple[str, ...] = ()

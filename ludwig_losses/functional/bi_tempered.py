@@ -60,7 +60,7 @@ def _tempered_log_softmax(logits: Tensor, t: float) -> Tensor:
     """Return ``log exp_t(z - lambda)`` in float64, with the ``lambda`` that makes each row sum to 1.
 
     With ``S`` the sum, ``S**(1 - t)`` is concave and increasing in ``lambda``, nearly straight: Newton's steps from
-    the left never pass the root, and there are at most about 8. TorchScript compiles this function into exported models.
+    the left never pass the root, and there are at most about 8. TorchScript compiles this function.
     """
     z = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
     if t == 1.0:

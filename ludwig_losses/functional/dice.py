@@ -46,9 +46,9 @@ def dice_loss(
 
         (2 I + smooth) / (2 I + 2 tversky_alpha (P - I) + 2 tversky_beta (G - I) + smooth),
 
-    which is the Dice coefficient ``(2 I + smooth) / (P + G + smooth)`` for alpha = beta = 1/2. A class that an image does
-    not have takes part: its loss is the mass predicted for it. With ``smooth = 0`` a class that is neither present nor
-    predicted (with a mass below 1e-30) costs 0.
+    which is the Dice coefficient ``(2 I + smooth) / (P + G + smooth)`` for alpha = beta = 1/2. A class that an image
+    does not have takes part: its loss is the mass predicted for it. With ``smooth = 0`` a class that is neither present
+    nor predicted (with a mass below 1e-30) costs 0.
 
     Args:
         logits: ``[B, C, ...]``, with at least one pixel dimension.
@@ -67,8 +67,8 @@ def dice_loss(
         focal_tversky_gamma: the loss of a class is ``(1 - score)**(1 / gamma)``, > 0; above 1 classes that are nearly
             right are improved more, below 1 those that are mostly wrong.
         log_dice: the loss of a class is ``-log(score)``, in which an overlap of nothing at all counts as one of 1e-30.
-        generalized: one score per image, of sums over the classes with weights ``1 / G**2``, normalised to a sum of 1 so
-            that ``smooth`` keeps its meaning. An absent class weighs as much as the rarest present one.
+        generalized: one score per image, of sums over the classes with weights ``1 / G**2``, normalised to a sum of 1
+            so that ``smooth`` keeps its meaning. An absent class weighs as much as the rarest present one.
 
     Returns:
         A scalar, float32 (float64 for float64 logits). An empty batch, and one with every pixel ignored, gives 0.
@@ -112,15 +112,15 @@ def mistake_weights(
     """
     if jaccard and (tversky_alpha != 0.5 or tversky_beta != 0.5):
         raise ValueError(
-            f"jaccard: true means tversky_alpha: 1 and tversky_beta: 1; got {tversky_alpha} and {tversky_beta}. Leave out "
-            "jaccard, or these two."
+            f"jaccard: true means tversky_alpha: 1 and tversky_beta: 1; got {tversky_alpha} and {tversky_beta}. Leave "
+            "out jaccard, or these two."
         )
     if tversky_alpha == 0 and tversky_beta == 0:
         raise ValueError("tversky_alpha: 0 and tversky_beta: 0 let no mistake count. Make one of them positive.")
     if squared_denominator and tversky_alpha != tversky_beta:
         raise ValueError(
-            f"squared_denominator: true needs equal weights of both kinds of mistakes; got tversky_alpha: {tversky_alpha} "
-            f"and tversky_beta: {tversky_beta}. Make them equal, or leave out squared_denominator."
+            f"squared_denominator: true needs equal weights of both kinds of mistakes; got tversky_alpha: "
+            f"{tversky_alpha} and tversky_beta: {tversky_beta}. Make them equal, or leave out squared_denominator."
         )
     return (1.0, 1.0) if jaccard else (tversky_alpha, tversky_beta)
 
@@ -133,8 +133,8 @@ def check_options(log_dice: bool, focal_tversky_gamma: float, generalized: bool,
     """
     if log_dice and focal_tversky_gamma != 1:
         raise ValueError(
-            f"log_dice: true takes the logarithm of the score, focal_tversky_gamma: {focal_tversky_gamma} a power of what "
-            "it lacks. Leave out one of the two."
+            f"log_dice: true takes the logarithm of the score, focal_tversky_gamma: {focal_tversky_gamma} a power of "
+            "what it lacks. Leave out one of the two."
         )
     if generalized and class_weights is not None:
         raise ValueError("generalized: true weighs the classes by their size. Leave out that, or class_weights.")

@@ -56,9 +56,9 @@ def nt_xent_loss(
             ``average`` is another word, or the memory does not fit.
 
     Source: Chen et al., "A Simple Framework for Contrastive Learning", ICML 2020, equation 1; with more than two
-    rows per label, the "out" form of Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2, exactly
-    so with ``average="anchors"``. A memory without labels: He et al., "Momentum Contrast", CVPR 2020, without the second
-    encoder; with labels: Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020.
+    rows per label, the "out" form of Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2,
+    exactly so with ``average="anchors"``. A memory without labels: He et al., "Momentum Contrast", CVPR 2020, without
+    the second encoder; with labels: Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020.
     """
     if embeddings.ndim != 2 or (labels is not None and labels.shape != embeddings.shape[:1]):
         raise ValueError(

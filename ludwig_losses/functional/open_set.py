@@ -54,7 +54,7 @@ def objectosphere_loss(
         logits, target, known: as for :func:`entropic_open_set_loss`.
         xi: the magnitude that examples of known classes should reach, >= 0.
         zeta: the weight of the wish, >= 0; 0 gives :func:`entropic_open_set_loss`.
-        features: ``[..., D]``, the penultimate layer ``F`` of the paper; ``None`` takes the logits of the known classes.
+        features: ``[..., D]``, the penultimate layer ``F`` of the paper; ``None`` takes the known classes' logits.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).

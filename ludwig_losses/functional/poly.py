@@ -99,8 +99,8 @@ def _smoothed_poly_loss(
 
 
 def _probability_of_others(logits: Tensor, index: Tensor) -> Tensor:
-    """``1 - p_y`` without a subtraction of two numbers near 1: neither here nor in its gradient, a factor of which is the
-    cross-entropy, however large."""
+    """``1 - p_y`` without a subtraction of two numbers near 1: neither here nor in its gradient, a factor of which is
+    the cross-entropy, however large."""
     p = logits.softmax(dim=1)
     of_class, of_others = p.gather(1, index).squeeze(1), p.scatter(1, index, 0.0).sum(dim=1)
     return torch.where(of_class < 0.5, 1 - of_class, of_others)

@@ -27,7 +27,8 @@ def train(original: Callable, trainer, training_set, validation_set=None, *args,
     if name in trainer.model.output_features and metric in metrics_of_losses():
         feature = trainer.model.output_features.get(name)
         loss, data = feature.train_loss_function, validation_set if validation_set is not None else training_set
-        problem = f"trainer.validation_metric: {metric} is not available: output feature '{name}' with loss {feature.loss.type}"
+        where = f"output feature '{name}' with loss {feature.loss.type}"
+        problem = f"trainer.validation_metric: {metric} is not available: {where}"
         reporter = loss.reporter(metric) if declaration_of(type(feature.loss)) is not None else None
         if reporter is None:
             raise ValueError(f"{problem} has no such metric. Choose another metric, or another loss.")

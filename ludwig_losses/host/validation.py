@@ -160,7 +160,8 @@ def _check_foreign_name(path: str, feature_type: str, name: Any) -> list[str]:
     near = _did_you_mean(name, known)
     own = "" if near or failed else f" A loss of your own needs {plugins.VARIABLE}, or its package installed."
     return [
-        f"{path}.type: unknown loss {name!r}.{near} For {feature_type} features there are: {', '.join(known)}.{failed}{own}"
+        f"{path}.type: unknown loss {name!r}.{near} For {feature_type} features there are: {', '.join(known)}."
+        f"{failed}{own}"
     ]
 
 

@@ -18,8 +18,8 @@ class LovaszSoftmaxLossConfig(LossConfig):
             default="present",
             options=("present", "all"),
             description=(
-                "The classes over which the mean is: those present in the batch, all, or those of a list. An absent class "
-                "costs its largest probability."
+                "The classes over which the mean is: those present in the batch, all, or those of a list. An absent "
+                "class costs its largest probability."
             ),
         )
     )

@@ -50,8 +50,8 @@ class NTXentLossConfig(LossConfig):
             default="pairs",
             options=("pairs", "anchors"),
             description=(
-                "What weighs equally with pairing: target, where a row may have several partners: all pairs, or all rows "
-                "(anchors), as in supervised contrastive learning (Khosla et al., NeurIPS 2020)."
+                "What weighs equally with pairing: target, where a row may have several partners: all pairs, or all "
+                "rows (anchors), as in supervised contrastive learning (Khosla et al., NeurIPS 2020)."
             ),
         )
     )
@@ -60,9 +60,9 @@ class NTXentLossConfig(LossConfig):
         Count(
             default=None,
             description=(
-                "How many embeddings of past training batches to remember as further rows to be told apart from, or with "
-                "pairing: target to be drawn to, too, if their target is the same. Choose fewer than there are training "
-                "rows. Evaluation does without them, and they are not saved with the model."
+                "How many embeddings of past training batches to remember as further rows to be told apart from, or "
+                "with pairing: target to be drawn to, too, if their target is the same. Choose fewer than there are "
+                "training rows. Evaluation does without them, and they are not saved with the model."
             ),
         )
     )

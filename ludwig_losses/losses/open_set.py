@@ -154,8 +154,8 @@ class ObjectosphereLossConfig(OpenSetLossConfig):
 class ObjectosphereLoss(OpenSetLoss):
     """Mean Objectosphere loss.
 
-    The magnitude is that of the logits of the known classes: Ludwig hands a loss no other layer. In the paper it is that
-    of the penultimate layer; :func:`ludwig_losses.functional.objectosphere_loss` takes both.
+    The magnitude is that of the logits of the known classes: Ludwig hands a loss no other layer. In the paper it is
+    that of the penultimate layer; :func:`ludwig_losses.functional.objectosphere_loss` takes both.
     """
 
     score_by_magnitude = True

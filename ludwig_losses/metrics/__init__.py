@@ -1,1 +1,1 @@
-"""Metrics that Ludwig reports beside the loss, for a type of features or for those that are trained with a certain loss."""
+"""Metrics that Ludwig reports beside the loss, for a type of features or for those trained with a certain loss."""

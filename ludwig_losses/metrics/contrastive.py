@@ -17,13 +17,13 @@ _CHUNK = 2**22
 class ContrastiveMetric(LudwigMetric):
     """``alignment``, ``uniformity`` and ``pair_accuracy`` of embeddings ``f`` of length 1.
 
-    ``alignment`` is the mean of ``|f_i - f_j|**2`` over the positive pairs, from 0 to 4; ``uniformity`` the logarithm of
-    the mean of ``exp(-2 |f_i - f_j|**2)`` over all pairs of different rows, from -8 to 0 (Wang & Isola, ICML 2020). Both
-    are the better the lower. ``pair_accuracy`` is the share of the rows with a partner whose nearest other row (by
+    ``alignment`` is the mean of ``|f_i - f_j|**2`` over the positive pairs, from 0 to 4; ``uniformity`` the logarithm
+    of the mean of ``exp(-2 |f_i - f_j|**2)`` over all pairs of different rows, from -8 to 0 (Wang & Isola, ICML 2020).
+    Both are the better the lower. ``pair_accuracy`` is the share of the rows with a partner whose nearest other row (by
     cosine; the first one of several) is a partner.
 
-    Rows are compared with those of their own batch only, so ``pair_accuracy`` depends on ``eval_batch_size``: the larger
-    a batch, the harder it is. Sums go over all batches. What the data has no pairs for is left out.
+    Rows are compared with those of their own batch only, so ``pair_accuracy`` depends on ``eval_batch_size``: the
+    larger a batch, the harder it is. Sums go over all batches. What the data has no pairs for is left out.
     """
 
     NAMES = ("alignment", "uniformity", "pair_accuracy")

@@ -15,8 +15,8 @@ class OpenSetMetric(LudwigMetric):
 
     ``open_set_auroc`` is the probability that an example of a known class has a higher score than an unknown one.
     ``oscr`` asks in addition that the known example is classified correctly; it equals the area under the curve of the
-    correct classification rate over the false positive rate (Dhamija et al., NeurIPS 2018, section 4). Both are left out
-    where the data has no unknown example, or none of a known class.
+    correct classification rate over the false positive rate (Dhamija et al., NeurIPS 2018, section 4). Both are left
+    out where the data has no unknown example, or none of a known class.
     """
 
     NAMES = ("open_set_auroc", "oscr")

@@ -19,9 +19,10 @@ _IGNORED = -1
 class SegmentationMetric(LudwigMetric):
     """``mean_iou``, ``dice_coefficient`` and ``pixel_accuracy``, and ``iou_0``, ``iou_1``, ... of the single classes.
 
-    All follow from one count of the pixels by true and predicted class, over all the images evaluated. With ``TP``, ``FP``
-    and ``FN`` the pixels of a class that are right, wrongly predicted and missed, ``iou`` is ``TP / (TP + FP + FN)``;
-    ``mean_iou`` is its mean over the classes, and ``dice_coefficient`` that of ``2 TP / (2 TP + FP + FN)``.
+    All follow from one count of the pixels by true and predicted class, over all the images evaluated. With ``TP``,
+    ``FP`` and ``FN`` the pixels of a class that are right, wrongly predicted and missed, ``iou`` is
+    ``TP / (TP + FP + FN)``; ``mean_iou`` is its mean over the classes, and ``dice_coefficient`` that of
+    ``2 TP / (2 TP + FP + FN)``.
     ``pixel_accuracy`` is the share of pixels predicted right.
 
     A class that is neither present nor predicted leaves the means, and has no ``iou``. Pixels of the classes that the

@@ -24,6 +24,8 @@ COMMON = {
     "ignore_index": ({}, "b"),
     "label_smoothing": ({}, 0.2),
 }
+WEIGHTS = {name: COMMON[name] for name in ("class_weights", "effective_number_beta")}
+BACKGROUND = {"background_class": "b"}
 SECOND = {
     "focal_loss": {
         **COMMON,
@@ -36,7 +38,22 @@ SECOND = {
     "entmax_1.5_loss": {**COMMON, "padding_index": ({}, 1)},
     "sparsemax_loss": {**COMMON, "padding_index": ({}, 1)},
     "entmax_loss": {**COMMON, "padding_index": ({}, 1), "alpha": ({}, 1.2)},
+    "tempered_softmax_cross_entropy": {
+        **WEIGHTS,
+        "t1": ({}, 0.5),
+        "t2": ({}, 2.0),
+        "label_smoothing": ({}, 0.2),
+    },
+    "entropic_open_set": {**WEIGHTS, "background_class": ({}, "b")},
+    "objectosphere": {
+        **WEIGHTS,
+        "background_class": ({}, "b"),
+        "xi": (BACKGROUND, 1.0),
+        "zeta": (BACKGROUND, 0.5),
+    },
 }
+# These have tables of their own.
+ELSEWHERE = {"compound_loss", "dice_loss", "lovasz_softmax_loss", "nt_xent_loss"}
 LETTERS = Feature("y", classes=["a", "b", "c", "d"], num_classes=4, frequencies=[50, 30, 15, 5], padding=0)
 
 
@@ -56,6 +73,7 @@ def test_every_parameter_changes_the_loss(name: str, key: str) -> None:
 
 
 def test_no_parameter_is_left_out() -> None:
+    assert {*SECOND, *ELSEWHERE} == {*catalogue()}
     for name, values in SECOND.items():
         assert {*values, "weight"} == set(catalogue()[name].parameters)  # Ludwig applies the weight
 
