@@ -25,6 +25,7 @@ from functional.cases import (
     class_first,
     consecutive,
     per_element,
+    per_row,
     random_batch,
     value_and_gradient,
 )
@@ -102,6 +103,28 @@ def test_dice_of_monai(smooth: float) -> None:
     assert_same(peer, partial(functional.dice_loss, smooth=smooth), *IMAGES)
 
 
+BATCHED = {"per_image": False, "include_background": False}
+MONAI_FAMILY = [
+    ("DiceLoss", {"squared_pred": True, "smooth_nr": 1, "smooth_dr": 1}, {"squared_denominator": True}),
+    ("DiceLoss", {"jaccard": True, "smooth_nr": 1, "smooth_dr": 1}, {"jaccard": True}),
+    # Its smoothing is added to the index without the factor 2.
+    (
+        "TverskyLoss",
+        {"alpha": 0.3, "beta": 0.7, "smooth_nr": 0.5, "smooth_dr": 0.5, "batch": True, "include_background": False},
+        {"tversky_alpha": 0.3, "tversky_beta": 0.7, **BATCHED},
+    ),
+    # It does not normalise the weights of the classes, so that its smoothing means something else.
+    ("GeneralizedDiceLoss", {"smooth_nr": 0, "smooth_dr": 0}, {"generalized": True, "smooth": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("name", "theirs", "options"), MONAI_FAMILY, ids=[str(entry[2]) for entry in MONAI_FAMILY])
+def test_dice_family_of_monai(name: str, theirs: dict, options: dict) -> None:
+    peer = with_channel(getattr(monai.losses, name)(to_onehot_y=True, softmax=True, **theirs))
+    # It makes its masks, and what it derives from them, in float32.
+    assert_same(peer, partial(functional.dice_loss, **options), *IMAGES, tolerance=1e-6)
+
+
 @pytest.mark.parametrize("smooth", [0.1, 1.0])
 def test_dice_of_segmentation_models_for_one_image_with_every_class(smooth: float) -> None:
     # It adds the smoothing to the overlap and to half the sum of the masks, so that it counts twice.
@@ -147,3 +170,10 @@ def test_supervised_contrastive_loss_of_metric_learning(temperature: float) -> N
     peer = metric_learning.SupConLoss(temperature=temperature)
     ours = partial(functional.nt_xent_loss, temperature=temperature)
     assert_same(peer, ours, (9, 5), (18, 4), make_target=three_of_each)
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+def test_supervised_contrastive_loss_of_metric_learning_for_labels_of_any_number(temperature: float) -> None:
+    peer = metric_learning.SupConLoss(temperature=temperature)
+    ours = partial(functional.nt_xent_loss, temperature=temperature, average="anchors")
+    assert_same(peer, ours, (9, 5), (18, 4), make_target=per_row)
