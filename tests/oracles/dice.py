@@ -99,4 +99,5 @@ def _shaped(numerator: Tensor, denominator: Tensor, gamma: float, log: bool) -> 
         # What float32 can hold: an overlap of nothing at all costs no more than one of 1e-30.
         return denominator.clamp_min(1e-30).log() - numerator.clamp_min(1e-30).log()
     miss = 1 - numerator / denominator
-    return miss if gamma == 1 else miss ** (1 / gamma)
+    # Rounding may leave a little less than nothing, of which there is no power.
+    return miss if gamma == 1 else miss.clamp_min(0) ** (1 / gamma)
