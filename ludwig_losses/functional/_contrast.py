@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ludwig_losses.functional._numerics import summation_dtype
 
-# Similarities at a time: 16 MB of float32.
-_DEFAULT_CHUNK = 2**22
+# Similarities at a time, unless a chunk size says how many: 16 MB of float32.
+SIMILARITIES = 2**22
 
 
 def contrast(
@@ -22,7 +22,7 @@ def contrast(
         others: ``[M, D]``, rows of length 1 without a gradient, to compare the anchors with besides each other.
     """
     if chunk_size is None:
-        chunk_size = max(_DEFAULT_CHUNK // max(len(unit) + len(others), 1), 1)
+        chunk_size = max(SIMILARITIES // max(len(unit) + len(others), 1), 1)
     with_gradient = unit.requires_grad and torch.is_grad_enabled()
     return _contrast(unit, labels, others.detach(), temperature, chunk_size, per_anchor, with_gradient)[0]
 
@@ -85,14 +85,16 @@ def _(grad: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(gradient)
 
 
-def _save_for_backward(ctx, inputs, output) -> None:
+def save_gradient(ctx, inputs, output) -> None:
+    """Keep the derivative that an operator has computed along with its value."""
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[1])
 
 
-def _backward(ctx, grad_loss: Tensor | None, _):
+def multiply_gradient(ctx, grad_loss: Tensor | None, _):
+    """The backward pass of an operator whose first argument alone has a derivative."""
     gradient = None if grad_loss is None else _contrast_gradient(grad_loss, *ctx.saved_tensors)
-    return gradient, None, None, None, None, None, None
+    return gradient, *[None] * (len(ctx.needs_input_grad) - 1)
 
 
-_contrast.register_autograd(_backward, setup_context=_save_for_backward)
+_contrast.register_autograd(multiply_gradient, setup_context=save_gradient)

@@ -40,6 +40,13 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
         )
 
 
+def ignored_classes(ignore_index: int | Sequence[int] | None) -> Sequence[int]:
+    """Return the classes that an ``ignore_index`` names: one, several or none."""
+    if ignore_index is None:
+        return ()
+    return (ignore_index,) if isinstance(ignore_index, int) else ignore_index
+
+
 def is_counted(target: Tensor, ignore_index: int | Sequence[int] | None) -> Tensor | None:
     """Return which targets are none of the ignored classes, or ``None`` if no class is ignored."""
     if ignore_index is None:
@@ -47,7 +54,7 @@ def is_counted(target: Tensor, ignore_index: int | Sequence[int] | None) -> Tens
     # In int64: beside uint8 masks, -100 would become 156.
     target = target.long()
     counted = torch.ones_like(target, dtype=torch.bool)
-    for index in [ignore_index] if isinstance(ignore_index, int) else ignore_index:
+    for index in ignored_classes(ignore_index):
         counted = counted & (target != index)
     return counted
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from ludwig_losses.functional._numerics import (
     check_class_logits,
     full_precision,
+    ignored_classes,
     is_counted,
     softmax_backward,
     summation_dtype,
@@ -146,7 +147,7 @@ def counted_classes(classes: int, include_background: bool, ignore_index: int | 
     Raises:
         ValueError: there is none, of one class or more.
     """
-    ignored = () if ignore_index is None else ignore_index if isinstance(ignore_index, Sequence) else (ignore_index,)
+    ignored = ignored_classes(ignore_index)
     counted = [c for c in range(classes) if c not in ignored and (include_background or c > 0)]
     if classes and not counted:
         raise ValueError(

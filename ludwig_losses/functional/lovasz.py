@@ -8,7 +8,7 @@ from typing import List, Optional
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision, is_counted
+from ludwig_losses.functional._numerics import check_class_logits, full_precision, ignored_classes, is_counted
 
 
 def lovasz_softmax_loss(
@@ -62,7 +62,7 @@ def chosen_classes(
     Raises:
         ValueError: as :func:`lovasz_softmax_loss`.
     """
-    ignored = [] if ignore_index is None else ignore_index if isinstance(ignore_index, Sequence) else [ignore_index]
+    ignored = ignored_classes(ignore_index)
     if isinstance(classes, str):
         if classes not in ("present", "all"):
             raise ValueError(f"classes must be present, all, or a list of indices; got {classes!r}.")

@@ -5,12 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._contrast import contrast
+from ludwig_losses.functional._contrast import SIMILARITIES, contrast, multiply_gradient, save_gradient
 from ludwig_losses.functional._numerics import full_precision, summation_dtype
 
 _ZERO_NORM = 1e-12
-# Similarities at a time: 16 MB of float32.
-_DEFAULT_CHUNK = 2**22
 
 
 def consecutive_pairs(rows: int, device: torch.device | None = None) -> Tensor:
@@ -77,7 +75,7 @@ def nt_xent_loss(
         options = {"temperature": temperature, "chunk_size": chunk_size, "per_anchor": average == "anchors"}
         return contrast(unit, labels, others, **options)
     if chunk_size is None:
-        chunk_size = max(_DEFAULT_CHUNK // max(len(labels), 1), 1)
+        chunk_size = max(SIMILARITIES // max(len(labels), 1), 1)
     unit = _unit_rows(full_precision(embeddings))
     return _nt_xent(unit, labels, temperature, chunk_size, unit.requires_grad and torch.is_grad_enabled())[0]
 
@@ -138,29 +136,7 @@ def _(unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, with_gr
     return unit.new_empty(()), torch.empty_like(unit if with_gradient else unit[:0])
 
 
-# An operator without a derivative of its own: a second derivative fails loudly instead of being 0.
-@torch.library.custom_op("ludwig_losses::nt_xent_gradient", mutates_args=())
-def _nt_xent_gradient(grad: Tensor, gradient: Tensor) -> Tensor:
-    """``grad * gradient``."""
-    return grad * gradient
-
-
-@_nt_xent_gradient.register_fake
-def _(grad: Tensor, gradient: Tensor) -> Tensor:
-    return torch.empty_like(gradient)
-
-
-def _save_for_backward(ctx, inputs, output) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[1])
-
-
-def _backward(ctx, grad_loss: Tensor | None, _):
-    gradient = None if grad_loss is None else _nt_xent_gradient(grad_loss, *ctx.saved_tensors)
-    return gradient, None, None, None, None
-
-
-_nt_xent.register_autograd(_backward, setup_context=_save_for_backward)
+_nt_xent.register_autograd(multiply_gradient, setup_context=save_gradient)
 
 
 def _unit_rows(rows: Tensor) -> Tensor:

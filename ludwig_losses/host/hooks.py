@@ -124,22 +124,15 @@ def separate_caches(cache_manager: ModuleType) -> None:
     replace(cache_manager, "calculate_checksum", pairs.calculate_checksum)
 
 
-def split_pairs(preprocessing: ModuleType) -> None:
-    """Keep pairs of rows together from the file to the data set."""
-    from ludwig_losses.host import pairs
+def prepare_data(preprocessing: ModuleType) -> None:
+    """Keep pairs of rows together from the file to the data set, and give all ranks of a training the same data."""
+    from ludwig_losses.host import distributed, pairs
 
     replace(preprocessing, "build_dataset", pairs.build_dataset)
     replace(preprocessing, "split_dataset", pairs.split_dataset)
     replace(preprocessing, "load_hdf5", pairs.load_hdf5)
     replace(preprocessing, "preprocess_for_training", pairs.preprocess_for_training)
     replace(preprocessing, "preprocess_for_prediction", pairs.preprocess_for_prediction)
-
-
-def prepare_data(preprocessing: ModuleType) -> None:
-    """Keep pairs of rows together, and give all ranks of a training the same data."""
-    from ludwig_losses.host import distributed
-
-    split_pairs(preprocessing)
     replace(preprocessing, "load_hdf5", distributed.load_hdf5)
     replace(preprocessing, "preprocess_for_training", distributed.preprocess_for_training)
 

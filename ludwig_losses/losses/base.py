@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ludwig_losses.functional._numerics import is_counted, weighted_mean
+from ludwig_losses.functional._numerics import ignored_classes, is_counted, weighted_mean
 from ludwig_losses.host.schema import (
     CATEGORY,
     IMAGE,
@@ -67,8 +67,7 @@ class LossConfig(DeclaredLossConfig):
     @property
     def ignored_classes(self) -> list[int]:
         """Indices of the classes that the loss does not count, once they are resolved; metrics leave them out, too."""
-        ignored = getattr(self, "ignore_index", None)
-        return [] if ignored is None else list(ignored) if isinstance(ignored, (list, tuple)) else [ignored]
+        return list(ignored_classes(getattr(self, "ignore_index", None)))
 
     def check(self) -> None:
         """Check what the parameters say together.
