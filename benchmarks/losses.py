@@ -27,6 +27,7 @@ THREADS = 2
 # Each implementation is run so often that a work takes about so many seconds, within these bounds.
 SECONDS, FEWEST, MOST = 8.0, 3, 31
 LIMIT = "limit"
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 Step = Callable[[], float]
 
@@ -35,9 +36,9 @@ def step(loss: Callable, logits: torch.Tensor, target: torch.Tensor) -> Step:
     """One forward and backward; returns the loss."""
 
     def run() -> float:
-        logits.grad = None
         value = loss(logits, target)
         value.sum().backward()
+        logits.grad = None
         return value.detach()
 
     return run
@@ -57,6 +58,16 @@ def times(runs: dict[str, Step], budget: float = SECONDS) -> dict[str, float]:
     rounds = int(max(FEWEST, min(MOST, budget / round_time)))
     measured = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds)]
     return {name: 1000 * statistics.median(row[name] for row in measured) for name in runs}
+
+
+def keep_free_memory(keep: bool) -> None:
+    """Let the C library keep what is freed, or return it at once.
+
+    Kept, as after some steps of a training, it does not cost page faults, which depend on the allocations before and
+    let the same code take twice its time. Returned, the resident memory is what is used.
+    """
+    for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+        ctypes.CDLL(None).mallopt(option, 2**30 if keep else 2**17)
 
 
 def peak_extra_bytes(run: Step) -> int:
@@ -84,28 +95,37 @@ def same_value(work: Work, loss: Callable) -> bool:
     return True
 
 
-def measure(work: Work) -> dict:
-    """One row of the results."""
+def steps(work: Work) -> dict[str, Step]:
     logits, target = work.data()
-    runs = {LIMIT: step(work.limit, logits, target)}
-    runs |= {name: step(loss, logits, target) for name, loss in work.losses.items()}
-    milliseconds = times(runs)
-    for run in runs.values():
+    return {name: step(loss, logits, target) for name, loss in {LIMIT: work.limit, **work.losses}.items()}
+
+
+def peaks(work: Work) -> dict[str, float]:
+    """Megabytes of each implementation; before any time is taken, since then freed memory is kept."""
+    found = {}
+    for name, run in steps(work).items():
         run()
+        found[name] = round(peak_extra_bytes(run) / 1e6, 1)
+    return found
+
+
+def measure(work: Work, peaks: dict[str, float]) -> dict:
+    """One row of the results."""
+    milliseconds = times(steps(work))
     rows = {}
-    for name, run in runs.items():
-        logits.grad = None
+    for name, value in milliseconds.items():
         rows[name] = {
-            "ms": round(milliseconds[name], 3),
-            "ratio": round(milliseconds[name] / milliseconds[LIMIT], 2),
-            "peak_extra_mb": round(peak_extra_bytes(run) / 1e6, 1),
+            "ms": round(value, 3),
+            "ratio": round(value / milliseconds[LIMIT], 2),
+            "peak_extra_mb": peaks[name],
         }
         if name != LIMIT:
             rows[name]["same_value"] = same_value(work, work.losses[name])
+    logits, _ = work.data()
     return {
         "limit": work.limit_name,
         "bar": work.bar,
-        "logits_mb": round(logits.numel() * logits.element_size() / 1e6, 1),
+        "logits_mb": round(logits.nbytes / 1e6, 1),
         "implementations": rows,
         "growth": growth(work),
     }
@@ -142,10 +162,13 @@ def main(parts: list[str]) -> None:
     path = RESULTS / "losses.json"
     results = json.loads(path.read_text()) if path.exists() else {"works": {}}
     results["machine"] = machine()
-    for work in WORKS:
-        if not parts or any(part in work.title for part in parts):
-            results["works"][work.title] = measure(work)
-            print(report.lines(work.title, results["works"][work.title]), flush=True)
+    chosen = [work for work in WORKS if not parts or any(part in work.title for part in parts)]
+    keep_free_memory(False)
+    memory = {work.title: peaks(work) for work in chosen}
+    keep_free_memory(True)
+    for work in chosen:
+        results["works"][work.title] = measure(work, memory[work.title])
+        print(report.lines(work.title, results["works"][work.title]), flush=True)
     order = [work.title for work in WORKS]
     results["works"] = dict(sorted(results["works"].items(), key=lambda item: order.index(item[0])))
     RESULTS.mkdir(exist_ok=True)

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 import plain
 from ludwig_losses import functional
+from ludwig_losses.functional._numerics import weighted_mean
 
 Shape = tuple[int, ...]
 Loss = Callable[[Tensor, "Tensor | None"], Tensor]
@@ -86,7 +87,7 @@ class Work:
 
 
 def mean_of(loss: Callable[..., Tensor], **options) -> Loss:
-    return lambda logits, target: loss(logits, target, **options).mean()
+    return lambda logits, target: weighted_mean(loss(logits, target, **options))
 
 
 def ludwig_own(name: str, **options) -> Loss:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
 from ludwig_losses.functional._numerics import (
     check_class_logits,
@@ -20,6 +20,8 @@ from ludwig_losses.functional._numerics import (
 
 # Elements at a time, so that the temporaries of the binary loss stay small; large enough for every thread.
 _BLOCK = 2**16
+# From here on softplus(z) is z, in float64 too.
+_LINEAR = 50
 
 
 def sigmoid_focal_loss(
@@ -56,21 +58,21 @@ def sigmoid_focal_loss(
         raise ValueError(
             f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
-    z, positive, options = full_precision(logits), target.to(torch.bool), (alpha, gamma, reduced_threshold)
+    z, options = full_precision(logits), (alpha, gamma, reduced_threshold)
     counted = is_counted(target, ignore_index)
     if counted is not None:
         # What is ignored becomes the more probable class, which is not masked: its loss is finite.
-        positive = torch.where(counted, positive, z.detach() > 0)
-    loss = _SigmoidFocalLoss.apply(z, positive, *options)
+        target = torch.where(counted, target.to(torch.bool), z.detach() > 0)
+    loss = _SigmoidFocalLoss.apply(z, target, *options)
     if label_smoothing:
-        loss = torch.lerp(loss, _other_class_loss(z, positive, options), label_smoothing / 2)
+        loss = torch.lerp(loss, _other_class_loss(z, ~target.to(torch.bool), options), label_smoothing / 2)
     return loss if counted is None else torch.where(counted, loss, 0)
 
 
-def _other_class_loss(z: Tensor, positive: Tensor, options: tuple) -> Tensor:
+def _other_class_loss(z: Tensor, other: Tensor, options: tuple) -> Tensor:
     """The loss of the class that is not the target; 0 for a masked (``-inf``) one, which has no part in the label."""
     masked = z.isneginf()
-    return _SigmoidFocalLoss.apply(z.masked_fill(masked, 0.0), ~positive, *options).masked_fill(masked, 0.0)
+    return _SigmoidFocalLoss.apply(z.masked_fill(masked, 0.0), other, *options).masked_fill(masked, 0.0)
 
 
 class _SigmoidFocalLoss(torch.autograd.Function):
@@ -78,33 +80,34 @@ class _SigmoidFocalLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, logits: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
+        ctx, logits: Tensor, target: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
     ) -> Tensor:
         loss, slope = (torch.empty_like(logits, memory_format=torch.contiguous_format) for _ in range(2))
-        parts = (tensor.reshape(-1).split(_BLOCK) for tensor in (logits, positive))
+        parts = (tensor.reshape(-1).split(_BLOCK) for tensor in (logits, target))
         for i, (z, y) in enumerate(zip(*parts)):
             block = slice(i * _BLOCK, i * _BLOCK + len(z))
             loss.view(-1)[block], slope.view(-1)[block] = _sigmoid_focal_terms(z, y, alpha, gamma, threshold)
-        ctx.save_for_backward(logits, positive, alpha, slope)
+        ctx.save_for_backward(logits, target, alpha, slope)
         ctx.gamma, ctx.threshold = gamma, threshold
         return loss
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        logits, positive, alpha, slope = ctx.saved_tensors
+        logits, target, alpha, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
-            _, slope = _sigmoid_focal_terms(logits, positive, alpha, ctx.gamma, ctx.threshold)
+            _, slope = _sigmoid_focal_terms(logits, target, alpha, ctx.gamma, ctx.threshold)
         return grad * slope, None, None, None, None
 
 
 def _sigmoid_focal_terms(
-    z: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
+    z: Tensor, target: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and its derivative by the logit."""
-    sign = 1 - 2 * positive.to(z.dtype)
+    positive = target.to(torch.bool)
+    sign = positive.to(z.dtype).mul_(-2).add_(1)
     wrong_way = z * sign
     # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
-    miss, nll = wrong_way.sigmoid(), -logsigmoid(-wrong_way)
+    miss, nll = wrong_way.sigmoid(), softplus(wrong_way, threshold=_LINEAR)
     weight, focus = miss**gamma, gamma
     if threshold is not None:
         hard = (-wrong_way).sigmoid() < threshold
@@ -112,7 +115,7 @@ def _sigmoid_focal_terms(
     if alpha is not None:
         of_negative, of_positive = alpha.to(z).unbind()
         weight = weight * (of_negative + (of_positive - of_negative) * positive)
-    return weight * nll, weight * (miss + focus * (1 - miss) * nll) * sign
+    return weight * nll, (1 - miss).mul_(nll).mul_(focus).add_(miss).mul_(weight).mul_(sign)
 
 
 def softmax_focal_loss(
@@ -170,9 +173,9 @@ def _smoothed_focal_loss(logits: Tensor, target: Tensor, alpha, label_smoothing:
 def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     # 1 - p_t = -expm1(-nll). The clamp gives nll / miss its limit, 1, where p_t rounds to 1.
     nll = nll.clamp_min(torch.finfo(nll.dtype).tiny)
-    miss = -torch.expm1(-nll)
+    miss = torch.expm1(-nll).neg_()
     weight = miss**gamma
-    return weight * nll, weight * (1 + gamma * (1 - miss) * (nll / miss))
+    return weight * nll, (1 - miss).mul_(nll / miss).mul_(gamma).add_(1).mul_(weight)
 
 
 def _reduced_focal_of_nll(nll: Tensor, parameter: tuple[float, float]) -> tuple[Tensor, Tensor]:

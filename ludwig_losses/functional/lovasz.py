@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import List, Optional
 
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision, ignored_classes, is_counted
+from ludwig_losses.functional._numerics import (
+    check_class_logits,
+    count_true_of_rows,
+    full_precision,
+    ignored_classes,
+    is_counted,
+    true_indices,
+)
+
+# Classes are sorted together while they have so many candidates at most: few calls, and still in the cache.
+_TOGETHER, _MOST_CLASSES = 2**17, 2**7
 
 
 def lovasz_softmax_loss(
@@ -102,19 +112,26 @@ def _lovasz(
 
 def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | None) -> tuple[Tensor, Tensor]:
     """:func:`_lovasz` of the batch as one image in which every pixel counts."""
-    classes = probabilities.shape[1]
-    index = labels.unsqueeze(1)
-    true_error = 1 - probabilities.gather(1, index)
-    errors = probabilities.scatter(1, index, true_error).movedim(1, 0).reshape(classes, -1)
-    weights = _weights_class_by_class if errors.device.type == "cpu" else _weights_of_all_classes
-    slopes = weights(errors, labels.reshape(-1), true_error.reshape(-1))
-    if chosen is not None:
-        slopes = _weights_of_chosen_classes(slopes, errors, labels.reshape(-1), chosen)
-    loss = torch.stack([e.dot(w) for e, w in zip(errors, slopes)]).sum() if classes else errors.sum()
-    slopes = slopes.reshape(classes, *labels.shape).movedim(0, 1).contiguous()
-    slopes.scatter_(1, index, -slopes.gather(1, index))
-    averaged = max(labels.unique().numel() if chosen is None else len(chosen), 1)
-    return loss / averaged, slopes.div_(averaged)
+    classes, pixels = probabilities.shape[1:]
+    present = torch.bincount(labels.flatten(), minlength=classes).nonzero().flatten().tolist()
+    chosen = present if chosen is None else chosen
+    averaged = [c for c in chosen if c in present]
+    slopes = torch.zeros_like(probabilities)
+    rank = _rank_two_classes if classes == 2 else _rank_candidates
+    loss = probabilities.new_zeros(())
+    for group, error, foreground, place, counts in rank(probabilities, labels, averaged):
+        steps = _jaccard_steps(foreground, counts, error.dtype)
+        loss += (error * steps).sum()
+        by_class = error.new_zeros(len(counts) * labels.numel())
+        by_class.index_copy_(0, place, torch.where(foreground, -steps, steps))
+        slopes[:, group] = by_class.view(len(counts), *labels.shape).movedim(0, 1)
+    for c in set(chosen).difference(present) if labels.numel() else ():
+        # Any error is wrong altogether: the largest one has the weight 1.
+        largest = int(probabilities[:, c].argmax())
+        loss += probabilities[largest // pixels, c, largest % pixels]
+        slopes[largest // pixels, c, largest % pixels] = 1
+    count = max(len(chosen), 1)
+    return loss.div_(count), slopes.div_(count)
 
 
 @_lovasz.register_fake
@@ -136,60 +153,80 @@ def _backward(ctx, grad_loss: Tensor | None, _):
 _lovasz.register_autograd(_backward, setup_context=_save_for_backward)
 
 
-def _weights_of_chosen_classes(weights: Tensor, errors: Tensor, labels: Tensor, chosen: list[int]) -> Tensor:
-    """Keep the weights of the chosen classes; an absent one has the weight 1 for its largest error."""
-    kept = torch.zeros_like(weights)
-    present = set(labels.unique().tolist())
-    for c in chosen:
-        if c in present:
-            kept[c] = weights[c]
-        elif errors.shape[1]:
-            kept[c, errors[c].argmax()] = 1
-    return kept
+# The pixels of some classes, class by class in the order of ascending errors: which classes, the errors, which pixels
+# are foreground, their places in ``[classes, B, P]``, and how many each class has.
+_Ranked = tuple[slice, Tensor, Tensor, Tensor, Tensor]
 
 
-def _weights_of_all_classes(errors: Tensor, labels: Tensor, _: Tensor) -> Tensor:
-    """``J_k - J_(k-1)`` for each error of ``[C, N]``, in the order of the errors given; 0 for absent classes."""
-    order = errors.argsort(dim=1)
-    foreground = labels[order] == torch.arange(len(errors), device=errors.device).unsqueeze(1)
-    steps = _jaccard_steps(foreground, errors.dtype)
-    steps = torch.where(foreground.any(dim=1, keepdim=True), steps, 0)
-    return torch.zeros_like(errors).scatter_(1, order, steps)
+def _rank_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> Iterator[_Ranked]:
+    """What one class gets wrong, so does the other: one order, by the errors of the true classes, serves both."""
+    error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
+    error, of_class_1, order = _ascending(error, labels.flatten() == 1)
+    for c in averaged:
+        yield slice(c, c + 1), error, of_class_1 if c else ~of_class_1, order, order.new_tensor([len(order)])
 
 
-def _weights_class_by_class(errors: Tensor, labels: Tensor, true_error: Tensor) -> Tensor:
-    """As :func:`_weights_of_all_classes`, but only of the present classes, each while it is in the cache."""
-    classes = len(errors)
-    weights = torch.zeros_like(errors)
-    present = torch.bincount(labels, minlength=classes).nonzero().flatten().tolist()
-    # Below the smallest error of the foreground the Jaccard loss is 1 already: every step is 0.
-    lowest = errors.new_full((classes,), 2).scatter_reduce_(0, labels, true_error, "amin").tolist()
-    if classes == 2:  # what one class gets wrong, so does the other: one order serves both
-        lowest = [min(lowest)] * 2
-    counted = None
-    for c in present:
-        if counted is None or classes > 2:
-            # Of two classes either one's errors are those of the true class, up to a rounding that must drop no pixel.
-            error = errors[c] if classes > 2 else true_error
-            counted = (error >= lowest[c]).nonzero().squeeze(1)
-            error = error.index_select(0, counted)
-            # The bits of positive numbers are ordered as the numbers, and torch sorts integers by radix.
-            keys = error.view(torch.int32) if error.dtype == torch.float32 else error
-            counted = counted.index_select(0, keys.sort(stable=True).indices)
-        foreground = labels.index_select(0, counted) == c
-        weights[c].index_copy_(0, counted, _jaccard_steps(foreground, errors.dtype))
-    return weights
+def _rank_candidates(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> Iterator[_Ranked]:
+    """Below the smallest error of the foreground the Jaccard loss is 1 already: every step is 0, and is left out."""
+    by_class, flat = probabilities.movedim(1, 0), labels.flatten()
+    classes, pixels = len(by_class), len(flat)
+    true_error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
+    lowest = true_error.new_full((classes,), torch.inf).scatter_reduce_(0, flat, true_error, "amin")
+    wanted = torch.zeros_like(lowest, dtype=torch.bool)
+    wanted[averaged] = True
+    lowest.masked_fill_(~wanted, torch.inf)
+    candidates = torch.empty_like(by_class, dtype=torch.bool, memory_format=torch.contiguous_format)
+    torch.ge(by_class, lowest.view(-1, 1, 1), out=candidates)
+    candidates.scatter_(0, labels.unsqueeze(0), wanted[labels].unsqueeze(0))
+    for group, counts in _groups(count_true_of_rows(candidates.flatten(1))):
+        place, number = true_indices(candidates[group]), flat.new_tensor(counts)
+        of_class = torch.arange(len(counts), device=place.device).repeat_interleave(number, output_size=len(place))
+        error = by_class[group].reshape(-1).index_select(0, place)
+        foreground = flat.index_select(0, place - of_class * pixels) == of_class + group.start
+        error, foreground, order = _ascending(torch.where(foreground, 1 - error, error), foreground)
+        if len(counts) > 1:
+            again = of_class.to(torch.int8).index_select(0, order).sort(stable=True).indices
+            error, foreground, order = error[again], foreground[again], order[again]
+        yield group, error, foreground, place.index_select(0, order), number
 
 
-def _jaccard_steps(foreground: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return ``J_k - J_(k-1)`` for indicators ``[..., N]`` of the foreground in the order of *ascending* errors.
+def _groups(counts: list[int]) -> Iterator[tuple[slice, list[int]]]:
+    """Put consecutive classes together as long as they have few candidates; a class that has more stays alone."""
+    first, total = 0, 0
+    for c, count in enumerate(counts):
+        if c > first and (total + count > _TOGETHER or c - first == _MOST_CLASSES):
+            yield slice(first, c), counts[first:c]
+            first, total = c, 0
+        total += count
+    yield slice(first, len(counts)), counts[first:]
+
+
+def _ascending(error: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Sort errors >= 0, and with them the foreground; return both and the order."""
+    # The bits of positive numbers are ordered as the numbers, which leaves the last one for the foreground, and torch
+    # sorts integers by radix.
+    bits = torch.int32 if error.dtype == torch.float32 else torch.int64
+    keys, order = (error.view(bits) << 1).bitwise_or_(foreground).sort()
+    foreground = (keys & 1).bool()
+    return keys.bitwise_right_shift_(1).view(error.dtype), foreground, order
+
+
+def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``J_k - J_(k-1)`` for classes of ``counts`` pixels, each in the order of *ascending* errors.
 
     The steps are written out, since a difference of Jaccard values near 1 has no correct digits in float32:
     a foreground pixel adds ``1 / (G + b)``; a background one, ``(G - f) / ((G + b - 1) (G + b))``,
     with ``f`` and ``b`` the foreground and background pixels with errors at least as large, itself included.
     """
-    count = foreground.shape[-1]
-    missed = foreground.cumsum(dim=-1, dtype=torch.int32) - foreground.to(torch.int32)
-    union = (torch.arange(count, 0, -1, dtype=torch.int32, device=foreground.device) + missed).to(dtype)
-    background = missed / ((union - 1).clamp_min_(1) * union)
-    return torch.where(foreground, 1 / union, background)
+    total = len(foreground)
+    missed = foreground.cumsum(0, dtype=torch.int32).sub_(foreground.view(torch.uint8))
+    union = torch.arange(total, 0, -1, dtype=torch.int32, device=foreground.device).add_(missed)
+    if len(counts) > 1:  # as if each class were alone
+        ends = counts.cumsum(0)
+        before = torch.nn.functional.pad(missed, (0, 1))[ends - counts]
+        missed -= before.repeat_interleave(counts, output_size=total)
+        union -= (before + total - ends).int().repeat_interleave(counts, output_size=total)
+    union = union.to(dtype)
+    background = (union - 1).clamp_min_(1).mul_(union)
+    background = torch.div(missed, background, out=background)
+    return torch.where(foreground, union.reciprocal_(), background, out=background)

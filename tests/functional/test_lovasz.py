@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+import oracles
 from functional.cases import assert_close, random_batch, value_and_gradient
-from ludwig_losses.functional import lovasz, lovasz_softmax_loss
+from ludwig_losses.functional import _numerics, lovasz, lovasz_softmax_loss
 
 
 def certain(classes: Tensor, count: int) -> Tensor:
@@ -69,13 +70,17 @@ def test_small_steps_near_a_jaccard_loss_of_1_keep_their_digits() -> None:
     assert_close(lovasz_softmax_loss(logits, target), lovasz_softmax_loss(logits.double(), target), 1e-6)
 
 
-@pytest.mark.parametrize("shape", [(6, 4), (1, 2, 3, 3), (2, 7, 4, 5), (0, 3, 2)])
-def test_all_classes_at_once_as_on_other_devices(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lovasz, "_weights_class_by_class", lovasz._weights_of_all_classes)
-    logits, target = random_batch(shape)
+@pytest.mark.parametrize("together", [1, 40, 10**6])
+@pytest.mark.parametrize("on_cpu", [True, False], ids=["numpy", "as on other devices"])
+@pytest.mark.parametrize("shape", [(6, 4), (1, 2, 3, 3), (2, 7, 4, 5), (1, 140, 20), (0, 3, 2), (0, 0, 2)])
+def test_classes_alone_and_together(
+    shape: tuple[int, ...], on_cpu: bool, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_numerics, "_for_numpy", lambda mask: on_cpu)
+    monkeypatch.setattr(lovasz, "_TOGETHER", together)
+    logits, target = random_batch(shape) if shape[1] else (torch.zeros(shape), torch.zeros(0, 2))
     value, gradient = value_and_gradient(lovasz_softmax_loss, logits, target)
-    monkeypatch.undo()
-    expected, expected_gradient = value_and_gradient(lovasz_softmax_loss, logits, target)
+    expected, expected_gradient = value_and_gradient(oracles.lovasz_softmax_loss, logits, target)
     assert_close(value, expected, 1e-13)
     assert_close(gradient, expected_gradient, 1e-13)
 
