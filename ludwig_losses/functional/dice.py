@@ -211,25 +211,13 @@ def _class_sums(
     target = target.long()
     counted = is_counted(target, ignore_index)
     if counted is None:
-        ones = torch.ones_like(target)
+        ones = target.new_ones(()).expand_as(target)
     else:
         ones, target = counted.long(), target.where(counted, 0)
         counted = counted.flatten(1).unsqueeze(1)
-    sums = _two_class_sums if logits.shape[1] == 2 else _ClassSums.apply
-    overlap, predicted = sums(logits.flatten(2), target, counted, squared)
+    sums = _TwoClassSums if logits.shape[1] == 2 else _ClassSums
+    overlap, predicted = sums.apply(logits.flatten(2), target, counted, squared)
     return overlap, predicted, _sums_by_class(ones, target, logits.shape[1])
-
-
-def _two_class_sums(logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool) -> tuple[Tensor, Tensor]:
-    """As :class:`_ClassSums`, with sigmoids of the difference of the logits instead of a softmax."""
-    margin = logits[:, 1] - logits[:, 0]
-    p = [(-margin).sigmoid(), margin.sigmoid()]
-    if counted is not None:
-        p = [each.where(counted.squeeze(1), 0) for each in p]
-    second = target.flatten(1).to(margin.dtype)
-    overlap = [(each * true).sum(dim=1) for each, true in zip(p, (1 - second, second))]
-    mass = [(each.square() if squared else each).sum(dim=1) for each in p]
-    return torch.stack(overlap, dim=1), torch.stack(mass, dim=1)
 
 
 class _ClassSums(torch.autograd.Function):
@@ -261,6 +249,44 @@ class _ClassSums(torch.autograd.Function):
             by_p = grad_mass.unsqueeze(2).expand_as(p).clone(memory_format=torch.contiguous_format)
         by_p.scatter_add_(1, index, grad_overlap.gather(1, index.squeeze(1)).unsqueeze(1))
         return softmax_backward(by_p, p), None, None, None
+
+
+class _TwoClassSums(torch.autograd.Function):
+    """As :class:`_ClassSums`, with sigmoids of the difference of the logits instead of a softmax."""
+
+    @staticmethod
+    def forward(ctx, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool) -> tuple[Tensor, Tensor]:
+        p = _two_probabilities(logits, counted)
+        second = target.flatten(1).to(logits.dtype)
+        ctx.save_for_backward(logits, second, counted, *p)
+        ctx.squared = squared
+        overlap = [(each * true).sum(dim=1) for each, true in zip(p, (1 - second, second))]
+        mass = [(each.square() if squared else each).sum(dim=1) for each in p]
+        return torch.stack(overlap, dim=1), torch.stack(mass, dim=1)
+
+    @staticmethod
+    def backward(ctx, grad_overlap: Tensor, grad_mass: Tensor):
+        logits, second, counted, first_p, second_p = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
+            first_p, second_p = _two_probabilities(logits, counted)
+        (first_overlap, second_overlap), (first_mass, second_mass) = (
+            each.unsqueeze(-1).unbind(dim=1) for each in (grad_overlap, grad_mass)
+        )
+        # By the second probability, of which the first one is what is left. Large terms must not cancel.
+        by_p = second_overlap * second - first_overlap * (1 - second)
+        if ctx.squared:
+            by_p = by_p + 2 * second_mass * second_p - 2 * first_mass * first_p
+        else:
+            by_p += second_mass - first_mass
+        by_margin = by_p * first_p * second_p
+        return torch.stack([-by_margin, by_margin], dim=1), None, None, None
+
+
+def _two_probabilities(logits: Tensor, counted: Tensor | None) -> list[Tensor]:
+    first, second = logits.unbind(dim=1)
+    margin = second - first
+    p = [(-margin).sigmoid(), margin.sigmoid()]
+    return p if counted is None else [each.where(counted.squeeze(1), 0) for each in p]
 
 
 def _probabilities(logits: Tensor, counted: Tensor | None) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid
 
 from ludwig_losses.functional._numerics import (
     check_class_logits,
@@ -20,8 +20,6 @@ from ludwig_losses.functional._numerics import (
 
 # Elements at a time, so that the temporaries of the binary loss stay small; large enough for every thread.
 _BLOCK = 2**16
-# From here on softplus(z) is z, in float64 too.
-_LINEAR = 50
 
 
 def sigmoid_focal_loss(
@@ -104,18 +102,18 @@ def _sigmoid_focal_terms(
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and its derivative by the logit."""
     positive = target.to(torch.bool)
-    sign = positive.to(z.dtype).mul_(-2).add_(1)
-    wrong_way = z * sign
-    # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
-    miss, nll = wrong_way.sigmoid(), softplus(wrong_way, threshold=_LINEAR)
+    sign = positive.to(z.dtype).mul_(2).sub_(1)
+    right_way = z * sign
+    # sigmoid(-right_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
+    miss, log_p = (-right_way).sigmoid(), logsigmoid(right_way)
     weight, focus = miss**gamma, gamma
     if threshold is not None:
-        hard = (-wrong_way).sigmoid() < threshold
+        hard = right_way.sigmoid() < threshold
         weight, focus = torch.where(hard, 1, (miss / threshold) ** gamma), gamma * (~hard).to(z.dtype)
     if alpha is not None:
         of_negative, of_positive = alpha.to(z).unbind()
         weight = weight * (of_negative + (of_positive - of_negative) * positive)
-    return weight * nll, (1 - miss).mul_(nll).mul_(focus).add_(miss).mul_(weight).mul_(sign)
+    return -weight * log_p, (1 - miss).mul_(log_p).mul_(focus).sub_(miss).mul_(weight).mul_(sign)
 
 
 def softmax_focal_loss(
@@ -173,7 +171,7 @@ def _smoothed_focal_loss(logits: Tensor, target: Tensor, alpha, label_smoothing:
 def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     # 1 - p_t = -expm1(-nll). The clamp gives nll / miss its limit, 1, where p_t rounds to 1.
     nll = nll.clamp_min(torch.finfo(nll.dtype).tiny)
-    miss = torch.expm1(-nll).neg_()
+    miss = -torch.expm1(-nll)
     weight = miss**gamma
     return weight * nll, (1 - miss).mul_(nll / miss).mul_(gamma).add_(1).mul_(weight)
 

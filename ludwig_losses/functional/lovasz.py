@@ -113,17 +113,19 @@ def _lovasz(
 def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | None) -> tuple[Tensor, Tensor]:
     """:func:`_lovasz` of the batch as one image in which every pixel counts."""
     classes, pixels = probabilities.shape[1:]
+    true_error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
     present = torch.bincount(labels.flatten(), minlength=classes).nonzero().flatten().tolist()
     chosen = present if chosen is None else chosen
     averaged = [c for c in chosen if c in present]
     slopes = torch.zeros_like(probabilities)
     rank = _rank_two_classes if classes == 2 else _rank_candidates
     loss = probabilities.new_zeros(())
-    for group, error, foreground, place, counts in rank(probabilities, labels, averaged):
+    for group, error, foreground, place, counts in rank(probabilities, true_error, labels, averaged):
         steps = _jaccard_steps(foreground, counts, error.dtype)
         loss += (error * steps).sum()
         by_class = error.new_zeros(len(counts) * labels.numel())
-        by_class.index_copy_(0, place, torch.where(foreground, -steps, steps))
+        sign = foreground.to(steps.dtype).mul_(-2).add_(1)
+        by_class.index_copy_(0, place, steps.mul_(sign))
         slopes[:, group] = by_class.view(len(counts), *labels.shape).movedim(0, 1)
     for c in set(chosen).difference(present) if labels.numel() else ():
         # Any error is wrong altogether: the largest one has the weight 1.
@@ -158,19 +160,19 @@ _lovasz.register_autograd(_backward, setup_context=_save_for_backward)
 _Ranked = tuple[slice, Tensor, Tensor, Tensor, Tensor]
 
 
-def _rank_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> Iterator[_Ranked]:
+def _rank_two_classes(_: Tensor, true_error: Tensor, labels: Tensor, averaged: list[int]) -> Iterator[_Ranked]:
     """What one class gets wrong, so does the other: one order, by the errors of the true classes, serves both."""
-    error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
-    error, of_class_1, order = _ascending(error, labels.flatten() == 1)
+    error, of_class_1, order = _ascending(true_error, labels.flatten() == 1)
     for c in averaged:
         yield slice(c, c + 1), error, of_class_1 if c else ~of_class_1, order, order.new_tensor([len(order)])
 
 
-def _rank_candidates(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> Iterator[_Ranked]:
+def _rank_candidates(
+    probabilities: Tensor, true_error: Tensor, labels: Tensor, averaged: list[int]
+) -> Iterator[_Ranked]:
     """Below the smallest error of the foreground the Jaccard loss is 1 already: every step is 0, and is left out."""
     by_class, flat = probabilities.movedim(1, 0), labels.flatten()
     classes, pixels = len(by_class), len(flat)
-    true_error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
     lowest = true_error.new_full((classes,), torch.inf).scatter_reduce_(0, flat, true_error, "amin")
     wanted = torch.zeros_like(lowest, dtype=torch.bool)
     wanted[averaged] = True
@@ -183,7 +185,7 @@ def _rank_candidates(probabilities: Tensor, labels: Tensor, averaged: list[int])
         of_class = torch.arange(len(counts), device=place.device).repeat_interleave(number, output_size=len(place))
         error = by_class[group].reshape(-1).index_select(0, place)
         foreground = flat.index_select(0, place - of_class * pixels) == of_class + group.start
-        error, foreground, order = _ascending(torch.where(foreground, 1 - error, error), foreground)
+        error, foreground, order = _ascending((foreground.to(error.dtype) - error).abs_(), foreground)
         if len(counts) > 1:
             again = of_class.to(torch.int8).index_select(0, order).sort(stable=True).indices
             error, foreground, order = error[again], foreground[again], order[again]
@@ -227,6 +229,7 @@ def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Te
         missed -= before.repeat_interleave(counts, output_size=total)
         union -= (before + total - ends).int().repeat_interleave(counts, output_size=total)
     union = union.to(dtype)
-    background = (union - 1).clamp_min_(1).mul_(union)
-    background = torch.div(missed, background, out=background)
-    return torch.where(foreground, union.reciprocal_(), background, out=background)
+    # The share of a background pixel, which is at most 1. Conditions would cost more: no processor can predict them.
+    share = (union - 1).clamp_min_(1)
+    share = torch.div(missed, share, out=share)
+    return torch.maximum(share, foreground.to(dtype), out=share).div_(union)

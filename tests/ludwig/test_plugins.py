@@ -224,7 +224,10 @@ def test_mistakes_break_no_other_loss(after_mistakes):
 
 def test_a_loss_of_your_own_is_checked_as_strictly(after_mistakes):
     _, known = after_mistakes
-    assert "unknown parameter 'p'" in known["typo"] and "has the parameters: q, class_weights, effective_number_beta, weight" in known["typo"]
+    assert (
+        "unknown parameter 'p'" in known["typo"]
+        and "has the parameters: q, class_weights, effective_number_beta, weight" in known["typo"]
+    )
 
 
 def test_an_unknown_loss_tells_why_a_plugin_did_not_load(after_mistakes):
