@@ -27,6 +27,10 @@ from ludwig_losses.functional._numerics import (
 # Rows wider than this, of which more than one in so many logits is a candidate, are searched again for candidates
 # above the threshold of every so many-th class, less its rounding.
 _WIDE, _MANY, _SAMPLED, _SLACK = 512, 16, 16, 1e-6
+# In rows that are no wider a Newton step costs less than to look for candidates, unless it takes real powers.
+_NARROW = 256
+# Elements of which the loss is computed at a time, so that its temporaries stay small.
+_BLOCK = 2**18
 # Below this alpha nearly all classes are candidates, and the threshold is found in another way.
 _NEAR_1 = 1.25
 
@@ -227,18 +231,22 @@ def _threshold(x: Tensor, r: float) -> tuple[Tensor, Tensor]:
     tolerance = 1e-15 if x.dtype == torch.float64 else 4e-7
     tau = torch.full_like(x[..., :1], -1.0)
     slope = torch.ones_like(tau)
+    excess = torch.empty_like(x)
     steps = 0
     searching = True
     while searching and steps < 64:
-        excess = (x - tau).clamp_min_(0.0)
+        torch.sub(x, tau, out=excess).clamp_min_(0.0)
         if r == 1.0:
-            power = (excess > 0).to(x.dtype)
+            above = excess.sum(dim=-1, keepdim=True)
+            slope = excess.sign_().sum(dim=-1, keepdim=True)
         elif r == 2.0:
-            power = excess
+            slope = 2.0 * excess.sum(dim=-1, keepdim=True)
+            above = excess.square_().sum(dim=-1, keepdim=True)
         else:
             power = excess.pow(r - 1.0)
-        slope = r * power.sum(dim=-1, keepdim=True)
-        step = ((power * excess).sum(dim=-1, keepdim=True) - 1.0) / slope
+            slope = r * power.sum(dim=-1, keepdim=True)
+            above = excess.mul_(power).sum(dim=-1, keepdim=True)
+        step = (above - 1.0) / slope
         tau = tau + step.clamp_min(0.0)
         steps += 1
         # It has rarely converged before, so only then it is worth to look.
@@ -333,21 +341,23 @@ def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor
         return ((p * margin + _entropy_term(p, alpha)).sum(dim=1) + behind).clamp_min_(0), p, ()
     x, places = _candidates(logits, top, alpha)
     tau, _ = _threshold(x, r)
-    e = (x - tau).clamp_min_(0)
-    e /= e.pow(r).sum(dim=1, keepdim=True).pow_(alpha - 1)
-    p = e.pow(r)
-    loss = r * (p * x.add_(1 - e, alpha=1 / alpha)).sum(dim=1) + behind
-    # Rounding may leave a loss of 0 a little below it.
-    return loss.clamp_min_(0), p, places
+    e = x.sub(tau).clamp_min_(0)
+    e /= e.sum(dim=1, keepdim=True) if r == 1 else torch.linalg.vector_norm(e, r, dim=1, keepdim=True)
+    blocks = (tensor.split(max(1, _BLOCK // x.shape[1])) for tensor in (x, e))
+    loss = torch.cat([x.add_(1 - e, alpha=1 / alpha).mul_(e.pow_(r)).sum(dim=1) for x, e in zip(*blocks)])
+    # Rounding may leave a loss of 0 a little below it. By now e has become p.
+    return loss.mul_(r).add_(behind).clamp_min_(0), e, places
 
 
 def _candidates(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return ``(alpha - 1) (z - top)``, at least -2, of the logits that can be in the support, and their places.
 
     Those are the logits within ``1 / (alpha - 1)`` of the largest one, few in a wide row: they are moved together in
-    ``[N, K]``, filled with -2. Where they are many, all logits are returned, and no places.
+    ``[N, K]``, filled with -2. Where they are many, or not worth to look for, all logits are returned, and no places.
     """
     rows, classes = logits.shape
+    if classes <= _NARROW and alpha in (1.5, 2.0):
+        return (logits - top).mul_(alpha - 1).clamp_min_(-2), ()
     possible = logits >= top - 1 / (alpha - 1)
     count = count_true(possible)
     if classes > _WIDE and count * _MANY > logits.numel():
@@ -363,8 +373,8 @@ def _candidates(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tensor, tupl
     widest = max(int(counts.max()), 1)  # rows of NaN have no candidate, and NaN for a result
     # The k-th candidate overall is number k - (candidates in the rows before) of its row.
     shift = torch.arange(rows, device=logits.device) * widest - (counts.cumsum(0) - counts)
-    position = torch.arange(count, device=logits.device) + shift[row]
-    x = (logits.view(-1)[source] - top.view(-1)[row]).mul_(alpha - 1)
+    position = torch.arange(count, device=logits.device).add_(shift.index_select(0, row))
+    x = logits.view(-1).index_select(0, source).sub_(top.view(-1).index_select(0, row)).mul_(alpha - 1)
     together = logits.new_full((rows * widest,), -2).index_copy_(0, position, x)
     return together.view(rows, widest), (position, source)
 
@@ -375,7 +385,7 @@ def _put(values: Tensor, places: Sequence[Tensor], shape: torch.Size) -> Tensor:
         return values
     position, source = places
     everywhere = values.new_zeros(shape)
-    everywhere.view(-1).index_copy_(0, source, values.view(-1)[position])
+    everywhere.view(-1).index_copy_(0, source, values.view(-1).index_select(0, position))
     return everywhere
 
 
