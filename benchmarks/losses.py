@@ -159,6 +159,8 @@ def machine() -> dict:
 
 def main(parts: list[str]) -> None:
     torch.set_num_threads(THREADS)
+    # On some processors log1p, of which binary cross-entropy is made, is ten times as fast once a power was taken.
+    torch.rand(2**20).pow(2.5)
     path = RESULTS / "losses.json"
     results = json.loads(path.read_text()) if path.exists() else {"works": {}}
     results["machine"] = machine()

@@ -36,7 +36,7 @@ def summary(results: dict) -> str:
         fastest = min(peers, key=lambda name: peers[name]["ratio"])
         smallest = min(peers, key=lambda name: peers[name]["peak_extra_mb"])
         table.append(
-            f"| {title} | {row['limit']} | {row['bar']} | {ours['ratio']:.2f} | "
+            f"| {title} | {row['limit']} | {row['bar'] or '-'} | {ours['ratio']:.2f} | "
             f"{peers[fastest]['ratio']:.2f} ({fastest}) | {ours['peak_extra_mb']:.0f} MB | "
             f"{peers[smallest]['peak_extra_mb']:.0f} MB ({smallest}) |"
         )

@@ -57,13 +57,13 @@ class Work:
 
     Args:
         sizes: further shapes, for the plot.
-        bar: the ratio to the limit that is aimed at.
+        bar: the ratio to the limit that is aimed at, if any.
     """
 
     name: str
     shape: Shape
     losses: dict[str, Loss]
-    bar: float
+    bar: float | None
     limit: Loss = F.cross_entropy
     limit_name: str = "cross-entropy"
     make: Callable[[Shape, float], tuple[Tensor, Tensor]] = classes_first
@@ -86,8 +86,8 @@ class Work:
         return logits.requires_grad_(), target
 
 
-def mean_of(loss: Callable[..., Tensor], **options) -> Loss:
-    return lambda logits, target: weighted_mean(loss(logits, target, **options))
+def mean_of(loss: Callable[..., Tensor]) -> Loss:
+    return lambda logits, target: weighted_mean(loss(logits, target))
 
 
 def ludwig_own(name: str, **options) -> Loss:
@@ -209,11 +209,11 @@ WORKS = [
     _image("Dice", (8, 21, 128, 128), DICE, 1.25),
     Work("Dice", (4, 2, 256, 256), DICE, 1.0),
     _image("Lovász", (8, 21, 128, 128), LOVASZ, 5),
-    Work("Lovász, half trained", (8, 21, 128, 128), LOVASZ, 5, make=half_trained),
+    Work("Lovász, half trained", (8, 21, 128, 128), LOVASZ, None, make=half_trained),
     Work("Lovász", (4, 2, 256, 256), LOVASZ, 5),
     Work("Lovász", (2, 150, 128, 128), LOVASZ, 8),
-    Work("Lovász, half trained", (2, 150, 128, 128), LOVASZ, 8, make=half_trained),
-    _gram_work("NT-Xent", (256, 128), SMALL_NT_XENT, 1.6),
+    Work("Lovász, half trained", (2, 150, 128, 128), LOVASZ, None, make=half_trained),
+    _gram_work("NT-Xent", (256, 128), SMALL_NT_XENT, None),
     _gram_work(
         "NT-Xent", (4096, 128), NT_XENT, 1.6, sizes=tuple((2**k, 128) for k in (7, 8, 9, 10, 11, 12)), axis="rows"
     ),

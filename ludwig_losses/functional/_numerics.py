@@ -20,6 +20,11 @@ def summation_dtype(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def indicator(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return 1 where the mask is true, else 0; torch converts uint8 ten times as fast as bool."""
+    return mask.view(torch.uint8).to(dtype)
+
+
 def count_true(mask: Tensor) -> int:
     return int(np.count_nonzero(mask.numpy()) if _for_numpy(mask) else mask.count_nonzero())
 

@@ -13,6 +13,7 @@ from ludwig_losses.functional._numerics import (
     class_nll,
     each_class_loss,
     full_precision,
+    indicator,
     is_counted,
     loss_where_counted,
     true_class_loss,
@@ -84,7 +85,9 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         parts = (tensor.reshape(-1).split(_BLOCK) for tensor in (logits, target))
         for i, (z, y) in enumerate(zip(*parts)):
             block = slice(i * _BLOCK, i * _BLOCK + len(z))
-            loss.view(-1)[block], slope.view(-1)[block] = _sigmoid_focal_terms(z, y, alpha, gamma, threshold)
+            weight, nll, by_z = _sigmoid_focal_terms(z, y, alpha, gamma, threshold)
+            torch.mul(weight, nll, out=loss.view(-1)[block])
+            torch.mul(weight, by_z, out=slope.view(-1)[block])
         ctx.save_for_backward(logits, target, alpha, slope)
         ctx.gamma, ctx.threshold = gamma, threshold
         return loss
@@ -93,27 +96,30 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     def backward(ctx, grad: Tensor):
         logits, target, alpha, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
-            _, slope = _sigmoid_focal_terms(logits, target, alpha, ctx.gamma, ctx.threshold)
+            weight, _, by_z = _sigmoid_focal_terms(logits, target, alpha, ctx.gamma, ctx.threshold)
+            slope = weight * by_z
         return grad * slope, None, None, None, None
 
 
 def _sigmoid_focal_terms(
     z: Tensor, target: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
-) -> tuple[Tensor, Tensor]:
-    """Return the loss and its derivative by the logit."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the weight, and what it multiplies in the loss and in its derivative by the logit."""
     positive = target.to(torch.bool)
-    sign = positive.to(z.dtype).mul_(2).sub_(1)
-    right_way = z * sign
-    # sigmoid(-right_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
-    miss, log_p = (-right_way).sigmoid(), logsigmoid(right_way)
-    weight, focus = miss**gamma, gamma
+    # -1 for a positive: wrong_way is the logit of the class that is not the target.
+    sign = torch.rsub(indicator(positive, z.dtype), 1, alpha=2)
+    wrong_way = z * sign
+    # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
+    miss, nll = wrong_way.sigmoid(), logsigmoid(-wrong_way).neg_()
+    weight, by_nll = miss**gamma, 1 - miss
     if threshold is not None:
-        hard = right_way.sigmoid() < threshold
-        weight, focus = torch.where(hard, 1, (miss / threshold) ** gamma), gamma * (~hard).to(z.dtype)
+        hard = (-wrong_way).sigmoid() < threshold
+        weight = torch.where(hard, 1, (miss / threshold) ** gamma)
+        by_nll = by_nll * ~hard
     if alpha is not None:
         of_negative, of_positive = alpha.to(z).unbind()
         weight = weight * (of_negative + (of_positive - of_negative) * positive)
-    return -weight * log_p, (1 - miss).mul_(log_p).mul_(focus).sub_(miss).mul_(weight).mul_(sign)
+    return weight, nll, torch.addcmul(miss, by_nll, nll, value=gamma).mul_(sign)
 
 
 def softmax_focal_loss(

@@ -13,6 +13,7 @@ from ludwig_losses.functional._numerics import (
     count_true_of_rows,
     full_precision,
     ignored_classes,
+    indicator,
     is_counted,
     true_indices,
 )
@@ -124,7 +125,7 @@ def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | 
         steps = _jaccard_steps(foreground, counts, error.dtype)
         loss += (error * steps).sum()
         by_class = error.new_zeros(len(counts) * labels.numel())
-        sign = foreground.to(steps.dtype).mul_(-2).add_(1)
+        sign = torch.rsub(indicator(foreground, steps.dtype), 1, alpha=2)
         by_class.index_copy_(0, place, steps.mul_(sign))
         slopes[:, group] = by_class.view(len(counts), *labels.shape).movedim(0, 1)
     for c in set(chosen).difference(present) if labels.numel() else ():
@@ -185,7 +186,7 @@ def _rank_candidates(
         of_class = torch.arange(len(counts), device=place.device).repeat_interleave(number, output_size=len(place))
         error = by_class[group].reshape(-1).index_select(0, place)
         foreground = flat.index_select(0, place - of_class * pixels) == of_class + group.start
-        error, foreground, order = _ascending((foreground.to(error.dtype) - error).abs_(), foreground)
+        error, foreground, order = _ascending((indicator(foreground, error.dtype) - error).abs_(), foreground)
         if len(counts) > 1:
             again = of_class.to(torch.int8).index_select(0, order).sort(stable=True).indices
             error, foreground, order = error[again], foreground[again], order[again]
@@ -208,7 +209,7 @@ def _ascending(error: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, Tenso
     # The bits of positive numbers are ordered as the numbers, which leaves the last one for the foreground, and torch
     # sorts integers by radix.
     bits = torch.int32 if error.dtype == torch.float32 else torch.int64
-    keys, order = (error.view(bits) << 1).bitwise_or_(foreground).sort()
+    keys, order = (error.view(bits) << 1).bitwise_or_(foreground.view(torch.uint8)).sort()
     foreground = (keys & 1).bool()
     return keys.bitwise_right_shift_(1).view(error.dtype), foreground, order
 
@@ -232,4 +233,4 @@ def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Te
     # The share of a background pixel, which is at most 1. Conditions would cost more: no processor can predict them.
     share = (union - 1).clamp_min_(1)
     share = torch.div(missed, share, out=share)
-    return torch.maximum(share, foreground.to(dtype), out=share).div_(union)
+    return torch.maximum(share, indicator(foreground, dtype), out=share).div_(union)
