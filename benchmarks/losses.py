@@ -13,6 +13,7 @@ import os
 import pathlib
 import platform
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ THREADS = 2
 # Each implementation is run so often that a work takes about so many seconds, within these bounds.
 SECONDS, FEWEST, MOST = 8.0, 3, 31
 LIMIT = "limit"
+PEAKS = "--peaks"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 Step = Callable[[], float]
@@ -101,7 +103,8 @@ def steps(work: Work) -> dict[str, Step]:
 
 
 def peaks(work: Work) -> dict[str, float]:
-    """Megabytes of each implementation; before any time is taken, since then freed memory is kept."""
+    """Megabytes of each implementation."""
+    keep_free_memory(False)
     found = {}
     for name, run in steps(work).items():
         run()
@@ -109,15 +112,22 @@ def peaks(work: Work) -> dict[str, float]:
     return found
 
 
-def measure(work: Work, peaks: dict[str, float]) -> dict:
+def peaks_in_a_process(work: Work) -> dict[str, float]:
+    """:func:`peaks` in a process of its own: what others left half free, the next one fills without a trace."""
+    command = [sys.executable, __file__, PEAKS, work.title]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+
+
+def measure(work: Work) -> dict:
     """One row of the results."""
+    memory = peaks_in_a_process(work)
     milliseconds = times(steps(work))
     rows = {}
     for name, value in milliseconds.items():
         rows[name] = {
             "ms": round(value, 3),
             "ratio": round(value / milliseconds[LIMIT], 2),
-            "peak_extra_mb": peaks[name],
+            "peak_extra_mb": memory[name],
         }
         if name != LIMIT:
             rows[name]["same_value"] = same_value(work, work.losses[name])
@@ -159,17 +169,19 @@ def machine() -> dict:
 
 def main(parts: list[str]) -> None:
     torch.set_num_threads(THREADS)
+    if parts[:1] == [PEAKS]:
+        (work,) = (work for work in WORKS if work.title == parts[1])
+        print(json.dumps(peaks(work)))
+        return
     # On some processors log1p, of which binary cross-entropy is made, is ten times as fast once a power was taken.
     torch.rand(2**20).pow(2.5)
     path = RESULTS / "losses.json"
     results = json.loads(path.read_text()) if path.exists() else {"works": {}}
     results["machine"] = machine()
     chosen = [work for work in WORKS if not parts or any(part in work.title for part in parts)]
-    keep_free_memory(False)
-    memory = {work.title: peaks(work) for work in chosen}
     keep_free_memory(True)
     for work in chosen:
-        results["works"][work.title] = measure(work, memory[work.title])
+        results["works"][work.title] = measure(work)
         print(report.lines(work.title, results["works"][work.title]), flush=True)
     order = [work.title for work in WORKS]
     results["works"] = dict(sorted(results["works"].items(), key=lambda item: order.index(item[0])))

@@ -41,6 +41,8 @@ def gather_consecutive_pairs(rows: int, device: torch.device | None = None) -> T
 
 
 class _GatherRows(torch.autograd.Function):
+    """The rows of all ranks; on the way back the gradient of the own ones, times the number of ranks."""
+
     @staticmethod
     def forward(ctx, rows: Tensor) -> Tensor:
         shards = _shards(rows)

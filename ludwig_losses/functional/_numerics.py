@@ -136,6 +136,8 @@ def each_class_loss(nll: Tensor, of_nll: Callable[[Tensor, Any], tuple[Tensor, T
 
 
 class _EachClassLoss(torch.autograd.Function):
+    """Keeps the derivative beside what it belongs to."""
+
     @staticmethod
     def forward(ctx, nll: Tensor, of_nll, parameter) -> Tensor:
         loss, slope = of_nll(nll, parameter)

@@ -7,15 +7,21 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ludwig.constants import BINARY, CATEGORY, COMBINED, LOSS, SEQUENCE, TEXT
+from ludwig.constants import BINARY, CATEGORY, COMBINED, IMAGE, LOSS, SEQUENCE, TEXT
 from ludwig.modules.metric_registry import get_metrics_for_type
 from ludwig.schema.features.loss.loss import get_loss_schema_registry
 from ludwig.utils.data_utils import load_yaml
 
 logger = logging.getLogger(__name__)
 
-# A metric that says how good a model is whatever it was trained with; image and vector features have none.
-METRICS = {BINARY: "roc_auc", CATEGORY: "accuracy", SEQUENCE: "token_accuracy", TEXT: "token_accuracy"}
+# A metric that says how good a model is whatever it was trained with; vector features have none.
+METRICS = {
+    BINARY: "roc_auc",
+    CATEGORY: "accuracy",
+    IMAGE: "mean_iou",
+    SEQUENCE: "token_accuracy",
+    TEXT: "token_accuracy",
+}
 
 
 def hyperopt(search: Callable, config, *args, **kwargs):

@@ -32,7 +32,7 @@ def search(parameters, **section) -> dict:
         (["z.loss.alpha", "trainer.learning_rate"], {}, "`output_feature: z`, `metric: roc_auc`"),
         (["defaults.text.loss.weight"], {}, "`output_feature: t`, `metric: token_accuracy`"),
         (["y.loss.gamma", "mask.loss.type"], {}, "varies mask.loss.type, y.loss.gamma"),
-        (["mask.loss.smooth"], {}, "Ludwig has no other metric for the image feature 'mask'"),
+        (["mask.loss.smooth"], {}, "`output_feature: mask`, `metric: mean_iou`, `goal: maximize`"),
         (["e.loss.temperature"], {"output_feature": "e"}, "no other metric for the vector feature 'e'"),
         (["y.loss.loss_scale"], {}, "varies y.loss.loss_scale"),
         (["my.loss.loss.gamma"], {}, "`output_feature: my.loss`"),
