@@ -26,10 +26,12 @@ def indicator(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def count_true(mask: Tensor) -> int:
+    """How many elements are true."""
     return int(np.count_nonzero(mask.numpy()) if _for_numpy(mask) else mask.count_nonzero())
 
 
 def count_true_of_rows(mask: Tensor) -> list[int]:
+    """How many elements of each row of ``[R, N]`` are true."""
     return [int(np.count_nonzero(row)) for row in mask.numpy()] if _for_numpy(mask) else mask.sum(dim=1).tolist()
 
 

@@ -115,20 +115,19 @@ def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | 
     """:func:`_lovasz` of the batch as one image in which every pixel counts."""
     classes, pixels = probabilities.shape[1:]
     true_error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
-    present = torch.bincount(labels.flatten(), minlength=classes).nonzero().flatten().tolist()
-    chosen = present if chosen is None else chosen
-    averaged = [c for c in chosen if c in present]
+    present = set(torch.bincount(labels.flatten(), minlength=classes).nonzero().flatten().tolist())
+    chosen = present if chosen is None else set(chosen)
     slopes = torch.zeros_like(probabilities)
     rank = _rank_two_classes if classes == 2 else _rank_candidates
     loss = probabilities.new_zeros(())
-    for group, error, foreground, place, counts in rank(probabilities, true_error, labels, averaged):
+    for group, error, foreground, place, counts in rank(probabilities, true_error, labels, sorted(chosen & present)):
         steps = _jaccard_steps(foreground, counts, error.dtype)
         loss += (error * steps).sum()
         by_class = error.new_zeros(len(counts) * labels.numel())
         sign = torch.rsub(indicator(foreground, steps.dtype), 1, alpha=2)
         by_class.index_copy_(0, place, steps.mul_(sign))
         slopes[:, group] = by_class.view(len(counts), *labels.shape).movedim(0, 1)
-    for c in set(chosen).difference(present) if labels.numel() else ():
+    for c in chosen - present if labels.numel() else ():
         # Any error is wrong altogether: the largest one has the weight 1.
         largest = int(probabilities[:, c].argmax())
         loss += probabilities[largest // pixels, c, largest % pixels]
