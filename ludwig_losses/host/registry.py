@@ -224,9 +224,10 @@ def losses_for(feature_type: str) -> list[str]:
     return sorted(loss_schemas._loss_feature_registry.get(feature_type, {}))
 
 
-def ludwigs_parameters(feature_type: str) -> set[str]:
-    """Return the parameters of all losses of Ludwig's own for a feature type."""
-    classes = loss_schemas._loss_feature_registry.get(feature_type, {}).values()
+def ludwigs_parameters(feature_type: str | None = None) -> set[str]:
+    """Return the parameters of all losses of Ludwig's own, for a feature type or for any."""
+    of_features = loss_schemas._loss_feature_registry
+    classes = (of_features.get(feature_type, {}) if feature_type else loss_schemas.get_loss_schema_registry()).values()
     own = [config_cls for config_cls in classes if declaration_of(config_cls) is None]
     return {name for config_cls in own for name in config_cls.get_valid_field_names()}
 

@@ -139,14 +139,19 @@ def _check_section(path: str, feature_type: str, loss: Any, tolerated: set[str],
 
 
 def _check_untyped(path: str, feature_type: str, loss: dict[str, Any]) -> list[str]:
-    """Without a type Ludwig takes its default loss and drops the parameters of any other."""
+    """Without a type Ludwig takes its default loss and drops the parameters of any other.
+
+    A parameter that is only ours stands for a forgotten type. One that losses of Ludwig's own have too does not, on
+    whatever feature: Ludwig writes ``class_weights`` into every loss section that it upgrades.
+    """
     errors = []
+    ludwigs = ludwigs_parameters()
     declared = {name: found for name in losses_for(feature_type) if (found := find(name)) and name == found.name}
     for key in loss:
         owners = [name for name, declaration in declared.items() if key in declaration.parameters]
         if difflib.get_close_matches(str(key), ["type"]):
             errors.append(f"{path}: unknown parameter '{key}'. Did you mean 'type'?")
-        elif owners and key not in ludwigs_parameters(feature_type):
+        elif owners and key not in ludwigs:
             errors.append(f"{path}.{key}: there is no `type`; {key} is a parameter of {', '.join(owners)}.")
     return errors
 

@@ -11,6 +11,7 @@ from ludwig.api import LudwigModel
 from ludwig.error import ConfigValidationError
 from ludwig.schema.model_types.base import ModelConfig
 
+from ludwig_losses.host.registry import find
 from ludwig_losses.parameters import Feature
 
 
@@ -173,6 +174,34 @@ def test_what_is_allowed_parses_renders_and_parses_again(feature, loss):
     parsed = ModelConfig.from_dict(config(feature, copy.deepcopy(loss)))
     again = ModelConfig.from_dict(parsed.to_dict())
     assert again.output_features[0].loss.to_dict() == parsed.output_features[0].loss.to_dict()
+
+
+UNTYPED = {
+    "binary": [
+        {"positive_class_weight": 3},
+        {"robust_lambda": 1},
+        {"confidence_penalty": 0.1},
+        {"class_weights": [1, 2]},
+    ],
+    "category": [{"class_weights": {"a": 1, "b": 2}}, {"class_similarities": [[1, 0], [0, 1]]}],
+    "image": [{"class_weights": [1, 2]}],
+    "number": [],
+    "sequence": [{"unique": True}],
+    "set": [{"class_weights": None}],
+    "text": [{"confidence_penalty": 0.1}],
+    "timeseries": [],
+    "vector": [],
+}
+
+
+@pytest.mark.parametrize("feature", UNTYPED)
+def test_sections_without_a_type_and_without_our_parameters_are_ludwigs_alone(feature):
+    for loss in ({}, {"weight": 2.0}, *UNTYPED[feature]):
+        written = ModelConfig.from_dict(config(feature, copy.deepcopy(loss)))
+        by_default = ModelConfig.from_dict(config(feature, None, defaults={feature: {"loss": copy.deepcopy(loss)}}))
+        for parsed in (written, by_default, ModelConfig.from_dict(written.to_dict())):
+            assert find(parsed.output_features[0].loss.type) is None
+            assert parsed.output_features[0].loss.weight == loss.get("weight", 1.0)
 
 
 @pytest.mark.parametrize("defaults", [None, {"category": {"loss": {"type": "poly_loss"}}}], ids=str)
