@@ -5,19 +5,13 @@ Losses that are sums over elements come back unreduced; Dice, Lovász and NT-Xen
 
 from ludwig_losses.functional.bi_tempered import bi_tempered_logistic_loss, tempered_softmax
 from ludwig_losses.functional.dice import dice_loss
-from ludwig_losses.functional.fenchel_young import (
-    entmax,
-    entmax15,
-    entmax15_loss,
-    entmax_loss,
-    sparsemax,
-    sparsemax_loss,
-)
+from ludwig_losses.functional.fenchel_young import entmax15_loss, entmax_loss, sparsemax_loss
 from ludwig_losses.functional.focal import sigmoid_focal_loss, softmax_focal_loss
 from ludwig_losses.functional.lovasz import lovasz_softmax_loss
 from ludwig_losses.functional.nt_xent import nt_xent_loss
 from ludwig_losses.functional.open_set import entropic_open_set_loss, known_score, known_softmax, objectosphere_loss
 from ludwig_losses.functional.poly import poly_loss
+from ludwig_losses.functional.projections import entmax, entmax15, sparsemax
 
 __all__ = [
     "bi_tempered_logistic_loss",

@@ -4,7 +4,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ludwig_losses import functional
-from ludwig_losses.functional.fenchel_young import project
+from ludwig_losses.functional.projections import project
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import CATEGORY, SEQUENCE, TEXT, field, loss_type
 from ludwig_losses.losses.base import LABEL_SMOOTHING, ClassificationLoss, ClassificationLossConfig, ignore_index

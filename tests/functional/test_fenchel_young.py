@@ -10,7 +10,7 @@ from torch import Tensor
 import oracles
 from functional.cases import assert_close, class_last, random_batch, value_and_gradient
 from ludwig_losses import functional
-from ludwig_losses.functional.fenchel_young import project
+from ludwig_losses.functional.projections import project
 
 Projection = Callable[[Tensor], Tensor]
 
