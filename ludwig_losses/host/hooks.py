@@ -47,11 +47,11 @@ def register(metric_modules: ModuleType) -> None:
 
 def check_written_configs(backward_compatibility: ModuleType) -> None:
     """Check loss sections as the user wrote them, before Ludwig changes or trips over them."""
-    from ludwig_losses.host import validation
+    from ludwig_losses.host.validation import names, written
 
     def upgrade(original, config):
-        validation.check_raw_config(config)
-        return validation.keep_words(original, config)
+        written.check_raw_config(config)
+        return names.keep_words(original, config)
 
     replace(backward_compatibility, "upgrade_config_dict_to_latest_version", upgrade)
 
@@ -59,16 +59,16 @@ def check_written_configs(backward_compatibility: ModuleType) -> None:
 def check_configs(model_types: ModuleType) -> None:
     """Check loss sections that come from defaults or a saved model, and what sections say together; choose the
     validation metric."""
-    from ludwig_losses.host import validation
+    from ludwig_losses.host.validation import names, parsed, written
 
     def check_schema(original, config):
-        validation.check_raw_config(config)
-        validation.name_classes(config)
+        written.check_raw_config(config)
+        names.name_classes(config)
         return original(config)
 
     replace(model_types, "check_schema", check_schema)
-    replace(model_types, "set_validation_parameters", validation.set_validation_parameters)
-    model_types.get_config_check_registry().register(validation.check_parsed_config)
+    replace(model_types, "set_validation_parameters", parsed.set_validation_parameters)
+    model_types.get_config_check_registry().register(parsed.check_parsed_config)
 
 
 def resolve_classes(feature_registries: ModuleType) -> None:

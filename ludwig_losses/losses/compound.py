@@ -18,7 +18,8 @@ from ludwig_losses.host.schema import (
     field,
     loss_type,
 )
-from ludwig_losses.losses.base import Loss, LossConfig, per_class_values
+from ludwig_losses.losses.base import Loss, LossConfig
+from ludwig_losses.losses.class_names import per_class_values
 from ludwig_losses.metrics.terms import TermsMetric, names_of_terms
 from ludwig_losses.parameters import Feature, Terms
 

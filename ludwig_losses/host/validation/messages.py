@@ -1,0 +1,63 @@
+"""What a mistake in a loss section is, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from ludwig_losses import plugins
+from ludwig_losses.host.registry import Declaration, find, losses_for
+from ludwig_losses.parameters import Parameter
+
+
+def check_foreign_name(path: str, feature_type: str, name: Any) -> list[str]:
+    """A name that is neither ours nor Ludwig's for this feature is reported with the nearest ones."""
+    known = losses_for(feature_type)
+    if not known or name in known:
+        return []
+    failed = "".join(f" The plug-in {plugin} did not load: {reason}." for plugin, reason in plugins.failures.items())
+    near = did_you_mean(name, known)
+    own = "" if near or failed else f" A loss of your own needs {plugins.VARIABLE}, or its package installed."
+    return [
+        f"{path}.type: unknown loss {name!r}.{near} For {feature_type} features there are: {', '.join(known)}."
+        f"{failed}{own}"
+    ]
+
+
+def wrong_feature(path: str, feature_type: str, name: str, declaration: Declaration) -> str:
+    alternatives = losses_for(feature_type)
+    others = [other for other in alternatives if (found := find(other)) is None or feature_type in found.features]
+    instead = f" For {feature_type} features there are: {', '.join(others)}." if others else ""
+    return (
+        f"{path}.type: {name} is a loss for {', '.join(declaration.features)} features, "
+        f"not for {feature_type} features.{instead}"
+    )
+
+
+def unknown_parameter(
+    path: str, feature_type: str, key: str, value: Any, here: dict[str, Parameter | None], declaration: Declaration
+) -> str:
+    parameters = f"{declaration.name} on {feature_type} features has the parameters: {', '.join(here)}."
+    if key in declaration.parameters:
+        types = ", ".join(declaration.features_with(key))
+        return f"{path}.{key}: got {value!r}, but {key} is for {types} features only. {parameters}"
+    return f"{path}: unknown parameter '{key}' (value {value!r}).{did_you_mean(key, here)} {parameters}"
+
+
+def check_value(parameter: Parameter | None, value: Any) -> str | None:
+    """Return what is wrong with a value, or ``None``."""
+    if parameter is None or parameter.accepts(value):
+        return None
+    hint = ""
+    if isinstance(value, str):
+        try:
+            hint = f" In YAML this is text; write {float(value)!r}." if parameter.accepts(float(value)) else ""
+        except ValueError:
+            words = getattr(parameter, "options", getattr(parameter, "by_frequency", ()))
+            hint = did_you_mean(value, words)
+    return f"got {value!r}, expected {parameter.allowed}.{hint}"
+
+
+def did_you_mean(word: Any, known) -> str:
+    near = difflib.get_close_matches(str(word).lower(), [str(name) for name in known], n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""

@@ -1,0 +1,62 @@
+"""Class names and words in loss sections, which YAML and Ludwig would change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ludwig.constants import LOSS
+
+from ludwig_losses.host.registry import find
+from ludwig_losses.host.validation.sections import loss_sections
+from ludwig_losses.parameters import Classes, Number, Parameter, PerClass, Terms
+
+# Parameters of Ludwig's own losses that mean the same as ours; their other ones are checked against the JSON schema.
+OF_LUDWIGS_LOSSES = {
+    "weight": Number(default=1.0, minimum=0, description=""),
+    "class_weights": PerClass(default=None, minimum=0, description=""),
+}
+
+
+def keep_words(upgrade: Callable, config: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade a configuration, keeping words that stand for class weights: Ludwig takes them for those of an ancient
+    version and writes null in their place."""
+    words = {}
+    for index, feature in enumerate(config.get("output_features") or []):
+        loss = feature.get(LOSS) if isinstance(feature, dict) else None
+        for key, value in loss.items() if isinstance(loss, dict) else ():
+            if isinstance(value, str) and isinstance(_parameter(config, feature, key), PerClass):
+                words[index, key] = value
+    upgraded = upgrade(config)
+    for (index, key), word in words.items():
+        upgraded["output_features"][index][LOSS][key] = word
+    return upgraded
+
+
+def _parameter(config: dict[str, Any], feature: dict[str, Any], key: str) -> Parameter | None:
+    default = ((config.get("defaults") or {}).get(feature.get("type")) or {}).get(LOSS) or {}
+    declaration = find(feature[LOSS].get("type", default.get("type")))
+    return declaration.parameters.get(key) if declaration else None
+
+
+def name_classes(config: dict[str, Any]) -> None:
+    """Turn class names that YAML read as numbers or booleans into strings, as they are in Ludwig's vocabularies."""
+    for _, _, loss, _ in loss_sections(config):
+        declaration = find(loss.get("type")) if isinstance(loss, dict) else None
+        if declaration is not None:
+            name_classes_of_loss(loss, declaration.parameters)
+
+
+def name_classes_of_loss(loss: dict[str, Any], parameters: dict[str, Parameter | None]) -> None:
+    for key, parameter in parameters.items():
+        value = loss.get(key)
+        if isinstance(parameter, PerClass) and isinstance(value, dict):
+            loss[key] = {str(name): number for name, number in value.items()}
+        elif isinstance(parameter, Classes) and isinstance(value, list):
+            loss[key] = [str(name) if isinstance(name, bool) else name for name in value]
+        elif isinstance(parameter, Classes) and isinstance(value, bool):
+            loss[key] = str(value)
+        elif isinstance(parameter, Terms):
+            for term in value or ():
+                declaration = find(term["type"])
+                name_classes_of_loss(term, OF_LUDWIGS_LOSSES if declaration is None else declaration.parameters)

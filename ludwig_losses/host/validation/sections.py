@@ -1,0 +1,37 @@
+"""Where the loss sections of a configuration stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ludwig.constants import LOSS
+
+from ludwig_losses.host.registry import find, losses_for, ludwigs_parameters
+
+
+def loss_sections(config: dict[str, Any]) -> Iterator[tuple[str, str, Any, set[str]]]:
+    """Yield path, feature type and content of each loss section, and parameters to tolerate that it does not have."""
+    defaults = config.get("defaults") or {}
+    for index, feature in enumerate(config.get("output_features") or []):
+        if isinstance(feature, dict) and LOSS in feature:
+            name, feature_type = feature.get("name"), feature.get("type")
+            path = f"output_features[{index}].loss (output feature '{name}')"
+            loss = feature[LOSS]
+            default = (defaults.get(feature_type) or {}).get(LOSS)
+            if isinstance(loss, dict) and isinstance(default, dict) and "type" not in loss:
+                loss = {**default, **loss}  # as Ludwig will merge them
+            yield path, feature_type, loss, _other_losses_parameters(config, name, feature_type)
+    for feature_type, default in defaults.items():
+        if isinstance(default, dict) and LOSS in default:
+            tolerated = _other_losses_parameters(config, None, feature_type)
+            yield f"defaults.{feature_type}.loss", feature_type, default[LOSS], tolerated
+
+
+def _other_losses_parameters(config: dict[str, Any], name: Any, feature_type: Any) -> set[str]:
+    """A search over ``loss.type`` leaves parameters of the losses that a trial does not use."""
+    searched = ((config.get("hyperopt") or {}).get("parameters") or {}).keys()
+    if searched.isdisjoint({f"{name}.loss.type", f"defaults.{feature_type}.loss.type"}):
+        return set()
+    declared = filter(None, map(find, losses_for(feature_type)))
+    return ludwigs_parameters(feature_type).union(*(declaration.parameters for declaration in declared))

@@ -1,0 +1,172 @@
+"""Strict checks of the loss sections of a configuration, the same on both generations of Ludwig.
+
+Ludwig drops unknown parameters silently, and from 0.12 on swallows the messages of its own range checks. So the
+dictionary that the user wrote is checked against the declarations before Ludwig parses it.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from jsonschema import Draft7Validator
+from ludwig.constants import CORN, MODEL_ECD
+from ludwig.error import ConfigValidationError
+
+from ludwig_losses.host.registry import (
+    Declaration,
+    config_of,
+    find,
+    losses_for,
+    ludwigs_parameters,
+    parameter_schemas,
+)
+from ludwig_losses.host.validation.messages import (
+    check_foreign_name,
+    check_value,
+    did_you_mean,
+    unknown_parameter,
+    wrong_feature,
+)
+from ludwig_losses.host.validation.names import OF_LUDWIGS_LOSSES, name_classes_of_loss
+from ludwig_losses.host.validation.sections import loss_sections
+from ludwig_losses.parameters import Terms
+
+# Losses of Ludwig's own for which a feature predicts differently: it looks at the type of its loss.
+_ALONE_ONLY = (CORN,)
+
+
+def check_raw_config(config: dict[str, Any]) -> None:
+    """Check every loss section of a configuration dictionary.
+
+    Raises:
+        ConfigValidationError: with one line for each mistake.
+    """
+    model_type = config.get("model_type", MODEL_ECD)
+    errors = [error for section in loss_sections(config) for error in _check_section(*section, model_type)]
+    if errors:
+        raise ConfigValidationError("\n".join(errors))
+
+
+def _check_section(path: str, feature_type: str, loss: Any, tolerated: set[str], model_type: str) -> list[str]:
+    if loss is None:
+        return []
+    if not isinstance(loss, dict):
+        hint = f" Write `loss: {{type: {loss}}}`." if isinstance(loss, str) else ""
+        return [f"{path}: got {loss!r}, expected a mapping with a `type`.{hint}"]
+    name = loss.get("type")
+    if name is None:
+        return _check_untyped(path, feature_type, loss)
+    declaration = find(name) if isinstance(name, str) else None
+    if declaration is None:
+        return check_foreign_name(path, feature_type, name)
+    if feature_type not in declaration.features:
+        return [wrong_feature(path, feature_type, name, declaration)]
+    if model_type != MODEL_ECD:
+        return [f"{path}: {name} works with model_type ecd; got model_type {model_type}."]
+    return _check_parameters(path, feature_type, loss, declaration, tolerated)
+
+
+def _check_untyped(path: str, feature_type: str, loss: dict[str, Any]) -> list[str]:
+    """Without a type Ludwig takes its default loss and drops the parameters of any other.
+
+    A parameter that is only ours stands for a forgotten type. One that losses of Ludwig's own have too does not, on
+    whatever feature: Ludwig writes ``class_weights`` into every loss section that it upgrades.
+    """
+    errors = []
+    ludwigs = ludwigs_parameters()
+    declared = {name: found for name in losses_for(feature_type) if (found := find(name)) and name == found.name}
+    for key in loss:
+        owners = [name for name, declaration in declared.items() if key in declaration.parameters]
+        if difflib.get_close_matches(str(key), ["type"]):
+            errors.append(f"{path}: unknown parameter '{key}'. Did you mean 'type'?")
+        elif owners and key not in ludwigs:
+            errors.append(f"{path}.{key}: there is no `type`; {key} is a parameter of {', '.join(owners)}.")
+    return errors
+
+
+def _check_parameters(
+    path: str, feature_type: str, loss: dict[str, Any], declaration: Declaration, tolerated: set[str]
+) -> list[str]:
+    errors = []
+    parameters = declaration.parameters
+    here = {key: value for key, value in parameters.items() if feature_type in declaration.features_with(key)}
+    for key, value in loss.items():
+        if key == "type" or (key == "class_weights" and value is None):  # Ludwig adds the latter by itself.
+            continue
+        if key not in here:
+            if key in parameters and value == parameters[key].default:
+                continue  # A rendered configuration spells out every default.
+            if key not in tolerated:
+                errors.append(unknown_parameter(path, feature_type, key, value, here, declaration))
+            continue
+        problem = check_value(here[key], value)
+        if problem:
+            errors.append(f"{path}.{key}: {problem}")
+        elif isinstance(here[key], Terms):
+            for index, term in enumerate(value):
+                errors += _check_term(path.replace(".loss", f".loss.{key}[{index}]", 1), feature_type, term)
+    return errors
+
+
+def _check_term(path: str, feature_type: str, term: Any) -> list[str]:
+    """Check a loss that is a part of another one, as strictly, whoever it is from."""
+    if not isinstance(term, dict):
+        hint = f" Write `{{type: {term}}}`." if isinstance(term, str) else ""
+        return [f"{path}: got {term!r}, expected a mapping with a `type`.{hint}"]
+    name = term.get("type")
+    if name is None:
+        near = next((key for key in term if difflib.get_close_matches(str(key), ["type"])), None)
+        hint = "" if near is None else f" Did you mean 'type' by '{near}'?"
+        return [f"{path}: there is no `type`, which says which loss it is.{hint}"]
+    declaration = find(name) if isinstance(name, str) else None
+    if name in _ALONE_ONLY or (declaration is not None and declaration.has_terms):
+        why = "has terms itself" if declaration else "changes how Ludwig predicts"
+        return [f"{path}.type: {name} {why}, so it cannot be a term of another loss."]
+    if declaration is None:
+        errors = check_foreign_name(path, feature_type, name) or _check_ludwigs_parameters(path, term)
+    elif feature_type not in declaration.features:
+        errors = [wrong_feature(path, feature_type, name, declaration)]
+    else:
+        errors = _check_parameters(path, feature_type, term, declaration, set())
+        errors += _check_natively(path, term, [key for key, kind in declaration.parameters.items() if kind is None])
+    return errors or _load_term(path, term)
+
+
+def _load_term(path: str, term: dict[str, Any]) -> list[str]:
+    """Load a term as its loss will: not every range stands in Ludwig's JSON schemas."""
+    term = copy.deepcopy(term)
+    declaration = find(term["type"])
+    name_classes_of_loss(term, OF_LUDWIGS_LOSSES if declaration is None else declaration.parameters)
+    try:
+        config_of(term)
+    except Exception as error:  # of either generation's kind
+        return [f"{path}: {error}"]
+    return []
+
+
+def _check_ludwigs_parameters(path: str, term: dict[str, Any]) -> list[str]:
+    known = parameter_schemas(term["type"])
+    errors = []
+    for key, value in term.items():
+        if key not in known and key != "type" and not (key == "class_weights" and value is None):
+            errors.append(
+                f"{path}: unknown parameter '{key}' (value {value!r}).{did_you_mean(key, known)} "
+                f"{term['type']} has the parameters: {', '.join(known)}."
+            )
+        elif (problem := check_value(OF_LUDWIGS_LOSSES.get(key), value)) is not None:
+            errors.append(f"{path}.{key}: {problem}")
+    return errors + _check_natively(path, term, known.keys() - OF_LUDWIGS_LOSSES.keys())
+
+
+def _check_natively(path: str, term: dict[str, Any], keys: Iterable[str]) -> list[str]:
+    """Check what Ludwig would check, if it knew that there is a loss in the list."""
+    schemas = parameter_schemas(term["type"])
+    found = ((key, next(Draft7Validator(schemas[key]).iter_errors(term[key]), None)) for key in keys if key in term)
+    return [
+        f"{path}.{key}: {error.message}."
+        for key, error in found
+        if error is not None and term[key] != schemas[key].get("default", term)
+    ]

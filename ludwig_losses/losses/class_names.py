@@ -1,0 +1,79 @@
+"""How class names become indices, and numbers by class name become a list, once the classes are known."""
+
+from typing import Any
+
+from ludwig_losses.parameters import Feature
+
+
+def per_class_values(name: str, value: Any, feature: Feature) -> Any:
+    """Return one number per class in the order of the classes, of a parameter as the user wrote it."""
+    where = f"output feature '{feature.name}': loss.{name} = {value}"
+    count = feature.num_classes
+    if isinstance(value, dict):
+        if feature.classes is None:
+            raise ValueError(
+                f"{where} names classes, but the classes of this feature have no names. "
+                f"Write a list with one number for each of the {count} classes."
+            )
+        value = {feature.synonyms.get(key, key): number for key, number in value.items()}
+        unknown = [key for key in value if key not in feature.classes]
+        missing = [key for key in feature.classes if key not in value and key not in feature.symbols]
+        if unknown or missing:
+            raise _misfit(where, unknown, missing, feature)
+        return [value.get(key, 1.0) for key in feature.classes]
+    if isinstance(value, (list, tuple)) and len(value) != count:
+        order = "" if feature.classes is None else f", in this order: {feature.classes}"
+        raise ValueError(f"{where} has {len(value)} numbers, but there are {count} classes{order}.")
+    return value
+
+
+def frequency_weights(beta: float, feature: Feature) -> list[float]:
+    """Return weights proportional to ``(1 - beta) / (1 - beta**n)``, ``1 / n`` for ``beta`` 1, that average 1 over
+    all examples. Classes without an example, and symbols that nobody wrote, weigh 1."""
+
+    def effective_number(n: int) -> float:
+        return n if beta == 1 else (1 - beta**n) / (1 - beta)
+
+    pairs = zip(feature.classes, feature.frequencies, strict=True)
+    counts = [0 if name in feature.symbols else n for name, n in pairs]
+    weights = [1 / effective_number(n) if n else 0.0 for n in counts]
+    total = sum(n * weight for n, weight in zip(counts, weights, strict=True))
+    return [sum(counts) * weight / total if weight else 1.0 for weight in weights]
+
+
+def class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
+    if value is None:
+        return None
+    where = f"output feature '{feature.name}': loss.{name} = {value}"
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if isinstance(values[0], (str, bool)):
+        if feature.classes is None:
+            raise ValueError(f"{where} names a class, but the classes of this feature have no names. Write its index.")
+        names = [feature.synonyms.get(str(entry), str(entry)) for entry in values]
+        unknown = [entry for entry in names if entry not in feature.classes]
+        if unknown:
+            raise _misfit(where, unknown, [], feature)
+        return [feature.classes.index(entry) for entry in names]
+    outside = [index for index in values if feature.num_classes is not None and index >= feature.num_classes]
+    if outside:
+        quote = f" Quote the name: '{outside[0]}'." if str(outside[0]) in (feature.classes or ()) else ""
+        raise ValueError(
+            f"{where}: there is no class with index {outside[0]}; the {feature.num_classes} classes are numbered from "
+            f"0{'' if feature.classes is None else f', in this order: {feature.classes}'}.{quote}"
+        )
+    # A list is left alone: a saved model holds its indices.
+    if value is values[0] and str(value) in (feature.classes or ()) and feature.classes[value] != str(value):
+        raise ValueError(
+            f"{where} is the index of class '{feature.classes[value]}', but there is a class named '{value}', too. "
+            f"Write '{value}' in quotes for the latter, [{value}] for the former."
+        )
+    return values
+
+
+def _misfit(where: str, unknown: list[str], missing: list[str], feature: Feature) -> ValueError:
+    problems = [f"{text} {names}" for text, names in (("unknown", unknown), ("missing", missing)) if names]
+    quote = {"True", "False"} & {*unknown}
+    hint = " YAML reads yes, no, on and off as booleans: quote such names." if quote else ""
+    return ValueError(
+        f"{where} does not fit the classes: {', '.join(problems)}. The classes are {feature.classes}.{hint}"
+    )
