@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import operator
+import sys
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -50,11 +53,76 @@ def class_logits(logits: Tensor) -> Tensor:
     return torch.stack([torch.zeros_like(logits), logits], dim=-1) if logits.dim() == 1 else logits
 
 
-def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
-    """Raise ``ValueError`` unless ``target`` has the shape of ``logits`` without its class dimension.
+def check_number(
+    name: str,
+    value: float,
+    *,
+    minimum: float | None = None,
+    above: float | None = None,
+    maximum: float = sys.float_info.max,
+) -> None:
+    """Raise unless a hyperparameter is a finite number in its range; ``above`` excludes its bound.
 
-    Shapes are static, so the check costs nothing under ``torch.compile``.
+    This and the other checks look at what is known before anything is computed (types, shapes, hyperparameters), so
+    they cost nothing under ``torch.compile``.
+
+    Raises:
+        TypeError: ``value`` is no number.
+        ValueError: it is out of range.
     """
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number{_range_text(minimum, above, maximum)}; got {value!r}.")
+    low = value >= minimum if minimum is not None else above is None or value > above
+    if not (low and value <= maximum):
+        raise ValueError(f"{name} must be a number{_range_text(minimum, above, maximum)}; got {value}.")
+
+
+def _range_text(minimum: float | None, above: float | None, maximum: float) -> str:
+    if maximum == sys.float_info.max:
+        return f" > {above:g}" if minimum is None else f" >= {minimum:g}"
+    return f" in ({above:g}, {maximum:g}]" if minimum is None else f" in [{minimum:g}, {maximum:g}]"
+
+
+def check_floating(name: str, tensor: Tensor) -> None:
+    """Raise ``TypeError`` unless a tensor is of real floating-point numbers."""
+    if not tensor.dtype.is_floating_point:
+        raise TypeError(f"{name} must be of a floating-point type; got {tensor.dtype}.")
+
+
+def check_indices(name: str, tensor: Tensor) -> None:
+    """Raise ``TypeError`` unless a tensor is of whole numbers (or bool): 0.3 of a class would become class 0."""
+    if tensor.dtype.is_floating_point or tensor.dtype.is_complex:
+        raise TypeError(f"{name} must be of an integer type; got {tensor.dtype}. Convert whole numbers with .long().")
+
+
+def check_per_class(name: str, values: Tensor | None, classes: int) -> None:
+    """Raise unless there is one real number for each class, or ``None``.
+
+    Raises:
+        TypeError: ``values`` is no tensor of real numbers.
+        ValueError: they are more or fewer.
+    """
+    if values is None:
+        return
+    if not isinstance(values, Tensor) or values.dtype.is_complex:
+        got = values.dtype if isinstance(values, Tensor) else type(values).__name__
+        raise TypeError(f"{name} must be a tensor of {classes} numbers; got {got}.")
+    if values.shape != (classes,):
+        raise ValueError(
+            f"{name} must have one number for each of the {classes} classes; got a tensor of shape "
+            f"{tuple(values.shape)}."
+        )
+
+
+def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
+    """Raise unless ``target`` has class indices in the shape of ``logits`` without its class dimension.
+
+    Raises:
+        TypeError: the logits are no floating-point numbers, or the targets no integers.
+        ValueError: the shapes do not fit.
+    """
+    check_floating("logits", logits)
+    check_indices("target", target)
     exists = -logits.ndim <= class_dim < logits.ndim
     shape = list(logits.shape)
     if exists:
@@ -67,10 +135,17 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
 
 
 def ignored_classes(ignore_index: int | Sequence[int] | None) -> Sequence[int]:
-    """Return the classes that an ``ignore_index`` names: one, several or none."""
+    """Return the classes that an ``ignore_index`` names: one, several or none.
+
+    Raises:
+        TypeError: something is no whole number.
+    """
     if ignore_index is None:
         return ()
-    return (ignore_index,) if isinstance(ignore_index, int) else ignore_index
+    given = (ignore_index,) if isinstance(ignore_index, Integral) else ignore_index
+    if isinstance(given, (str, float, Tensor)) or not all(isinstance(index, Integral) for index in given):
+        raise TypeError(f"ignore_index must be a whole number, a list of them, or None; got {ignore_index!r}.")
+    return tuple(map(operator.index, given))
 
 
 def is_counted(target: Tensor, ignore_index: int | Sequence[int] | None) -> Tensor | None:
@@ -98,7 +173,6 @@ def loss_where_counted(
     """
     if ignore_index is None:
         return loss(target)
-    check_class_logits(logits, target, class_dim)
     counted = is_counted(target, ignore_index)
     value = loss(torch.where(counted, target.long(), logits.detach().argmax(dim=class_dim)))
     return torch.where(counted, value, 0)
@@ -128,7 +202,6 @@ def true_class_loss(
         target: ``[B, ...]``.
         of_nll: from ``nll`` and ``parameter`` to the loss and its derivative by ``nll``.
     """
-    check_class_logits(logits, target, class_dim=1)
     return _TrueClassLoss.apply(full_precision(logits), target.long(), of_nll, parameter)
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from ludwig_losses.functional._numerics import (
     check_class_logits,
+    check_number,
+    check_per_class,
     full_precision,
     ignored_classes,
     is_counted,
@@ -75,8 +77,10 @@ def dice_loss(
         A scalar, float32 (float64 for float64 logits). An empty batch, and one with every pixel ignored, gives 0.
 
     Raises:
+        TypeError: the logits are no floating-point numbers, the targets no integers, or a hyperparameter is no number.
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, there is no pixel
-            dimension, the options contradict each other, or leave no class.
+            dimension, ``class_weights`` does not have an entry per class, a hyperparameter is out of range, the options
+            contradict each other, or leave no class.
 
     Source: Milletari et al., "V-Net", 3DV 2016, with the sums (not the squares) of the probabilities below the line;
     Salehi et al., "Tversky loss function", MLMI 2017; Abraham & Khan, "A Novel Focal Tversky Loss Function", ISBI 2019
@@ -88,6 +92,10 @@ def dice_loss(
             "logits must be [B, C, ...] with at least one pixel dimension; "
             f"got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
+    check_per_class("class_weights", class_weights, logits.shape[1])
+    for name, value in (("smooth", smooth), ("tversky_alpha", tversky_alpha), ("tversky_beta", tversky_beta)):
+        check_number(name, value, minimum=0)
+    check_number("focal_tversky_gamma", focal_tversky_gamma, above=0)
     alpha, beta = mistake_weights(jaccard, tversky_alpha, tversky_beta, squared_denominator)
     check_options(log_dice, focal_tversky_gamma, generalized, class_weights)
     classes = counted_classes(logits.shape[1], include_background, ignore_index)

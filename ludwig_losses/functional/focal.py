@@ -10,6 +10,9 @@ from torch.nn.functional import logsigmoid
 
 from ludwig_losses.functional._numerics import (
     check_class_logits,
+    check_floating,
+    check_number,
+    check_per_class,
     class_nll,
     each_class_loss,
     full_precision,
@@ -39,7 +42,8 @@ def sigmoid_focal_loss(
 
     Args:
         logits: any shape, one logit per element.
-        target: the same shape; bool or any number type, 1 for the positive class.
+        target: the same shape; bool or any real number type. What is not 0 is of the positive class: the values are not
+            checked, so 0.3 and -1 count as 1.
         alpha: ``[2]``, the weights of the negative and of the positive class; ``None`` for no balance.
         gamma: focusing parameter, >= 0; 0 gives binary cross-entropy.
         label_smoothing, reduced_threshold: as for :func:`softmax_focal_loss`.
@@ -49,10 +53,16 @@ def sigmoid_focal_loss(
         The unreduced loss in the shape of ``logits``, float32 (float64 for float64 logits).
 
     Raises:
-        ValueError: the shapes differ.
+        TypeError: a tensor is of a type that is not named above, or a hyperparameter is no number.
+        ValueError: the shapes differ, ``alpha`` does not have two entries, or a hyperparameter is out of range.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
     """
+    _check_options(gamma, label_smoothing, reduced_threshold)
+    check_per_class("alpha", alpha, 2)
+    check_floating("logits", logits)
+    if target.dtype.is_complex:
+        raise TypeError(f"target must be bool or of a real number type; got {target.dtype}.")
     if logits.shape != target.shape:
         raise ValueError(
             f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
@@ -66,6 +76,13 @@ def sigmoid_focal_loss(
     if label_smoothing:
         loss = torch.lerp(loss, _other_class_loss(z, ~target.to(torch.bool), options), label_smoothing / 2)
     return loss if counted is None else torch.where(counted, loss, 0)
+
+
+def _check_options(gamma: float, label_smoothing: float, reduced_threshold: float | None) -> None:
+    check_number("gamma", gamma, minimum=0)
+    check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
+    if reduced_threshold is not None:
+        check_number("reduced_threshold", reduced_threshold, above=0, maximum=1)
 
 
 def _other_class_loss(z: Tensor, other: Tensor, options: tuple) -> Tensor:
@@ -149,10 +166,15 @@ def softmax_focal_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
 
     Raises:
-        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension.
+        TypeError: the logits are no floating-point numbers, the targets no integers, or a hyperparameter is no number.
+        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, ``alpha`` does not
+            have an entry per class, or a hyperparameter is out of range.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; and "Reduced Focal Loss", 2019.
     """
+    _check_options(gamma, label_smoothing, reduced_threshold)
+    check_class_logits(logits, target, class_dim=1)
+    check_per_class("alpha", alpha, logits.shape[1])
     focal = (_focal_of_nll, gamma) if reduced_threshold is None else (_reduced_focal_of_nll, (gamma, reduced_threshold))
 
     def loss(target: Tensor) -> Tensor:
@@ -165,7 +187,6 @@ def softmax_focal_loss(
 
 
 def _smoothed_focal_loss(logits: Tensor, target: Tensor, alpha, label_smoothing: float, of_nll, parameter) -> Tensor:
-    check_class_logits(logits, target, class_dim=1)
     nll, competing = class_nll(logits)
     loss = each_class_loss(nll, of_nll, parameter)
     if alpha is not None:

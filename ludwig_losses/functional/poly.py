@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Real
 
 import torch
 from torch import Tensor
 
 from ludwig_losses.functional._numerics import (
     check_class_logits,
+    check_number,
     class_nll,
     full_precision,
     loss_where_counted,
@@ -42,11 +44,16 @@ def poly_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
 
     Raises:
-        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension.
+        TypeError: the logits are no floating-point numbers, the targets no integers, or a hyperparameter is no number.
+        ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, or a hyperparameter is
+            out of range.
 
     Source: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", ICLR 2022.
     """
-    coefficients = (epsilon,) if isinstance(epsilon, (int, float)) else tuple(epsilon)
+    coefficients = _coefficients(epsilon)
+    check_number("gamma", gamma, minimum=0)
+    check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
+    check_class_logits(logits, target, class_dim=1)
 
     def loss(target: Tensor) -> Tensor:
         if label_smoothing:
@@ -56,6 +63,15 @@ def poly_loss(
         return true_class_loss(logits, target, _poly_of_nll, coefficients[0])
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)
+
+
+def _coefficients(epsilon: float | Sequence[float]) -> tuple[float, ...]:
+    """Return the changes of the coefficients, none of which may turn its term of the expansion negative."""
+    several = not isinstance(epsilon, Real)
+    coefficients = tuple(epsilon) if several else (epsilon,)
+    for j, coefficient in enumerate(coefficients):
+        check_number(f"epsilon[{j}]" if several else "epsilon", coefficient, minimum=-1 / (j + 1))
+    return coefficients
 
 
 def _poly_of_nll(nll: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -85,7 +101,6 @@ def _polynomial(coefficients: Sequence[float], x: Tensor) -> Tensor:
 def _smoothed_poly_loss(
     logits: Tensor, target: Tensor, coefficients: tuple[float, ...], gamma: float, label_smoothing: float
 ) -> Tensor:
-    check_class_logits(logits, target, class_dim=1)
     # Once, or the parts of the gradient would be added in half precision.
     logits, index = full_precision(logits), target.long().unsqueeze(1)
     nll, competing = class_nll(logits)

@@ -242,7 +242,7 @@ def test_bound_is_reached(t1: float) -> None:
 def test_loss_falls_as_the_true_class_rises(t1: float, t: float) -> None:
     z = torch.linspace(-8, 8, 401, dtype=torch.float64)
     logits = torch.stack([z, torch.zeros_like(z), torch.ones_like(z)], dim=-1)
-    loss = bi_tempered_logistic_loss(logits, torch.zeros(401), t1=t1, t2=t)
+    loss = bi_tempered_logistic_loss(logits, torch.zeros(401, dtype=torch.long), t1=t1, t2=t)
     assert (loss.diff() < 0).all()
 
 
@@ -275,7 +275,7 @@ def test_loss_is_never_negative(t: float, dtype: torch.dtype) -> None:
     logits = torch.randn(2000, 4, generator=generator, dtype=dtype)
     logits[:, 0] += 60 * torch.rand(2000, generator=generator, dtype=dtype)
     for t1 in (0.0, 0.5, 1.0):
-        assert bi_tempered_logistic_loss(logits, torch.zeros(2000), t1=t1, t2=t).min() >= 0
+        assert bi_tempered_logistic_loss(logits, torch.zeros(2000, dtype=torch.long), t1=t1, t2=t).min() >= 0
 
 
 def test_outliers_pull_less_with_a_bounded_loss() -> None:
@@ -291,12 +291,12 @@ def test_smoothing_of_1_forgets_the_label() -> None:
     logits, target = random_batch((6, 4), class_last)
     loss = partial(bi_tempered_logistic_loss, t1=0.7, t2=1.5, label_smoothing=1.0)
     assert torch.equal(loss(logits, target), loss(logits, (target + 1) % 4))
-    assert loss(torch.zeros(1, 4), torch.zeros(1)).item() == pytest.approx(0, abs=1e-7)
+    assert loss(torch.zeros(1, 4), torch.zeros(1, dtype=torch.long)).item() == pytest.approx(0, abs=1e-7)
 
 
 @every_temperature
 def test_one_class_costs_nothing(t: float) -> None:
-    logits, target = torch.tensor([[3.0], [-1e4]]), torch.zeros(2)
+    logits, target = torch.tensor([[3.0], [-1e4]]), torch.zeros(2, dtype=torch.long)
     value, gradient = value_and_gradient(partial(bi_tempered_logistic_loss, t1=0.5, t2=t), logits, target)
     assert value.tolist() == [0, 0]
     assert gradient.count_nonzero() == 0

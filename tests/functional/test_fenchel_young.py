@@ -130,7 +130,7 @@ def test_loss_is_0_from_the_margin_on_only(name: str, dtype: torch.dtype) -> Non
     lead = MARGIN[name] * torch.tensor([1.0, 1.5, 1e4, 0.99], dtype=dtype)
     logits = torch.stack([lead, torch.zeros_like(lead), torch.zeros_like(lead)], dim=1)
     loss = getattr(functional, f"{name}_loss")
-    value, gradient = value_and_gradient(loss, logits, torch.zeros(4))
+    value, gradient = value_and_gradient(loss, logits, torch.zeros(4, dtype=torch.long))
     assert value[:3].tolist() == [0, 0, 0]
     assert gradient[:3].count_nonzero() == 0
     assert value[3] > 0
@@ -144,7 +144,7 @@ def test_loss_is_never_negative(name: str, dtype: torch.dtype) -> None:
     logits = torch.randn(5000, 6, generator=generator, dtype=dtype)
     # The true class leads by about the margin, where the terms of the loss cancel.
     logits[:, 0] = logits[:, 1:].amax(dim=1) + MARGIN[name] - 1e-3 * torch.rand(5000, generator=generator, dtype=dtype)
-    value = getattr(functional, f"{name}_loss")(logits, torch.zeros(5000))
+    value = getattr(functional, f"{name}_loss")(logits, torch.zeros(5000, dtype=torch.long))
     assert value.min() >= 0
     assert value.max() < 1e-3
 

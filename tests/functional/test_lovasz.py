@@ -78,7 +78,7 @@ def test_classes_alone_and_together(
 ) -> None:
     monkeypatch.setattr(_numerics, "_for_numpy", lambda mask: on_cpu)
     monkeypatch.setattr(lovasz, "_TOGETHER", together)
-    logits, target = random_batch(shape) if shape[1] else (torch.zeros(shape), torch.zeros(0, 2))
+    logits, target = random_batch(shape) if shape[1] else (torch.zeros(shape), torch.zeros(0, 2, dtype=torch.long))
     value, gradient = value_and_gradient(lovasz_softmax_loss, logits, target)
     expected, expected_gradient = value_and_gradient(oracles.lovasz_softmax_loss, logits, target)
     assert_close(value, expected, 1e-13)

@@ -33,7 +33,7 @@ def test_epsilon_is_1_unless_given() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_smallest_epsilon_gives_no_negative_loss(dtype: torch.dtype) -> None:
     z = torch.linspace(-30, 120, 20_001, dtype=dtype)
-    loss = poly_loss(torch.stack([torch.zeros_like(z), z], dim=1), torch.ones(len(z)), epsilon=-1)
+    loss = poly_loss(torch.stack([torch.zeros_like(z), z], dim=1), torch.ones(len(z), dtype=torch.long), epsilon=-1)
     assert loss.min() >= 0
     assert loss.max() > 28
 
@@ -45,7 +45,7 @@ def test_is_unchanged_by_a_constant_shift() -> None:
 
 @pytest.mark.parametrize("gamma", [0.3, 1.0, 2.0])
 def test_smoothed_gradient_of_a_sure_prediction_keeps_its_digits(gamma: float) -> None:
-    logits, target = torch.tensor([[0.0, 1e4], [-1e4, 1e4]], dtype=torch.float64), torch.ones(2)
+    logits, target = torch.tensor([[0.0, 1e4], [-1e4, 1e4]], dtype=torch.float64), torch.ones(2, dtype=torch.long)
 
     def gradient(logits: Tensor) -> Tensor:
         loss = partial(poly_loss, gamma=gamma, label_smoothing=0.1)

@@ -1,0 +1,136 @@
+"""What is known before anything is computed is checked always: types, shapes and hyperparameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from functional.cases import CASES, random_batch
+from ludwig_losses import functional
+
+# One case of each loss.
+LOSSES = {case.name: case for case in reversed(CASES)}
+OF_CLASSES = [name for name in LOSSES if name not in ("sigmoid_focal_loss", "nt_xent_loss")]
+WITH_IGNORE_INDEX = ["softmax_focal_loss", "poly_loss", "dice_loss", "lovasz_softmax_loss", "entmax15_loss"]
+
+_SMOOTHING = [
+    ({"label_smoothing": value}, rf"label_smoothing must be a number in \[0, 1\]; got {value}") for value in (-0.1, 1.5)
+]
+_FOCAL = [
+    *_SMOOTHING,
+    ({"gamma": -1}, "gamma must be a number >= 0; got -1"),
+    ({"gamma": float("inf")}, "gamma must be a number >= 0; got inf"),
+    ({"gamma": float("nan")}, "gamma must be a number >= 0; got nan"),
+    ({"gamma": 10**400}, "gamma must be a number >= 0; got 1000"),
+    ({"reduced_threshold": 0}, r"reduced_threshold must be a number in \(0, 1\]; got 0"),
+    ({"reduced_threshold": 1.5}, r"reduced_threshold must be a number in \(0, 1\]; got 1.5"),
+    ({"alpha": torch.ones(4)}, r"alpha must have one number for each of the . classes; got a tensor of shape \(4,\)"),
+    ({"alpha": torch.ones(())}, r"alpha must have one number for each of the . classes; got a tensor of shape \(\)"),
+]
+OUT_OF_RANGE = {
+    "sigmoid_focal_loss": _FOCAL,
+    "softmax_focal_loss": _FOCAL,
+    "poly_loss": [
+        *_SMOOTHING,
+        ({"gamma": -0.5}, "gamma must be a number >= 0; got -0.5"),
+        ({"epsilon": -1.01}, "epsilon must be a number >= -1; got -1.01"),
+        ({"epsilon": [1, -1]}, r"epsilon\[1\] must be a number >= -0.5; got -1"),
+        ({"epsilon": (0.0, 0.0, -0.34)}, r"epsilon\[2\] must be a number >= -0.333333; got -0.34"),
+    ],
+    "dice_loss": [
+        ({"smooth": -1.0}, "smooth must be a number >= 0; got -1.0"),
+        ({"tversky_alpha": -0.1}, "tversky_alpha must be a number >= 0; got -0.1"),
+        ({"tversky_beta": -0.1}, "tversky_beta must be a number >= 0; got -0.1"),
+        ({"focal_tversky_gamma": 0}, "focal_tversky_gamma must be a number > 0; got 0"),
+        ({"class_weights": torch.ones(2)}, r"class_weights must have .* the 3 classes; got a tensor of shape \(2,"),
+    ],
+}
+NO_NUMBER = [
+    *((name, {"gamma": value}) for name in ("softmax_focal_loss", "poly_loss") for value in ("2", None, True)),
+    ("sigmoid_focal_loss", {"gamma": "2"}),
+    ("softmax_focal_loss", {"reduced_threshold": "0.5"}),
+    ("softmax_focal_loss", {"label_smoothing": torch.tensor(0.1)}),
+    ("poly_loss", {"epsilon": [1.0, None]}),
+    ("poly_loss", {"epsilon": "1"}),
+    ("dice_loss", {"smooth": "1"}),
+    ("dice_loss", {"focal_tversky_gamma": None}),
+]
+
+
+def call(name: str, **options: Any) -> torch.Tensor:
+    shape = (6, 3, 2) if name in ("softmax_focal_loss", "poly_loss", "dice_loss") else None
+    return getattr(functional, name)(*LOSSES[name].batch(shape, torch.float32), **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "words"), [(name, *row) for name, rows in OUT_OF_RANGE.items() for row in rows], ids=str
+)
+def test_hyperparameters_out_of_range_are_named(name: str, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        call(name, **options)
+
+
+@pytest.mark.parametrize(("name", "options"), NO_NUMBER, ids=str)
+def test_hyperparameters_that_are_no_numbers_are_named(name: str, options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=rf"{next(iter(options))}.* must be a number"):
+        call(name, **options)
+
+
+@pytest.mark.parametrize("name", ["sigmoid_focal_loss", "softmax_focal_loss", "dice_loss"])
+@pytest.mark.parametrize("values", [[1.0, 1.0], torch.ones(3, dtype=torch.complex64)], ids=["list", "complex"])
+def test_weights_of_classes_are_tensors_of_real_numbers(name: str, values: Any) -> None:
+    option = "class_weights" if name == "dice_loss" else "alpha"
+    with pytest.raises(TypeError, match=f"{option} must be a tensor of . numbers; got (list|torch.complex64)"):
+        call(name, **{option: values})
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.bool])
+@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("nt_xent_loss", "objectosphere_loss")])
+def test_logits_are_floating_point_numbers(name: str, dtype: torch.dtype) -> None:
+    logits, target = LOSSES[name].batch()
+    with pytest.raises(TypeError, match=f"logits must be of a floating-point type; got {dtype}"):
+        LOSSES[name].loss(logits.to(dtype), target)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.complex64])
+@pytest.mark.parametrize("name", OF_CLASSES)
+def test_classes_are_whole_numbers(name: str, dtype: torch.dtype) -> None:
+    logits, target = LOSSES[name].batch()
+    with pytest.raises(TypeError, match=f"target must be of an integer type; got {dtype}"):
+        LOSSES[name].loss(logits, target.to(dtype))
+
+
+def test_a_binary_target_is_real() -> None:
+    with pytest.raises(TypeError, match="target must be bool or of a real number type; got torch.complex64"):
+        functional.sigmoid_focal_loss(torch.zeros(3), torch.zeros(3, dtype=torch.complex64))
+
+
+def test_what_is_not_0_is_of_the_positive_class() -> None:
+    logits = torch.linspace(-2, 2, 5)
+    expected = functional.sigmoid_focal_loss(logits, torch.tensor([1, 1, 1, 1, 0]))
+    target = torch.tensor([0.3, -1.0, 255.0, 1.0, 0.0])
+    assert torch.equal(functional.sigmoid_focal_loss(logits, target), expected)
+
+
+@pytest.mark.parametrize("name", ["sigmoid_focal_loss", *WITH_IGNORE_INDEX])
+@pytest.mark.parametrize("index", [np.int64(1), np.uint8(1), [np.int64(1)], np.array([1]), (1,), {1}], ids=repr)
+def test_ignore_index_is_any_kind_of_whole_number(name: str, index: Any) -> None:
+    assert torch.equal(call(name, ignore_index=index), call(name, ignore_index=1))
+
+
+@pytest.mark.parametrize("name", ["sigmoid_focal_loss", *WITH_IGNORE_INDEX])
+@pytest.mark.parametrize("index", [1.0, "1", [1, 0.5], ["1"], torch.tensor(1)], ids=repr)
+def test_ignore_index_is_nothing_else(name: str, index: Any) -> None:
+    with pytest.raises(TypeError, match="ignore_index must be a whole number, a list of them, or None; got"):
+        call(name, ignore_index=index)
+
+
+@pytest.mark.parametrize("name", ["softmax_focal_loss", "poly_loss"])
+def test_numbers_of_numpy_are_numbers(name: str) -> None:
+    logits, target = random_batch((6, 4))
+    loss = getattr(functional, name)
+    expected = loss(logits, target, gamma=2.0, label_smoothing=0.25)
+    assert torch.equal(loss(logits, target, gamma=np.float32(2), label_smoothing=np.float64(0.25)), expected)
