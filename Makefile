@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
-.PHONY: train open-set noisy-labels test test-quick test-hostile test-ludwig test-distributed bench env
+.PHONY: train open-set noisy-labels lint format test test-quick test-hostile test-ludwig test-distributed bench env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -24,6 +24,16 @@ train: env
 open-set noisy-labels: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python examples/$(subst -,_,$@)/run.py results/$(subst -,_,$@)-$(VERSION)
+
+# Style, mistakes that can be seen without running anything, and types.
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: env
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
 test: test-quick test-ludwig
 
@@ -46,7 +56,7 @@ test-distributed: $(VENV)/.distributed
 	$(BIN)/python -m pytest tests/ludwig/test_distributed.py -m distributed
 
 $(VENV)/.distributed: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --editable '.[test,distributed]'
+	$(BIN)/python -m pip install --quiet --editable '.[lint,test,distributed]'
 	touch $@
 
 # Every loss against its peers, in an environment of its own. Ludwig's own losses are one: Python 3.12 or later.
@@ -66,5 +76,5 @@ env: $(VENV)/.installed
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python -m pip install --quiet --editable '.[lint,test]'
 	touch $@

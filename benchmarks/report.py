@@ -74,9 +74,10 @@ def plot(growths: dict[str, dict], path: pathlib.Path) -> None:
     figure, panels = pyplot.subplots(-(-len(growths) // columns), columns, figsize=(12, 6), squeeze=False)
     for panel in panels.flat[len(growths) :]:
         panel.set_axis_off()
-    for panel, (title, growth) in zip(panels.flat, growths.items()):
+    for panel, (title, growth) in zip(panels.flat, growths.items(), strict=False):
         for name, points in growth["points"].items():
-            panel.loglog(*zip(*points), color=colors[name], linewidth=2 if name == OURS else 1, marker=".", label=name)
+            sizes, times = zip(*points, strict=True)
+            panel.loglog(sizes, times, color=colors[name], linewidth=2 if name == OURS else 1, marker=".", label=name)
         panel.set_title(title)
         panel.set_xlabel(growth["axis"])
         panel.minorticks_off()
@@ -85,7 +86,7 @@ def plot(growths: dict[str, dict], path: pathlib.Path) -> None:
         panel.set_ylabel("ms, forward + backward")
     handles = {}
     for panel in panels.flat:
-        handles |= {label: handle for handle, label in zip(*panel.get_legend_handles_labels())}
+        handles |= {label: handle for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles.keys(), loc="lower center", ncols=len(handles), frameon=False)
     figure.tight_layout(rect=(0, 0.04, 1, 1))
     figure.savefig(path, metadata={"Date": None})

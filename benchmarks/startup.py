@@ -36,7 +36,7 @@ def main() -> None:
         for python in pythons * 3:  # warms the caches and writes the bytecode
             milliseconds(python)
         times = [[milliseconds(python) for python in pythons] for _ in range(RUNS)]
-    without, with_package = (statistics.median(column) for column in zip(*times))
+    without, with_package = (statistics.median(column) for column in zip(*times, strict=True))
     difference = statistics.median(b - a for a, b in times)
     print(f"Python {sys.version.split()[0]}, {RUNS} interleaved runs of `python -c pass`, medians:")
     print(f"without {without:.2f} ms, with {with_package:.2f} ms, difference of neighbouring runs {difference:+.2f} ms")

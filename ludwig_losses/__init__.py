@@ -6,7 +6,24 @@ as soon as that process imports Ludwig. Neither costs anything before Ludwig is 
 The public names are what a loss of your own needs; using one of them imports Ludwig.
 """
 
-from ludwig_losses._startup import install
+from ludwig_losses._startup import TYPE_CHECKING, install
+
+if TYPE_CHECKING:
+    from ludwig_losses.host.registry import register_loss
+    from ludwig_losses.host.schema import field, loss_type
+    from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, Loss, LossConfig
+    from ludwig_losses.parameters import (
+        Choice,
+        Classes,
+        Count,
+        Flag,
+        Index,
+        Number,
+        Numbers,
+        OptionalNumber,
+        PerClass,
+        Terms,
+    )
 
 __version__ = "0.1.0"
 
@@ -28,17 +45,35 @@ _HOMES = {
     ),
 }
 
-__all__ = sorted(name for names in _HOMES.values() for name in names)
+__all__ = [
+    "Choice",
+    "Classes",
+    "ClassificationLoss",
+    "ClassificationLossConfig",
+    "Count",
+    "Flag",
+    "Index",
+    "Loss",
+    "LossConfig",
+    "Number",
+    "Numbers",
+    "OptionalNumber",
+    "PerClass",
+    "Terms",
+    "field",
+    "loss_type",
+    "register_loss",
+]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> object:
     for module, names in _HOMES.items():
         if name in names:
             return getattr(__import__(module, fromlist=[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return [*globals(), *__all__]
 
 

@@ -8,6 +8,13 @@ has loaded already.
 import os
 import sys
 
+TYPE_CHECKING = False  # for type checkers, without importing typing
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+    from typing import Any
+
 DISABLE = "LUDWIG_LOSSES_DISABLE"
 
 # Ludwig module -> what to do once it is imported, in the order in which a running Ludwig is completed.
@@ -36,31 +43,34 @@ class _Finder:
     """Finds nothing itself: it lets the other finders find a hooked module and adds the hook to its execution."""
 
     @staticmethod
-    def find_spec(name, path=None, target=None):
+    def find_spec(
+        name: str, path: "Sequence[str] | None" = None, target: "ModuleType | None" = None
+    ) -> "ModuleSpec | None":
         if name not in HOOKS:
             return None
         for finder in sys.meta_path:
             spec = None if finder is _Finder else finder.find_spec(name, path, target)
             if spec is not None:
-                spec.loader.exec_module = _then_hook(name, spec.loader.exec_module)
+                loader: Any = spec.loader
+                loader.exec_module = _then_hook(name, loader.exec_module)
                 return spec
         return None
 
 
-def _then_hook(name, execute):
-    def exec_module(module):
+def _then_hook(name: str, execute: "Callable[[ModuleType], None]") -> "Callable[[ModuleType], None]":
+    def exec_module(module: "ModuleType") -> None:
         execute(module)
         _run_hook(name)
 
     return exec_module
 
 
-def disabled():
+def disabled() -> bool:
     """Whether the user has switched the package off."""
     return os.environ.get(DISABLE, "").strip().lower() not in ("", "0", "false", "no")
 
 
-def install():
+def install() -> None:
     """Hook into Ludwig, whether it is imported later or has been imported already. Calling it again does nothing."""
     if disabled() or _Finder in sys.meta_path:
         return
@@ -71,7 +81,7 @@ def install():
             _run_hook(name)
 
 
-def _run_hook(name):
+def _run_hook(name: str) -> None:
     """Run the hook of one Ludwig module; a hook that fails costs its feature, with a warning, and never Ludwig."""
     target, _, function = HOOKS[name].partition(":")
     try:

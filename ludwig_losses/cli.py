@@ -91,7 +91,8 @@ def markdown_table() -> str:
         for key, parameter in declaration.parameters.items():
             types = declaration.features_with(key)
             only = "" if types == declaration.features else f" ({', '.join(types)} only)"
-            lines.append(_row(*head, f"`{key}`{only}", f"`{_default(parameter)}`", parameter.allowed))
+            default, allowed = ("", "") if parameter is None else (f"`{_default(parameter)}`", parameter.allowed)
+            lines.append(_row(*head, f"`{key}`{only}", default, allowed))
             head = ["", "", ""]
     return "\n".join(lines)
 

@@ -43,7 +43,7 @@ def is_number(value: Any) -> bool:
 
 
 def _is_index(value: Any) -> bool:
-    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 0
 
 
 def _is_name(value: Any) -> bool:
@@ -142,7 +142,9 @@ class Count(Parameter):
         return "a whole number >= 1, or null"
 
     def accepts(self, value: Any) -> bool:
-        return value is None or (isinstance(value, numbers.Integral) and not isinstance(value, bool) and value >= 1)
+        return value is None or (
+            isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= 1
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

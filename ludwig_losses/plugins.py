@@ -70,7 +70,7 @@ def _file_of(module: str) -> str | None:
         spec = importlib.util.find_spec(module)
     except (Exception, SystemExit):  # of a package around the module; importing it will say so
         return None
-    return spec and spec.origin
+    return spec.origin if spec else None
 
 
 def _locate(entry: str) -> str | Path:

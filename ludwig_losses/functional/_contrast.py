@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -69,7 +71,9 @@ def _contrast(
 
 
 @_contrast.register_fake
-def _(unit, labels, others, temperature, chunk_size, per_anchor, with_gradient) -> tuple[Tensor, Tensor]:
+def _(
+    unit: Tensor, labels: Any, others: Any, temperature: Any, chunk_size: Any, per_anchor: Any, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
     return unit.new_empty(()), torch.empty_like(unit if with_gradient else unit[:0])
 
 
@@ -85,13 +89,13 @@ def _(grad: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(gradient)
 
 
-def save_gradient(ctx, inputs, output) -> None:
+def save_gradient(ctx: Any, inputs: Any, output: Any) -> None:
     """Keep the derivative that an operator has computed along with its value."""
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[1])
 
 
-def multiply_gradient(ctx, grad_loss: Tensor | None, _):
+def multiply_gradient(ctx: Any, grad_loss: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
     """The backward pass of an operator whose first argument alone has a derivative."""
     gradient = None if grad_loss is None else _contrast_gradient(grad_loss, *ctx.saved_tensors)
     return gradient, *[None] * (len(ctx.needs_input_grad) - 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch import distributed as dist
@@ -44,7 +46,7 @@ class _GatherRows(torch.autograd.Function):
     """The rows of all ranks; on the way back the gradient of the own ones, times the number of ranks."""
 
     @staticmethod
-    def forward(ctx, rows: Tensor) -> Tensor:
+    def forward(ctx: Any, rows: Tensor) -> Tensor:
         shards = _shards(rows)
         ctx.ranks, ctx.rows = len(shards), len(rows)
         ctx.start = sum(map(len, shards[: dist.get_rank()]))
@@ -52,7 +54,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         return gradient.narrow(0, ctx.start, ctx.rows) * ctx.ranks
 
 

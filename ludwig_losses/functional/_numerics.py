@@ -142,7 +142,7 @@ def ignored_classes(ignore_index: int | Sequence[int] | None) -> Sequence[int]:
     """
     if ignore_index is None:
         return ()
-    given = (ignore_index,) if isinstance(ignore_index, Integral) else ignore_index
+    given: Any = (ignore_index,) if isinstance(ignore_index, Integral) else ignore_index
     if isinstance(given, (str, float, Tensor)) or not all(isinstance(index, Integral) for index in given):
         raise TypeError(f"ignore_index must be a whole number, a list of them, or None; got {ignore_index!r}.")
     return tuple(map(operator.index, given))
@@ -171,9 +171,9 @@ def loss_where_counted(
 
     Ignored targets may be no class at all (255, -100). They become the most probable class, whose loss is finite.
     """
-    if ignore_index is None:
-        return loss(target)
     counted = is_counted(target, ignore_index)
+    if counted is None:
+        return loss(target)
     value = loss(torch.where(counted, target.long(), logits.detach().argmax(dim=class_dim)))
     return torch.where(counted, value, 0)
 
@@ -214,14 +214,14 @@ class _EachClassLoss(torch.autograd.Function):
     """Keeps the derivative beside what it belongs to."""
 
     @staticmethod
-    def forward(ctx, nll: Tensor, of_nll, parameter) -> Tensor:
+    def forward(ctx: Any, nll: Tensor, of_nll: Callable, parameter: Any) -> Tensor:
         loss, slope = of_nll(nll, parameter)
         ctx.save_for_backward(nll, slope)
         ctx.of_nll, ctx.parameter = of_nll, parameter
         return loss
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         nll, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative
             _, slope = ctx.of_nll(nll, ctx.parameter)
@@ -232,7 +232,7 @@ class _TrueClassLoss(torch.autograd.Function):
     """Keeps one tensor of the logits' size and makes one, the gradient ``slope (p - e_y)``."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor, of_nll, parameter) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, of_nll: Callable, parameter: Any) -> Tensor:
         log_p = logits.log_softmax(dim=1)
         loss, slope = of_nll(_nll(log_p, target), parameter)
         ctx.save_for_backward(logits, target, log_p, slope)
@@ -240,7 +240,7 @@ class _TrueClassLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, target, log_p, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
             log_p = logits.log_softmax(dim=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -126,11 +128,11 @@ def _(grad: Tensor, gradient: Tensor) -> Tensor:
     return torch.empty_like(gradient)
 
 
-def _save_for_backward(ctx, inputs, output) -> None:
+def _save_for_backward(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.save_for_backward(output[1])
 
 
-def _backward(ctx, grad_loss: Tensor, grad_gradient: Tensor):
+def _backward(ctx: Any, grad_loss: Tensor, grad_gradient: Tensor) -> tuple[Tensor | None, ...]:
     return _bi_tempered_gradient(grad_loss, *ctx.saved_tensors), None, None, None, None
 
 

@@ -99,15 +99,15 @@ def dice_loss(
     alpha, beta = mistake_weights(jaccard, tversky_alpha, tversky_beta, squared_denominator)
     check_options(log_dice, focal_tversky_gamma, generalized, class_weights)
     classes = counted_classes(logits.shape[1], include_background, ignore_index)
-    sums = _class_sums(full_precision(logits), target, ignore_index, squared_denominator)
+    overlap, predicted, true = _class_sums(full_precision(logits), target, ignore_index, squared_denominator)
     if not per_image:
-        sums = tuple(each.sum(dim=0, keepdim=True) for each in sums)
-    weight = _weights(sums[2], class_weights, classes, ignore_index)
+        overlap, predicted, true = (each.sum(dim=0, keepdim=True) for each in (overlap, predicted, true))
+    weight = _weights(true, class_weights, classes, ignore_index)
     if len(classes) < logits.shape[1]:
-        sums = tuple(each[:, classes] for each in sums)
+        overlap, predicted, true = (each[:, classes] for each in (overlap, predicted, true))
     if generalized:
-        sums = _merge_classes(*sums)
-    loss = _loss(*_score(*sums, smooth, alpha, beta), focal_tversky_gamma, log_dice)
+        overlap, predicted, true = _merge_classes(overlap, predicted, true)
+    loss = _loss(*_score(overlap, predicted, true, smooth, alpha, beta), focal_tversky_gamma, log_dice)
     return weighted_mean(loss, None if weight is None else weight.to(loss).expand_as(loss))
 
 
@@ -201,7 +201,7 @@ def _loss(numerator: Tensor, denominator: Tensor, gamma: float, log: bool) -> Te
     return torch.where(miss > least, miss.clamp_min(least) ** (1 / gamma), miss * least ** (1 / gamma - 1))
 
 
-def _merge_classes(overlap: Tensor, predicted: Tensor, true: Tensor) -> tuple[Tensor, ...]:
+def _merge_classes(overlap: Tensor, predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sum over the classes, with weights ``1 / true**2`` that are normalised to a sum of 1."""
     true = true.to(overlap)
     present = true > 0
@@ -209,7 +209,8 @@ def _merge_classes(overlap: Tensor, predicted: Tensor, true: Tensor) -> tuple[Te
     rarest = torch.where(present, true, torch.inf).amin(dim=1, keepdim=True) if true.shape[1] else true
     weight = torch.where(present, rarest / torch.where(present, true, 1), 1).square()
     weight = weight / weight.sum(dim=1, keepdim=True)
-    return tuple((weight * each).sum(dim=1, keepdim=True) for each in (overlap, predicted, true))
+    overlap, predicted, true = ((weight * each).sum(dim=1, keepdim=True) for each in (overlap, predicted, true))
+    return overlap, predicted, true
 
 
 def _class_sums(
@@ -236,7 +237,9 @@ class _ClassSums(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
+    ) -> tuple[Tensor, Tensor]:
         p = _probabilities(logits, counted)
         index = target.flatten(1).unsqueeze(1)
         ctx.save_for_backward(logits, index, counted, p)
@@ -247,7 +250,7 @@ class _ClassSums(torch.autograd.Function):
         return _sums_by_class(true_p, target, logits.shape[1]).to(p.dtype), mass
 
     @staticmethod
-    def backward(ctx, grad_overlap: Tensor, grad_mass: Tensor):
+    def backward(ctx: Any, grad_overlap: Tensor, grad_mass: Tensor) -> tuple[Tensor | None, ...]:
         logits, index, counted, p = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
             p = _probabilities(logits, counted)
@@ -263,17 +266,19 @@ class _TwoClassSums(torch.autograd.Function):
     """As :class:`_ClassSums`, with sigmoids of the difference of the logits instead of a softmax."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
+    ) -> tuple[Tensor, Tensor]:
         p = _two_probabilities(logits, counted)
         second = target.flatten(1).to(logits.dtype)
         ctx.save_for_backward(logits, second, counted, *p)
         ctx.squared = squared
-        overlap = [(each * true).sum(dim=1) for each, true in zip(p, (1 - second, second))]
+        overlap = [(each * true).sum(dim=1) for each, true in zip(p, (1 - second, second), strict=True)]
         mass = [(each.square() if squared else each).sum(dim=1) for each in p]
         return torch.stack(overlap, dim=1), torch.stack(mass, dim=1)
 
     @staticmethod
-    def backward(ctx, grad_overlap: Tensor, grad_mass: Tensor):
+    def backward(ctx: Any, grad_overlap: Tensor, grad_mass: Tensor) -> tuple[Tensor | None, ...]:
         logits, second, counted, first_p, second_p = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
             first_p, second_p = _two_probabilities(logits, counted)

@@ -11,6 +11,7 @@ Space", NAACL 2021).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -156,13 +157,13 @@ class _FenchelYoung(torch.autograd.Function):
     """Keeps the probabilities of the candidates, and makes one tensor of the logits' size: the gradient."""
 
     @staticmethod
-    def forward(ctx, logits: Tensor, target: Tensor, alpha: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, alpha: float) -> Tensor:
         loss, p, places = _solve(logits.detach(), target, alpha)
         ctx.save_for_backward(logits, target, p, *places)
         return loss
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, target, p, *places = ctx.saved_tensors
         column = grad.detach().unsqueeze(1)
         gradient = _put(p * column, places, logits.shape).scatter_add_(1, target.unsqueeze(1), -column)
@@ -175,11 +176,11 @@ class _FenchelYoungGradient(torch.autograd.Function):
     """Makes a second derivative fail loudly instead of being 0."""
 
     @staticmethod
-    def forward(ctx, gradient: Tensor, logits: Tensor, grad: Tensor) -> Tensor:
+    def forward(ctx: Any, gradient: Tensor, logits: Tensor, grad: Tensor) -> Tensor:
         return gradient.clone()
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         raise RuntimeError("fenchel_young_gradient: the entmax and sparsemax losses are differentiable once.")
 
 
@@ -203,7 +204,7 @@ def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor
     e = x.sub(tau).clamp_min_(0)
     e /= e.sum(dim=1, keepdim=True) if r == 1 else torch.linalg.vector_norm(e, r, dim=1, keepdim=True)
     blocks = (tensor.split(max(1, _BLOCK // x.shape[1])) for tensor in (x, e))
-    loss = torch.cat([x.add_(1 - e, alpha=1 / alpha).mul_(e.pow_(r)).sum(dim=1) for x, e in zip(*blocks)])
+    loss = torch.cat([x.add_(1 - e, alpha=1 / alpha).mul_(e.pow_(r)).sum(dim=1) for x, e in zip(*blocks, strict=True)])
     # Rounding may leave a loss of 0 a little below it. By now e has become p.
     return loss.mul_(r).add_(behind).clamp_min_(0), e, places
 
@@ -275,12 +276,12 @@ def _(grad: Tensor, p: Tensor, target: Tensor) -> Tensor:
     return torch.empty_like(p)
 
 
-def _save_for_backward(ctx, inputs, output) -> None:
+def _save_for_backward(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[1], inputs[1])
 
 
-def _backward(ctx, grad_loss: Tensor | None, _):
+def _backward(ctx: Any, grad_loss: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
     gradient = None if grad_loss is None else _fenchel_young_gradient(grad_loss, *ctx.saved_tensors)
     return gradient, None, None
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -96,11 +97,11 @@ class _SigmoidFocalLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, logits: Tensor, target: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
+        ctx: Any, logits: Tensor, target: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
     ) -> Tensor:
         loss, slope = (torch.empty_like(logits, memory_format=torch.contiguous_format) for _ in range(2))
         parts = (tensor.reshape(-1).split(_BLOCK) for tensor in (logits, target))
-        for i, (z, y) in enumerate(zip(*parts)):
+        for i, (z, y) in enumerate(zip(*parts, strict=True)):
             block = slice(i * _BLOCK, i * _BLOCK + len(z))
             weight, nll, by_z = _sigmoid_focal_terms(z, y, alpha, gamma, threshold)
             torch.mul(weight, nll, out=loss.view(-1)[block])
@@ -110,7 +111,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         return loss
 
     @staticmethod
-    def backward(ctx, grad: Tensor):
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         logits, target, alpha, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
             weight, _, by_z = _sigmoid_focal_terms(logits, target, alpha, ctx.gamma, ctx.threshold)
@@ -186,7 +187,9 @@ def softmax_focal_loss(
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)
 
 
-def _smoothed_focal_loss(logits: Tensor, target: Tensor, alpha, label_smoothing: float, of_nll, parameter) -> Tensor:
+def _smoothed_focal_loss(
+    logits: Tensor, target: Tensor, alpha: Tensor | None, label_smoothing: float, of_nll: Callable, parameter: Any
+) -> Tensor:
     nll, competing = class_nll(logits)
     loss = each_class_loss(nll, of_nll, parameter)
     if alpha is not None:

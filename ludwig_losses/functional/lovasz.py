@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import List, Optional
+from typing import Any, List, Optional
 
 import torch
 from torch import Tensor
@@ -66,7 +66,7 @@ def lovasz_softmax_loss(
 
 
 def chosen_classes(
-    classes: str | Sequence[int], ignore_index: int | Sequence[int] | None, count: int | None
+    classes: str | Sequence[int], ignore_index: int | Sequence[int] | None, count: int
 ) -> list[int] | None:
     """Return the indices of the classes that are averaged, or ``None`` for those present.
 
@@ -116,38 +116,38 @@ def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | 
     classes, pixels = probabilities.shape[1:]
     true_error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
     present = set(torch.bincount(labels.flatten(), minlength=classes).nonzero().flatten().tolist())
-    chosen = present if chosen is None else set(chosen)
+    averaged = present if chosen is None else {*chosen}
     slopes = torch.zeros_like(probabilities)
     rank = _rank_two_classes if classes == 2 else _rank_candidates
     loss = probabilities.new_zeros(())
-    for group, error, foreground, place, counts in rank(probabilities, true_error, labels, sorted(chosen & present)):
+    for group, error, foreground, place, counts in rank(probabilities, true_error, labels, sorted(averaged & present)):
         steps = _jaccard_steps(foreground, counts, error.dtype)
         loss += (error * steps).sum()
         by_class = error.new_zeros(len(counts) * labels.numel())
         sign = torch.rsub(indicator(foreground, steps.dtype), 1, alpha=2)
         by_class.index_copy_(0, place, steps.mul_(sign))
         slopes[:, group] = by_class.view(len(counts), *labels.shape).movedim(0, 1)
-    for c in chosen - present if labels.numel() else ():
+    for c in averaged - present if labels.numel() else ():
         # Any error is wrong altogether: the largest one has the weight 1.
         largest = int(probabilities[:, c].argmax())
         loss += probabilities[largest // pixels, c, largest % pixels]
         slopes[largest // pixels, c, largest % pixels] = 1
-    count = max(len(chosen), 1)
+    count = max(len(averaged), 1)
     return loss.div_(count), slopes.div_(count)
 
 
 @_lovasz.register_fake
-def _(probabilities: Tensor, labels: Tensor, counted, classes, per_image) -> tuple[Tensor, Tensor]:
+def _(probabilities: Tensor, labels: Tensor, counted: Any, classes: Any, per_image: bool) -> tuple[Tensor, Tensor]:
     return probabilities.new_empty(()), torch.empty_like(probabilities)
 
 
-def _save_for_backward(ctx, inputs, output) -> None:
+def _save_for_backward(ctx: Any, inputs: Any, output: Any) -> None:
     ctx.mark_non_differentiable(output[1])
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(output[1])
 
 
-def _backward(ctx, grad_loss: Tensor | None, _):
+def _backward(ctx: Any, grad_loss: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
     (slopes,) = ctx.saved_tensors
     return None if grad_loss is None else grad_loss * slopes, None, None, None, None
 

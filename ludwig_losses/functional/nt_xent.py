@@ -72,8 +72,8 @@ def nt_xent_loss(
         unit = _unit_rows(full_precision(embeddings))
         others = unit[:0] if memory is None else _unit_rows(memory.to(unit.dtype))
         labels = labels if memory_labels is None else torch.cat([labels, memory_labels])
-        options = {"temperature": temperature, "chunk_size": chunk_size, "per_anchor": average == "anchors"}
-        return contrast(unit, labels, others, **options)
+        per_anchor = average == "anchors"
+        return contrast(unit, labels, others, temperature=temperature, chunk_size=chunk_size, per_anchor=per_anchor)
     if chunk_size is None:
         chunk_size = max(SIMILARITIES // max(len(labels), 1), 1)
     unit = _unit_rows(full_precision(embeddings))

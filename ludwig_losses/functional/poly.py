@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,10 +68,11 @@ def poly_loss(
 
 def _coefficients(epsilon: float | Sequence[float]) -> tuple[float, ...]:
     """Return the changes of the coefficients, none of which may turn its term of the expansion negative."""
-    several = not isinstance(epsilon, Real)
-    coefficients = tuple(epsilon) if several else (epsilon,)
+    one = isinstance(epsilon, Real)
+    given: Any = (epsilon,) if one else epsilon
+    coefficients = tuple(given)
     for j, coefficient in enumerate(coefficients):
-        check_number(f"epsilon[{j}]" if several else "epsilon", coefficient, minimum=-1 / (j + 1))
+        check_number("epsilon" if one else f"epsilon[{j}]", coefficient, minimum=-1 / (j + 1))
     return coefficients
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ludwig.constants import BINARY, IMAGE, PREPROCESSING
 from ludwig.error import ConfigValidationError
@@ -12,7 +13,7 @@ from ludwig_losses.host.registry import declaration_of
 from ludwig_losses.parameters import Feature
 
 
-def update_config_with_metadata(update: Callable, config, training_set_metadata: dict) -> None:
+def update_config_with_metadata(update: Callable, config: Any, training_set_metadata: dict) -> None:
     """Resolve the class names in the losses, then let Ludwig update the configuration."""
     declared = [feature for feature in config.output_features if declaration_of(type(feature.loss)) is not None]
     for feature in declared:
@@ -39,7 +40,7 @@ def update_config_with_metadata(update: Callable, config, training_set_metadata:
 SYMBOLS = frozenset(getattr(strings_utils, f"{name}_SYMBOL") for name in ("START", "STOP", "PADDING", "UNKNOWN"))
 
 
-def _describe(feature, metadata: dict) -> Feature:
+def _describe(feature: Any, metadata: dict) -> Feature:
     if feature.type == BINARY:
         named = "bool2str" in metadata
         return Feature(

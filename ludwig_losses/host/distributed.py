@@ -36,7 +36,7 @@ def trains_on_all_ranks(preds: Tensor) -> bool:
     return ranks() > 1 and torch.is_grad_enabled() and preds.requires_grad
 
 
-def preprocess_for_training(preprocess: Callable, config, *args, **kwargs):
+def preprocess_for_training(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Preprocess on the first rank before the others, which then find its cache complete or have the same work to do.
 
     Raises:
@@ -50,7 +50,7 @@ def preprocess_for_training(preprocess: Callable, config, *args, **kwargs):
     result = preprocess(config, *args, **kwargs)
     if strategy.is_coordinator():
         strategy.barrier()
-    digests = [None] * strategy.size()
+    digests: list[Any] = [None] * strategy.size()
     dist.all_gather_object(digests, _digest(result[0]))
     if len({*digests}) > 1:
         others = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
@@ -71,27 +71,29 @@ def _digest(dataset: Any) -> str:
     return digest.hexdigest()
 
 
-def load_hdf5(load: Callable, *args, **kwargs):
+def load_hdf5(load: Callable, *args: Any, **kwargs: Any) -> Any:
     """Load cached data in its order, which is the same on every rank: Ludwig 0.11 shuffles training data here."""
     if ranks() > 1:
         kwargs["shuffle_training"] = False
     return load(*args, **kwargs)
 
 
-def append_metrics(append: Callable, model, dataset_name: str, results: dict[str, Any], *args, **kwargs):
+def append_metrics(
+    append: Callable, model: Any, dataset_name: str, results: dict[str, Any], *args: Any, **kwargs: Any
+) -> Any:
     """Record the first rank's metrics on all ranks, which decide by them alike what to save and when to stop."""
     if ranks() > 1:
         results = get_current_dist_strategy().broadcast_object(results)
     return append(model, dataset_name, results, *args, **kwargs)
 
 
-def has_nan_or_inf_weights(check: Callable, trainer, model) -> bool:
+def has_nan_or_inf_weights(check: Callable, trainer: Any, model: Any) -> bool:
     """Stop all ranks where the first one stops; Ludwig tells only the first one of each machine."""
     found = check(trainer, model)
     return trainer.distributed.broadcast_object(found) if trainer.distributed.size() > 1 else found
 
 
-def train_replicas(train: Callable, trainer, *args, **kwargs):
+def train_replicas(train: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
     """Train under Ray, where several workers are not a faster training but several models."""
     workers = (trainer.trainer_kwargs or {}).get("num_workers") or 1
     if workers > 1:

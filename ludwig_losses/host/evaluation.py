@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ludwig_losses.host.registry import declaration_of, metrics_of_feature, metrics_of_losses
 
 
-def create_metrics(create: Callable, feature) -> None:
+def create_metrics(create: Callable, feature: Any) -> None:
     """Add the metrics of the feature type, and of the loss, to those that Ludwig reports for a feature."""
     create(feature)
     for metric_cls in metrics_of_feature(feature.type()):
@@ -17,7 +18,9 @@ def create_metrics(create: Callable, feature) -> None:
     feature.metric_names = sorted(feature._metric_functions)
 
 
-def train(original: Callable, trainer, training_set, validation_set=None, *args, **kwargs):
+def train(
+    original: Callable, trainer: Any, training_set: Any, validation_set: Any = None, *args: Any, **kwargs: Any
+) -> Any:
     """Train, unless the best model is to be chosen by a metric of a loss that the validation data cannot have.
 
     Raises:
@@ -40,7 +43,9 @@ def train(original: Callable, trainer, training_set, validation_set=None, *args,
     return original(trainer, training_set, validation_set, *args, **kwargs)
 
 
-def calculate_overall_stats(calculate: Callable, output_features, predictions, dataset, training_set_metadata):
+def calculate_overall_stats(
+    calculate: Callable, output_features: Any, predictions: Any, dataset: Any, training_set_metadata: Any
+) -> Any:
     """Leave out features whose targets are not in the data: newer Ludwigs read images batch by batch, and their
     evaluation with overall statistics (of which images have none) fails for want of the masks."""
     present = {name: feature for name, feature in output_features.items() if feature.proc_column in dataset.columns}

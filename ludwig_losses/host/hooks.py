@@ -21,7 +21,7 @@ def replace(owner: Any, name: str, wrapper: Callable) -> None:
     original = getattr(owner, name)
 
     @functools.wraps(original)
-    def replacement(*args, **kwargs):
+    def replacement(*args: Any, **kwargs: Any) -> Any:
         return wrapper(original, *args, **kwargs)
 
     setattr(owner, name, replacement)
@@ -49,7 +49,7 @@ def check_written_configs(backward_compatibility: ModuleType) -> None:
     """Check loss sections as the user wrote them, before Ludwig changes or trips over them."""
     from ludwig_losses.host.validation import names, written
 
-    def upgrade(original, config):
+    def upgrade(original: Callable, config: dict[str, Any]) -> dict[str, Any]:
         written.check_raw_config(config)
         return names.keep_words(original, config)
 
@@ -61,7 +61,7 @@ def check_configs(model_types: ModuleType) -> None:
     validation metric."""
     from ludwig_losses.host.validation import names, parsed, written
 
-    def check_schema(original, config):
+    def check_schema(original: Callable, config: dict[str, Any]) -> Any:
         written.check_raw_config(config)
         names.name_classes(config)
         return original(config)
@@ -156,7 +156,7 @@ def train_together(trainer: ModuleType) -> None:
     replace(trainer.Trainer, "_has_nan_or_inf_weights", distributed.has_nan_or_inf_weights)
 
 
-def measure_vectors(vector_feature: ModuleType) -> None:
+def measure_vectors(vector_feature: Any) -> None:
     """Let Ludwig 0.11 measure vectors under Ray: Dask finds out what a mapping returns by mapping a bare object."""
     vector_feature.len = lambda vector: len(vector) if hasattr(vector, "__len__") else 0
 
@@ -175,7 +175,7 @@ def judge_searches(hyperopt_run: ModuleType) -> None:
     replace(hyperopt_run, "hyperopt", search.hyperopt)
 
 
-def shuffle_pairs(pandas_dataset: ModuleType) -> None:
+def shuffle_pairs(pandas_dataset: Any) -> None:
     """Shuffle pairs instead of rows; shard the data of an evaluation without repeating any."""
     from ludwig_losses.host import pairs, sharding
 

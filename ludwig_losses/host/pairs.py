@@ -50,13 +50,15 @@ def _config_dict(config: Any) -> dict[str, Any]:
     return config if isinstance(config, dict) else config.to_dict()
 
 
-def calculate_checksum(calculate: Callable, original_dataset, config: dict[str, Any]) -> str:
+def calculate_checksum(calculate: Callable, original_dataset: Any, config: dict[str, Any]) -> str:
     """Give data split by pairs a checksum of its own; a loss is otherwise no part of the key of the cache."""
     checksum = calculate(original_dataset, config)
     return checksum if paired_loss(config.get("output_features", [])) is None else f"{checksum}-pairs"
 
 
-def preprocess_for_training(preprocess: Callable, config, dataset=None, training_set=None, **kwargs):
+def preprocess_for_training(
+    preprocess: Callable, config: Any, dataset: Any = None, training_set: Any = None, **kwargs: Any
+) -> Any:
     """Preprocess with :func:`build_dataset`, :func:`split_dataset` and :func:`load_hdf5` knowing about pairs.
 
     Raises:
@@ -72,20 +74,22 @@ def preprocess_for_training(preprocess: Callable, config, dataset=None, training
         return preprocess(config, dataset=dataset, training_set=training_set, **kwargs)
 
 
-def preprocess_for_prediction(preprocess: Callable, config, *args, **kwargs):
+def preprocess_for_prediction(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Preprocess data for evaluation with the same functions knowing about pairs."""
     with _setting(_paired, paired_loss(_config_dict(config)["output_features"])), _setting(_presplit, False):
         return preprocess(config, *args, **kwargs)
 
 
-def load_hdf5(load: Callable, *args, **kwargs):
+def load_hdf5(load: Callable, *args: Any, **kwargs: Any) -> Any:
     """Load cached data in its order: Ludwig 0.11 shuffles the rows of training data here, once and for all."""
     if _paired.get() is not None:
         kwargs["shuffle_training"] = False
     return load(*args, **kwargs)
 
 
-def build_dataset(build: Callable, config, dataset_df, features, *args, **kwargs):
+def build_dataset(
+    build: Callable, config: Any, dataset_df: pd.DataFrame, features: Any, *args: Any, **kwargs: Any
+) -> Any:
     """Build the dataset; where Ludwig drops a row for a missing value, drop its partner too if there is a loss to take.
 
     Raises:
@@ -116,7 +120,9 @@ def _pair_numbers(df: pd.DataFrame) -> np.ndarray:
     return (split.astype(int) * len(df) + position // 2).to_numpy()
 
 
-def split_dataset(split: Callable, df, preprocessing_parameters: dict[str, Any], *args, **kwargs):
+def split_dataset(
+    split: Callable, df: pd.DataFrame, preprocessing_parameters: dict[str, Any], *args: Any, **kwargs: Any
+) -> Any:
     """Split pairs instead of rows: the splitter sees the first row of each pair, and the second one follows.
 
     Raises:
@@ -148,7 +154,7 @@ def _check_split_column(values: np.ndarray, column: str, loss: BaseLossConfig) -
         )
 
 
-def generate_kfold_splits(generate: Callable, data_df: pd.DataFrame, *args, **kwargs):
+def generate_kfold_splits(generate: Callable, data_df: pd.DataFrame, *args: Any, **kwargs: Any) -> Any:
     """Fold pairs instead of rows."""
     if _paired.get() is None:
         return generate(data_df, *args, **kwargs)
@@ -156,7 +162,7 @@ def generate_kfold_splits(generate: Callable, data_df: pd.DataFrame, *args, **kw
     return ((_rows_of(train, len(data_df)), _rows_of(test, len(data_df)), number) for train, test, number in folds)
 
 
-def kfold_cross_validate(validate: Callable, num_folds: int, config, *args, **kwargs):
+def kfold_cross_validate(validate: Callable, num_folds: int, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Cross-validate with :func:`generate_kfold_splits` knowing about pairs."""
     loaded = load_yaml(config) if isinstance(config, str) else config
     with _setting(_paired, paired_loss(loaded["output_features"])):
@@ -169,7 +175,7 @@ def _rows_of(pairs: np.ndarray, rows: int) -> np.ndarray:
     return both[both < rows]
 
 
-def train(original: Callable, trainer, training_set, *args, **kwargs):
+def train(original: Callable, trainer: Any, training_set: Any, *args: Any, **kwargs: Any) -> Any:
     """Train on data that was preprocessed for pairs, if the loss of the model compares rows.
 
     Raises:
@@ -185,7 +191,7 @@ def train(original: Callable, trainer, training_set, *args, **kwargs):
     return original(trainer, training_set, *args, **kwargs)
 
 
-def sampler(original: type[DistributedSampler], dataset_size: int, **kwargs) -> DistributedSampler:
+def sampler(original: type[DistributedSampler], dataset_size: int, **kwargs: Any) -> DistributedSampler:
     """Return the sampler for the data being batched."""
     if _paired.get() is None:
         return sharding.sampler(original, 1, dataset_size, **kwargs)
@@ -195,7 +201,7 @@ def sampler(original: type[DistributedSampler], dataset_size: int, **kwargs) -> 
 class PairSampler(DistributedSampler):
     """Yields row indices in pairs 2i, 2i + 1; shuffles and distributes pairs; a last single row comes last."""
 
-    def __init__(self, dataset_size: int, **kwargs) -> None:
+    def __init__(self, dataset_size: int, **kwargs: Any) -> None:
         super().__init__(dataset_size, **kwargs)
         pairs = -(-(dataset_size // 2) // self.num_replicas)
         # Replicas must take the same number of steps, so a single row has no place among several of them.
@@ -215,7 +221,7 @@ class PairSampler(DistributedSampler):
 
 
 @contextlib.contextmanager
-def initialize_batcher(initialize: Callable, dataset, batch_size: int = 128, **kwargs):
+def initialize_batcher(initialize: Callable, dataset: Any, batch_size: int = 128, **kwargs: Any) -> Iterator[Any]:
     """Batch whole pairs. One row at a time, which Ludwig's search for a fast batch size may choose, becomes one pair.
 
     Raises:

@@ -3,40 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from ludwig.features.base_feature import PredictModule
 from ludwig.modules.loss_modules import create_loss
-from torch import Tensor, nn
+from torch import Tensor
 
 from ludwig_losses.host.registry import declaration_of
 
+if TYPE_CHECKING:
+    from ludwig_losses.losses.base import Loss
 
-def create_predict_module(create: Callable, feature) -> PredictModule:
+
+def create_predict_module(create: Callable, feature: Any) -> PredictModule:
     """Return Ludwig's predict module, completed where the loss of the feature has a projection of its own."""
     module = create(feature)
     loss = _projecting_loss(feature)
-    return module if loss is None else ProjectedPredict(module, loss.projection, loss.score, loss.score_name)
+    if loss is None or loss.projection is None:
+        return module
+    return ProjectedPredict(module, loss.projection, loss.score, loss.score_name)
 
 
-def create_category_predict_module(create: Callable, feature) -> PredictModule:
+def create_category_predict_module(create: Callable, feature: Any) -> PredictModule:
     """The same, predicting the class with the highest probability."""
     module = create_predict_module(create, feature)
     return MostProbable(module) if isinstance(module, ProjectedPredict) else module
 
 
-def create_binary_predict_module(create: Callable, feature) -> PredictModule:
+def create_binary_predict_module(create: Callable, feature: Any) -> PredictModule:
     """The same, predicting True from the threshold on."""
     module = create_predict_module(create, feature)
     return AboveThreshold(module, module.module.threshold) if isinstance(module, ProjectedPredict) else module
 
 
-def get_prediction_set(get: Callable, feature) -> set[str]:
+def get_prediction_set(get: Callable, feature: Any) -> set[str]:
     """Return the keys of Ludwig's predictions (Ray keeps no other), with the score where there is one."""
     loss = _projecting_loss(feature)
     return get(feature) if loss is None or loss.score is None else {*get(feature), loss.score_name}
 
 
-def _projecting_loss(feature) -> nn.Module | None:
+def _projecting_loss(feature: Any) -> Loss | None:
     """The loss of a feature that predicts with it."""
     declaration = declaration_of(type(feature.loss))
     return create_loss(feature.loss) if declaration and declaration.module_cls.projects(feature.loss) else None

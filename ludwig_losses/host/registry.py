@@ -6,6 +6,7 @@ import copy
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ludwig.constants import LOGITS, MAXIMIZE, MINIMIZE
 from ludwig.modules import loss_modules
@@ -17,13 +18,19 @@ from torch import Tensor, nn
 from ludwig_losses.host.schema import BaseLossConfig, DeclaredLossConfig, json_schema, parameters_of, with_type
 from ludwig_losses.parameters import Parameter, Terms
 
+if TYPE_CHECKING:
+    from ludwig_losses.losses.base import Loss
+
+_Module = TypeVar("_Module", bound="Loss")
+_Metric = TypeVar("_Metric", bound=Any)
+
 
 @dataclass(frozen=True)
 class Declaration:
     """A loss as it was declared: its schema, its module, the feature types that may use it, its other names."""
 
     config_cls: type[BaseLossConfig]
-    module_cls: type[nn.Module]
+    module_cls: type[Loss]
     features: tuple[str, ...]
     aliases: tuple[str, ...]
 
@@ -60,7 +67,7 @@ class Declaration:
 class DeclaredLossMetric(LossMetric):
     """The evaluation metric of every declared loss; Ludwig demands one under the name of the loss."""
 
-    def __init__(self, config: BaseLossConfig, **kwargs) -> None:
+    def __init__(self, config: BaseLossConfig, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = loss_modules.create_loss(config)
 
@@ -69,10 +76,10 @@ class DeclaredLossMetric(LossMetric):
 
 
 # Feature type -> metrics that Ludwig reports for all of its features, whatever the loss.
-_metrics_of_features: dict[str, list[type]] = {}
+_metrics_of_features: dict[str, list[type[Any]]] = {}
 
 
-def register_feature_metric(*, features: Iterable[str], tensor: str) -> Callable[[type], type]:
+def register_feature_metric(*, features: Iterable[str], tensor: str) -> Callable[[type[_Metric]], type[_Metric]]:
     """Class decorator that makes a metric known under its ``NAMES``, the larger the better, and adds it to features.
 
     The class has a method ``for_feature`` that makes the metric of one of Ludwig's output features, and tells Ludwig
@@ -83,7 +90,7 @@ def register_feature_metric(*, features: Iterable[str], tensor: str) -> Callable
         tensor: what the metric compares with the targets, Ludwig's ``PREDICTIONS`` or ``LOGITS``.
     """
 
-    def enter(metric_cls: type) -> type:
+    def enter(metric_cls: type[_Metric]) -> type[_Metric]:
         for name in metric_cls.NAMES:
             register_metric(name, list(features), MAXIMIZE, tensor)(metric_cls)
         for feature in features:
@@ -93,14 +100,14 @@ def register_feature_metric(*, features: Iterable[str], tensor: str) -> Callable
     return enter
 
 
-def metrics_of_feature(feature_type: str) -> list[type]:
+def metrics_of_feature(feature_type: str) -> list[type[Any]]:
     """Return the metrics that every output feature of a type has."""
     return _metrics_of_features.get(feature_type, [])
 
 
 def register_loss(
     config_cls: type[BaseLossConfig], *, features: str | Iterable[str], aliases: Iterable[str] = ()
-) -> Callable[[type[nn.Module]], type[nn.Module]]:
+) -> Callable[[type[_Module]], type[_Module]]:
     """Class decorator that makes a loss module selectable with ``loss.type`` in a Ludwig configuration.
 
     Registers the schema, the implementation and the metric of the same name, for every feature type and every name.
@@ -118,7 +125,7 @@ def register_loss(
     features = (features,) if isinstance(features, str) else tuple(features)
     aliases = tuple(aliases)
 
-    def enter(module_cls: type[nn.Module]) -> type[nn.Module]:
+    def enter(module_cls: type[_Module]) -> type[_Module]:
         _check(config_cls, module_cls, features, aliases)
         module_cls.declaration = Declaration(config_cls, module_cls, features, aliases)
         for metric_cls in module_cls.metrics:
@@ -132,14 +139,14 @@ def register_loss(
             setattr(sys.modules[alias_cls.__module__], alias_cls.__name__, alias_cls)
             _enter(alias_cls, module_cls, features)
         validation = sys.modules.get("ludwig.config_validation.validation")
-        if hasattr(validation, "get_schema"):  # imported before, and not just being imported
+        if validation is not None and hasattr(validation, "get_schema"):  # imported before, and not just being imported
             validation.get_schema.cache_clear()
         return module_cls
 
     return enter
 
 
-def _enter(config_cls: type[BaseLossConfig], module_cls: type[nn.Module], features: tuple[str, ...]) -> None:
+def _enter(config_cls: type[BaseLossConfig], module_cls: type[Loss], features: tuple[str, ...]) -> None:
     loss_schemas.register_loss(list(features))(config_cls)
     loss_modules.register_loss(config_cls)(module_cls)
     register_metric(config_cls.type, list(features), MINIMIZE, LOGITS)(DeclaredLossMetric)
@@ -190,7 +197,7 @@ def declaration_of(config_cls: type[BaseLossConfig]) -> Declaration | None:
     return getattr(loss_modules.loss_impl_registry.get(config_cls), "declaration", None)
 
 
-def find(name: str) -> Declaration | None:
+def find(name: str | None) -> Declaration | None:
     """Return the declaration of the loss with this name or alias, or ``None``."""
     return declaration_of(loss_schemas.get_loss_schema_registry().get(name))
 

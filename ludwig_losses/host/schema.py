@@ -55,19 +55,20 @@ class DeclaredLossConfig(BaseLossConfig):
     if PYDANTIC:
 
         @classmethod
-        def __pydantic_init_subclass__(cls, **kwargs) -> None:
+        def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
             super().__pydantic_init_subclass__(**kwargs)
             # Ludwig's metaclass answers for inherited defaults, which makes pydantic take them for new fields and
             # drop their ranges, options and descriptions.
+            base: Any = cls.__base__
             for name in cls.model_fields.keys() - inspect.get_annotations(cls).keys():
-                cls.__pydantic_fields__[name] = copy.copy(cls.__base__.model_fields[name])
+                cls.__pydantic_fields__[name] = copy.copy(base.model_fields[name])
             # A field may take the place of a class variable, as class_weights does.
             cls.__class_vars__ = cls.__class_vars__ - cls.model_fields.keys()
             cls.model_rebuild(force=True)
 
     else:
 
-        def __init_subclass__(cls, **kwargs) -> None:
+        def __init_subclass__(cls, **kwargs: Any) -> None:
             super().__init_subclass__(**kwargs)
             schema_utils.ludwig_dataclass(cls)  # completes the class in place
 
@@ -129,7 +130,8 @@ def with_type(config_cls: type[BaseLossConfig], name: str) -> type[BaseLossConfi
         "__annotations__": {"type": str},
         "type": loss_type(name),
     }
-    return type(config_cls)(class_name, (config_cls,), namespace)
+    metaclass: Any = type(config_cls)
+    return metaclass(class_name, (config_cls,), namespace)
 
 
 def _native_field(parameter: Parameter) -> Any:

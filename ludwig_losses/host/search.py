@@ -24,7 +24,7 @@ METRICS = {
 }
 
 
-def hyperopt(search: Callable, config, *args, **kwargs):
+def hyperopt(search: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Search as Ludwig does, with a warning if the trials are compared by losses on different scales."""
     warning = incomparable(load_yaml(config) if isinstance(config, str) else config)
     if warning:

@@ -15,7 +15,7 @@ _evaluating: ContextVar[bool] = ContextVar("ludwig_losses_evaluating", default=F
 
 
 @contextlib.contextmanager
-def initialize_batcher(initialize: Callable, dataset, *args, **kwargs) -> Iterator[Any]:
+def initialize_batcher(initialize: Callable, dataset: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
     """Batch a shard of the data; for evaluation one in which no row is repeated, if the strategy can do with that."""
     alone = getattr(kwargs.get("distributed"), "evaluates_alone", False)
     token = _evaluating.set(alone and not kwargs.get("ignore_last"))  # Ludwig sets it in training only.
@@ -26,7 +26,9 @@ def initialize_batcher(initialize: Callable, dataset, *args, **kwargs) -> Iterat
         _evaluating.reset(token)
 
 
-def sampler(original: type[DistributedSampler], rows_together: int, dataset_size: int, **kwargs) -> DistributedSampler:
+def sampler(
+    original: type[DistributedSampler], rows_together: int, dataset_size: int, **kwargs: Any
+) -> DistributedSampler:
     """Return the sampler for the data being batched."""
     if _evaluating.get():
         return EvaluationSampler(dataset_size, rows_together=rows_together, **kwargs)
@@ -43,7 +45,7 @@ class EvaluationSampler(DistributedSampler):
         rows_together: how many consecutive rows stay on one rank.
     """
 
-    def __init__(self, dataset_size: int, *, rows_together: int = 1, **kwargs) -> None:
+    def __init__(self, dataset_size: int, *, rows_together: int = 1, **kwargs: Any) -> None:
         super().__init__(dataset_size, **kwargs)
         rows = np.arange(dataset_size)
         if dataset_size > rows_together * (self.num_replicas - 1):

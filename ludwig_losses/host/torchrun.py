@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import ludwig.backend
 import ludwig.distributed
@@ -33,7 +34,7 @@ class DataParallelStrategy(LocalStrategy):
     # Whether ranks may evaluate different numbers of batches.
     evaluates_alone = True
 
-    def prepare(self, model: nn.Module, trainer_config, base_learning_rate: float):
+    def prepare(self, model: nn.Module, trainer_config: Any, base_learning_rate: float) -> tuple[nn.Module, Any]:
         return DistributedDataParallel(model), create_optimizer(model, trainer_config.optimizer, base_learning_rate)
 
     def to_device(self, model: nn.Module, device: torch.device | None = None) -> nn.Module:
@@ -71,13 +72,13 @@ class DataParallelStrategy(LocalStrategy):
         dist.broadcast(t, src=0)
         return t
 
-    def broadcast_object(self, v, name: str | None = None):
+    def broadcast_object(self, v: Any, name: str | None = None) -> Any:
         values = [v]
         dist.broadcast_object_list(values, src=0)
         return values[0]
 
     @contextlib.contextmanager
-    def prepare_model_update(self, model: nn.Module, should_step: bool) -> Iterator[None]:
+    def prepare_model_update(self, model: DistributedDataParallel, should_step: bool) -> Iterator[None]:
         """Leave gradients alone until the step that uses them, where they are accumulated."""
         with contextlib.nullcontext() if should_step else model.no_sync():
             yield
@@ -112,13 +113,13 @@ class DataParallelBackend(LocalBackend):
         ludwig.distributed.STRATEGIES[NAME] = lambda: DataParallelStrategy
         self.strategy = ludwig.distributed.init_dist_strategy(NAME)
 
-    def create_trainer(self, config, model, **kwargs):
+    def create_trainer(self, config: Any, model: Any, **kwargs: Any) -> Any:
         return super().create_trainer(config, model, distributed=self.strategy, **kwargs)
 
     def is_coordinator(self) -> bool:
         return self.strategy.is_coordinator()
 
-    def broadcast_return(self, fn: Callable):
+    def broadcast_return(self, fn: Callable) -> Any:
         return self.strategy.broadcast_object(fn() if self.is_coordinator() else None)
 
     def sync_model(self, model: nn.Module) -> None:
@@ -143,7 +144,7 @@ def use() -> None:
     """Make :class:`DataParallelBackend` the local backend of this process."""
     backend = DataParallelBackend()
 
-    def create_backend(create: Callable, type=None, **kwargs):
+    def create_backend(create: Callable, type: Any = None, **kwargs: Any) -> Any:
         if type in (None, "local"):
             return backend
         if isinstance(type, DataParallelBackend):

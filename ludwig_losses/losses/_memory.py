@@ -18,7 +18,7 @@ class MemoryBank:
 
     def recall(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is remembered, on the device of a batch and in its types; nothing if it is of another width."""
-        if self.embeddings is None or self.embeddings.shape[1:] != embeddings.shape[1:]:
+        if self.embeddings is None or self.targets is None or self.embeddings.shape[1:] != embeddings.shape[1:]:
             return full_precision(embeddings.detach()[:0]), targets[:0]
         return self.embeddings.to(embeddings.device), self.targets.to(targets)
 

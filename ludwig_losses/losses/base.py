@@ -1,7 +1,7 @@
 """What every loss of the pack is made of."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from ludwig_losses.host.schema import (
 )
 from ludwig_losses.losses.class_names import class_indices, frequency_weights, per_class_values
 from ludwig_losses.parameters import Classes, Feature, Number, PerClass
+
+if TYPE_CHECKING:
+    from ludwig_losses.host.registry import Declaration
 
 BALANCED, EFFECTIVE_NUMBER = "balanced", "effective_number"
 
@@ -70,6 +73,15 @@ class LossConfig(DeclaredLossConfig):
         """Indices of the classes that the loss does not count, once they are resolved; metrics leave them out, too."""
         return list(ignored_classes(getattr(self, "ignore_index", None)))
 
+    def indices(self, name: str) -> list[int] | None:
+        """The indices of the classes that a parameter names, once they are resolved."""
+        return getattr(self, name)
+
+    def is_default(self, name: str) -> bool:
+        """Whether a parameter has the value that it has when the configuration says nothing."""
+        parameter = parameters_of(type(self))[name]
+        return parameter is not None and getattr(self, name) == parameter.default
+
     def check(self) -> None:
         """Check what the parameters say together.
 
@@ -89,9 +101,8 @@ class LossConfig(DeclaredLossConfig):
                 setattr(self, name, self.weights_by_frequency(f"loss.{name} = {value}", value, feature))
             elif isinstance(parameter, PerClass):
                 setattr(self, name, per_class_values(name, value, feature))
-            elif isinstance(parameter, Classes):
-                if not (isinstance(value, str) and value in parameter.options):
-                    setattr(self, name, class_indices(name, value, feature))
+            elif isinstance(parameter, Classes) and not (isinstance(value, str) and value in parameter.options):
+                setattr(self, name, class_indices(name, value, feature))
 
     def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
         """Return the class weights that a word stands for.
@@ -105,7 +116,7 @@ class LossConfig(DeclaredLossConfig):
 class ClassificationLossConfig(LossConfig):
     """Base of the losses that know one true class per example or token."""
 
-    class_weights: str | list[float] | dict[str, float] | None = field(
+    class_weights: str | list[float] | dict[str, float] | None = field(  # type: ignore[misc]  # Here it is a parameter.
         PerClass(
             default=None,
             minimum=0,
@@ -131,10 +142,9 @@ class ClassificationLossConfig(LossConfig):
 
     def check(self) -> None:
         super().check()
-        beta = parameters_of(type(self))["effective_number_beta"].default
         # A list may be what effective_number has become in a saved model.
         unused = self.class_weights is None or self.class_weights == BALANCED
-        if unused and self.effective_number_beta != beta:
+        if unused and not self.is_default("effective_number_beta"):
             raise ValueError(
                 f"effective_number_beta = {self.effective_number_beta:g} belongs to class_weights: "
                 f"{EFFECTIVE_NUMBER}, but class_weights is {self.class_weights or 'null'}. Write class_weights: "
@@ -159,8 +169,10 @@ class Loss(nn.Module, LogitsInputsMixin):
     score: Callable[[Tensor], Tensor] | None = None
     score_name: ClassVar[str] = "score"
     # Metrics that Ludwig reports for features trained with the loss, and what they need of the data.
-    metrics: ClassVar[tuple[type, ...]] = ()
+    metrics: ClassVar[tuple[type[Any], ...]] = ()
     metrics_need: ClassVar[str] = ""
+    # What register_loss has made of it.
+    declaration: ClassVar["Declaration"]
 
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
@@ -192,8 +204,8 @@ class Loss(nn.Module, LogitsInputsMixin):
             )
         return loss
 
-    def keep(self, name: str, values: list[float] | None) -> None:
-        """Keep numbers as a tensor that follows the module's device but is not saved with the model."""
+    def keep(self, name: str, values: Any) -> None:
+        """Keep numbers, if there are any, as a tensor that follows the module's device but is not saved with it."""
         self.register_buffer(
             name, None if values is None else torch.tensor(values, dtype=torch.float32), persistent=False
         )
@@ -201,6 +213,8 @@ class Loss(nn.Module, LogitsInputsMixin):
 
 class ClassificationLoss(Loss):
     """Base of the modules that average a loss per example or token, with class weights if there are any."""
+
+    class_weights: Tensor | None
 
     def __init__(self, config: ClassificationLossConfig) -> None:
         super().__init__(config)

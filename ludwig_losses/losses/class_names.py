@@ -34,7 +34,7 @@ def frequency_weights(beta: float, feature: Feature) -> list[float]:
     def effective_number(n: int) -> float:
         return n if beta == 1 else (1 - beta**n) / (1 - beta)
 
-    pairs = zip(feature.classes, feature.frequencies, strict=True)
+    pairs = zip(feature.classes or (), feature.frequencies or (), strict=True)
     counts = [0 if name in feature.symbols else n for name, n in pairs]
     weights = [1 / effective_number(n) if n else 0.0 for n in counts]
     total = sum(n * weight for n, weight in zip(counts, weights, strict=True))
@@ -62,9 +62,10 @@ def class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
             f"0{'' if feature.classes is None else f', in this order: {feature.classes}'}.{quote}"
         )
     # A list is left alone: a saved model holds its indices.
-    if value is values[0] and str(value) in (feature.classes or ()) and feature.classes[value] != str(value):
+    classes = feature.classes or []
+    if value is values[0] and str(value) in classes and classes[value] != str(value):
         raise ValueError(
-            f"{where} is the index of class '{feature.classes[value]}', but there is a class named '{value}', too. "
+            f"{where} is the index of class '{classes[value]}', but there is a class named '{value}', too. "
             f"Write '{value}' in quotes for the latter, [{value}] for the former."
         )
     return values

@@ -107,12 +107,12 @@ class CompoundLossConfig(LossConfig):
         self.terms = [_resolved(config, index, feature).to_dict() for index, config in enumerate(self.parsed)]
 
 
-def _projects(config) -> bool:
+def _projects(config: Any) -> bool:
     declaration = declaration_of(type(config))
     return declaration is not None and declaration.module_cls.projects(config)
 
 
-def _resolved(config, index: int, feature: Feature):
+def _resolved(config: Any, index: int, feature: Feature) -> Any:
     """Return the configuration of a term with classes as indices."""
     try:
         if isinstance(config, LossConfig):
@@ -147,7 +147,8 @@ class CompoundLoss(Loss):
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         # Nothing of a term that is only watched: 0 times infinity is not 0.
-        return sum(weight * self.term(i, preds, target) for i, weight in enumerate(self.weights) if weight)
+        values = (weight * self.term(i, preds, target) for i, weight in enumerate(self.weights) if weight)
+        return sum(values)  # type: ignore[return-value]  # check() has made sure that there is one
 
     @classmethod
     def projects(cls, config: CompoundLossConfig) -> bool:

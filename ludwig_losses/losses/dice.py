@@ -40,7 +40,7 @@ class DiceLossConfig(LossConfig):
         )
     )
 
-    class_weights: list[float] | dict[str, float] | None = field(
+    class_weights: list[float] | dict[str, float] | None = field(  # type: ignore[misc]  # Here it is a parameter.
         PerClass(
             default=None, minimum=0, description="Weight of each class; the mean divides by the sum of the weights."
         )
@@ -97,7 +97,7 @@ class DiceLossConfig(LossConfig):
         super().resolve(feature)
         if feature.num_classes:
             try:
-                counted_classes(feature.num_classes, self.include_background, self.ignore_index)
+                counted_classes(feature.num_classes, self.include_background, self.indices("ignore_index"))
             except ValueError as error:
                 raise ValueError(f"output feature '{feature.name}': loss: {error}") from None
 
@@ -105,6 +105,8 @@ class DiceLossConfig(LossConfig):
 @register_loss(DiceLossConfig, features=[IMAGE], aliases=["dice"])
 class DiceLoss(Loss):
     """Soft Dice loss, or another of its family, averaged over images and classes."""
+
+    class_weights: Tensor | None
 
     def __init__(self, config: DiceLossConfig) -> None:
         super().__init__(config)

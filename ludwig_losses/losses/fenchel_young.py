@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
@@ -45,7 +45,7 @@ class FenchelYoungLoss(ClassificationLoss):
     def __init__(self, config: FenchelYoungLossConfig) -> None:
         super().__init__(config)
         self.padding_index = config.padding_index
-        self.options = {"label_smoothing": config.label_smoothing, "ignore_index": config.ignore_index}
+        self.options: dict[str, Any] = {"label_smoothing": config.label_smoothing, "ignore_index": config.ignore_index}
 
     def counted(self, target: Tensor) -> Tensor | None:
         counted = super().counted(target)

@@ -1,11 +1,12 @@
 import logging
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
 from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import BINARY, CATEGORY, IMAGE, field, loss_type, parameters_of
+from ludwig_losses.host.schema import BINARY, CATEGORY, IMAGE, field, loss_type
 from ludwig_losses.losses.base import LABEL_SMOOTHING, ClassificationLoss, ClassificationLossConfig, ignore_index
 from ludwig_losses.parameters import Feature, Flag, Number, OptionalNumber, PerClass
 
@@ -74,9 +75,8 @@ class FocalLossConfig(ClassificationLossConfig):
         super().resolve(feature)
         if self.single_alpha and feature.num_classes is not None and feature.num_classes > 2:
             # The default is worth a word, a number that the user chose a warning.
-            default = self.alpha == parameters_of(type(self))["alpha"].default
             logger.log(
-                logging.INFO if default else logging.WARNING,
+                logging.INFO if self.is_default("alpha") else logging.WARNING,
                 f"output feature '{feature.name}': loss.alpha = {self.alpha:g} is not applied, since one number cannot "
                 f"balance {feature.num_classes} classes. Write one number per class, or null.",
             )
@@ -86,17 +86,20 @@ class FocalLossConfig(ClassificationLossConfig):
 class FocalLoss(ClassificationLoss):
     """Mean focal loss: sigmoid for one logit per example, softmax for one per class."""
 
+    alpha: Tensor | None
+
     def __init__(self, config: FocalLossConfig) -> None:
         super().__init__(config)
         self.normalize = config.normalize
-        self.options = {
+        self.options: dict[str, Any] = {
             "gamma": config.gamma,
             "label_smoothing": config.label_smoothing,
             "reduced_threshold": config.reduced_threshold,
             "ignore_index": config.ignore_index,
         }
         self.two_classes_only = config.single_alpha
-        self.keep("alpha", [1 - config.alpha, config.alpha] if config.single_alpha else config.alpha)
+        alpha: Any = config.alpha
+        self.keep("alpha", [1 - alpha, alpha] if config.single_alpha else alpha)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         if preds.shape == target.shape:

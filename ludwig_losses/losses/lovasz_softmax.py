@@ -1,3 +1,5 @@
+from typing import Any, cast
+
 from torch import Tensor
 
 from ludwig_losses.functional import lovasz_softmax_loss
@@ -40,7 +42,7 @@ class LovaszSoftmaxLossConfig(LossConfig):
         super().resolve(feature)
         if feature.num_classes:
             try:
-                chosen_classes(self.classes, self.ignore_index, feature.num_classes)
+                chosen_classes(cast("str | list[int]", self.classes), self.indices("ignore_index"), feature.num_classes)
             except ValueError as error:
                 raise ValueError(f"output feature '{feature.name}': loss: {error}") from None
 
@@ -51,9 +53,11 @@ class LovaszSoftmaxLoss(Loss):
 
     def __init__(self, config: LovaszSoftmaxLossConfig) -> None:
         super().__init__(config)
-        self.classes, self.per_image, self.ignore_index = config.classes, config.per_image, config.ignore_index
+        self.options: dict[str, Any] = {
+            "classes": config.classes,
+            "per_image": config.per_image,
+            "ignore_index": config.ignore_index,
+        }
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        return lovasz_softmax_loss(
-            preds, target, classes=self.classes, per_image=self.per_image, ignore_index=self.ignore_index
-        )
+        return lovasz_softmax_loss(preds, target, **self.options)

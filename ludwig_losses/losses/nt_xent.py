@@ -1,4 +1,4 @@
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -91,7 +91,7 @@ class NTXentLoss(Loss):
 
     def __init__(self, config: NTXentLossConfig) -> None:
         super().__init__(config)
-        self.options = {
+        self.options: dict[str, Any] = {
             "temperature": config.temperature,
             "chunk_size": config.chunk_size,
             "average": config.average,
@@ -118,14 +118,14 @@ class NTXentLoss(Loss):
             preds = gather_rows(preds)
         # Ludwig's metrics call a loss without a gradient, some of them on training batches.
         if self.memory is not None and self.training and preds.requires_grad:
-            return self._with_memory(preds, target, labels)
+            return self._with_memory(self.memory, preds, target, labels)
         return nt_xent_loss(preds, self.labels(target) if labels is None else labels, **self.options)
 
-    def _with_memory(self, preds: Tensor, target: Tensor, labels: Tensor | None) -> Tensor:
-        memory, past = self.memory.recall(preds, target)
-        past_labels = None
-        if self.by_target:
-            labels, past_labels = self.labels(torch.cat([target, past])).split([len(target), len(past)])
+    def _with_memory(self, bank: MemoryBank, preds: Tensor, target: Tensor, labels: Tensor | None) -> Tensor:
+        memory, past = bank.recall(preds, target)
+        past_labels, of_all = None, self.labels(torch.cat([target, past]))
+        if of_all is not None:
+            labels, past_labels = of_all.split([len(target), len(past)])
         loss = nt_xent_loss(preds, labels, memory=memory, memory_labels=past_labels, **self.options)
-        self.memory.remember(preds, target)
+        bank.remember(preds, target)
         return loss

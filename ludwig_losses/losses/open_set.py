@@ -38,9 +38,10 @@ class OpenSetLossConfig(ClassificationLossConfig):
                 "unknown. Name the class whose examples do."
             )
         elif feature.classes is not None:
+            background = self.indices("background_class") or []
             symbols = [index for index, name in enumerate(feature.classes) if name in feature.symbols]
-            self.background_class = sorted({*self.background_class, *symbols})
-            if len(self.background_class) >= feature.num_classes:
+            self.background_class = sorted({*background, *symbols})
+            if len(self.background_class) >= len(feature.classes):
                 raise ValueError(
                     f"output feature '{feature.name}': loss.background_class = {self.background_class} leaves no known "
                     f"class. The classes are {feature.classes}."
@@ -57,7 +58,7 @@ class OpenSetLoss(ClassificationLoss):
 
     def __init__(self, config: OpenSetLossConfig) -> None:
         super().__init__(config)
-        self.background = config.background_class
+        self.background = config.indices("background_class")
 
     @classmethod
     def projects(cls, config: OpenSetLossConfig) -> bool:
@@ -65,11 +66,11 @@ class OpenSetLoss(ClassificationLoss):
 
     @property
     def projection(self) -> nn.Module:
-        return KnownProbabilities(self.background)
+        return KnownProbabilities(self.background or [])
 
     @property
     def score(self) -> nn.Module:
-        return KnownScore(self.background, self.score_by_magnitude)
+        return KnownScore(self.background or [], self.score_by_magnitude)
 
     def known(self, logits: Tensor) -> Tensor | None:
         """The indices of the known classes, or ``None`` for all."""
@@ -84,7 +85,7 @@ class OpenSetLoss(ClassificationLoss):
     def judge(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return for each example its score, whether its class is known, and whether it is the most probable one."""
         logits = class_logits(preds)
-        known = self.known(logits)
+        known = known_classes(logits, self.background or [])
         most_probable = known[logits.index_select(-1, known).argmax(dim=-1)]
         return self.score(preds), torch.isin(target.long(), known), most_probable == target.long()
 

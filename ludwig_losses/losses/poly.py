@@ -1,3 +1,5 @@
+from typing import Any
+
 from torch import Tensor
 
 from ludwig_losses.functional import poly_loss
@@ -42,7 +44,7 @@ class PolyLoss(ClassificationLoss):
 
     def __init__(self, config: PolyLossConfig) -> None:
         super().__init__(config)
-        self.options = {
+        self.options: dict[str, Any] = {
             "epsilon": config.epsilon,
             "gamma": config.gamma,
             "label_smoothing": config.label_smoothing,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from ludwig.modules.loss_modules import create_loss
 from ludwig.modules.metric_modules import LudwigMetric
@@ -29,7 +31,7 @@ class ContrastiveMetric(LudwigMetric):
     NAMES = ("alignment", "uniformity", "pair_accuracy")
     LOWER_IS_BETTER = ("alignment", "uniformity")
 
-    def __init__(self, config, **kwargs) -> None:
+    def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = create_loss(config)
         for sums, count in (("distance", "partners"), ("potential", "pairs"), ("hits", "anchors")):
@@ -37,7 +39,7 @@ class ContrastiveMetric(LudwigMetric):
             self.add_state(count, default=torch.tensor(0), dist_reduce_fx="sum")
 
     @classmethod
-    def can_report(cls, feature) -> bool:
+    def can_report(cls, feature: Any) -> bool:
         """Ludwig itself cannot make one: it does not hand the configuration of the loss to metrics."""
         return False
 

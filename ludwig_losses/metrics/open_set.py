@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from ludwig.modules.loss_modules import create_loss
 from ludwig.modules.metric_modules import LudwigMetric
@@ -21,14 +23,14 @@ class OpenSetMetric(LudwigMetric):
 
     NAMES = ("open_set_auroc", "oscr")
 
-    def __init__(self, config, **kwargs) -> None:
+    def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = create_loss(config)
         for state in ("score", "is_known", "is_correct"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     @classmethod
-    def can_report(cls, feature) -> bool:
+    def can_report(cls, feature: Any) -> bool:
         """Ludwig itself cannot make one: it does not hand the configuration of the loss to metrics."""
         return False
 

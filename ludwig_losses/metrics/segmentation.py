@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from ludwig.constants import PREDICTIONS
 from ludwig.modules.metric_modules import LudwigMetric
@@ -31,7 +33,7 @@ class SegmentationMetric(LudwigMetric):
 
     NAMES = ("mean_iou", "dice_coefficient", "pixel_accuracy")
 
-    def __init__(self, num_classes: int, ignored: tuple[int, ...] = (), **kwargs) -> None:
+    def __init__(self, num_classes: int, ignored: tuple[int, ...] = (), **kwargs: Any) -> None:
         super().__init__()
         self.num_classes, self.ignored = num_classes, ignored
         # Rows are true classes, columns predicted ones.
@@ -39,19 +41,20 @@ class SegmentationMetric(LudwigMetric):
         self.add_state("counts", default=counts, dist_reduce_fx="sum")
 
     @classmethod
-    def for_feature(cls, feature) -> SegmentationMetric:
+    def for_feature(cls, feature: Any) -> SegmentationMetric:
         """Return the metric of an output feature of Ludwig's."""
         return cls(feature.decoder_obj.num_classes, tuple(getattr(feature.loss, "ignored_classes", ())))
 
     @classmethod
-    def can_report(cls, feature) -> bool:
+    def can_report(cls, feature: Any) -> bool:
         """Ludwig itself cannot make one: it does not know the number of classes."""
         return False
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         target = target.long()
-        if self.ignored:
-            target = target.where(is_counted(target, self.ignored), _IGNORED)
+        counted = is_counted(target, self.ignored or None)
+        if counted is not None:
+            target = target.where(counted, _IGNORED)
         # Ludwig's decoders squeeze images of height 1.
         self.counts += multiclass_confusion_matrix(
             preds.long().view_as(target), target, self.num_classes, ignore_index=_IGNORED, validate_args=False

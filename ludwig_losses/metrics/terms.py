@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from ludwig.modules.loss_modules import create_loss
@@ -36,14 +37,14 @@ class TermsMetric(LudwigMetric):
 
     NAMES = ()
 
-    def __init__(self, config, **kwargs) -> None:
+    def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = create_loss(config)
         self.add_state("total", default=torch.zeros(len(self.loss_function.names)), dist_reduce_fx="sum")
         self.add_state("batches", default=torch.zeros(len(self.loss_function.names)), dist_reduce_fx="sum")
 
     @classmethod
-    def can_report(cls, feature) -> bool:
+    def can_report(cls, feature: Any) -> bool:
         """Ludwig itself cannot make one: it does not hand the configuration of the loss to metrics."""
         return False
 

@@ -74,10 +74,7 @@ def contrast(sizes: tuple[int, ...], dtype: torch.dtype, pairing: str, gradient:
     model = DistributedDataParallel(encoder(dtype))
     rows, labels = (shard(values, sizes) for values in batch(sizes, dtype))
     embeddings = model(rows)
-    if pairing == "target":
-        labels = gather_rows(labels)
-    else:
-        labels = gather_consecutive_pairs(len(rows))
+    labels = gather_rows(labels) if pairing == "target" else gather_consecutive_pairs(len(rows))
     gathered = gather_rows(embeddings)
     if not gradient:  # What is often written: the own rows put back into a gather that does not differentiate.
         start = sum(sizes[: dist.get_rank()])

@@ -32,7 +32,7 @@ class Draw(random.Random):
     shape: Shape = ()
     classes: int = 0
     dtype: torch.dtype = torch.float32
-    given: Options = {}
+    given: Options = {}  # noqa: RUF012 - replaced, never changed
 
     def chance(self, probability: float) -> bool:
         return self.random() < probability
@@ -565,7 +565,7 @@ def _draw_mask(draw: Draw, subject: Subject, options: Options, shape: Shape, lab
         return (labels != 1) & (draw.uniform(*shape) < 0.5)
     classes = shape[subject.kind.class_dim]
     everywhere = draw.chance(0.5)
-    chosen = draw.uniform(*([classes] if everywhere else labels.shape + (classes,))) < 0.5
+    chosen = draw.uniform(*([classes] if everywhere else (*labels.shape, classes))) < 0.5
     allowed = torch.tensor([c in subject.maskable(options, classes) for c in range(classes)])
     # An ignored class may be masked, but not all the others with it.
     ignored = torch.isin(labels, ignored_classes(options))

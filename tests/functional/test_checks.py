@@ -104,7 +104,7 @@ def test_classes_are_whole_numbers(name: str, dtype: torch.dtype) -> None:
 
 
 def test_a_binary_target_is_real() -> None:
-    with pytest.raises(TypeError, match="target must be bool or of a real number type; got torch.complex64"):
+    with pytest.raises(TypeError, match=r"target must be bool or of a real number type; got torch.complex64"):
         functional.sigmoid_focal_loss(torch.zeros(3), torch.zeros(3, dtype=torch.complex64))
 
 

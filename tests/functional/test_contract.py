@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -76,9 +77,8 @@ WRONG_SHAPES = {
     ("name", "logits", "target"), [(name, *shapes) for name, pairs in WRONG_SHAPES.items() for shapes in pairs]
 )
 def test_wrong_shapes_are_named(name: str, logits: tuple[int, ...], target: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError) as raised:
+    with pytest.raises(ValueError, match=re.escape(str(logits))) as raised:
         getattr(functional, name)(torch.zeros(logits), torch.zeros(target, dtype=torch.long))
-    assert str(logits) in str(raised.value)
     assert str(target) in str(raised.value)
 
 
@@ -96,7 +96,7 @@ def test_needs_no_ludwig() -> None:
 def test_no_class_index_is_silently_ignored(name: str, index: int) -> None:
     target = torch.zeros(2, 4, 4, dtype=torch.long)
     target[0, 1, 2] = index
-    with pytest.raises((IndexError, RuntimeError), match="out of (bounds|range)"):
+    with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)"):
         getattr(functional, name)(torch.zeros(2, 3, 4, 4), target)
 
 

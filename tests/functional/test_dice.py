@@ -146,8 +146,8 @@ def test_generalized_weighs_rare_classes_more_and_absent_ones_as_the_rarest() ->
     predicted = torch.tensor([[0, 0, 0, 2, 0, 1]])
     # Of class 0: 3 of 4 true and 4 predicted; of class 1: 1 of 2 and 1; of class 2: 0 of 0 and 1, with the weight of class 1.
     weights = [1 / 16, 1 / 4, 1 / 4]
-    overlap = sum(w * i for w, i in zip(weights, (3, 1, 0)))
-    mass = sum(w * (p + g) for w, p, g in zip(weights, (4, 1, 1), (4, 2, 0)))
+    overlap = sum(w * i for w, i in zip(weights, (3, 1, 0), strict=True))
+    mass = sum(w * (p + g) for w, p, g in zip(weights, (4, 1, 1), (4, 2, 0), strict=True))
     loss = dice_loss(certain(predicted, 3), target, smooth=0, generalized=True)
     assert loss.item() == pytest.approx(1 - 2 * overlap / mass)
 

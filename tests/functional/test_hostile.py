@@ -18,6 +18,8 @@ from functional.hostile import DTYPES, ELEMENTS, LAYOUTS, ROWS, SUBJECTS, TARGET
 from ludwig_losses import functional
 from ludwig_losses.functional._numerics import weighted_mean
 
+ONE = torch.ones(())
+
 _first, _, _end = os.environ.get("HOSTILE_SEEDS", "0:200").partition(":")
 SEEDS = range(int(_first), int(_end or int(_first) + 1))
 # Enough for every process of a long run.
@@ -126,7 +128,7 @@ def value_and_gradient(case: Case, function: Callable[..., Tensor], logits: Tens
     return value.detach(), gradient
 
 
-def assert_near(what: str, actual: Tensor, expected: Tensor, tolerance: float, scale: Tensor = torch.ones(())) -> None:
+def assert_near(what: str, actual: Tensor, expected: Tensor, tolerance: float, scale: Tensor = ONE) -> None:
     assert expected.isfinite().all(), f"the oracle's {what} is {expected}"
     kind = torch.finfo(actual.dtype)
     relative = tolerance + (kind.eps if kind.bits == 16 else 0)

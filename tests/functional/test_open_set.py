@@ -427,7 +427,7 @@ def test_score_and_magnitude_are_those_of_pytorch_ood() -> None:
 @pytest.mark.parametrize("index", [-100, -1, 3])
 @pytest.mark.parametrize("loss", [entropic_open_set_loss, objectosphere_loss])
 def test_without_unknown_classes_a_label_must_be_a_class(loss, index: int) -> None:
-    with pytest.raises((IndexError, RuntimeError), match="out of (bounds|range)"):
+    with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)"):
         loss(torch.zeros(2, 3), torch.tensor([0, index]))
 
 

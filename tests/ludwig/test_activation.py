@@ -32,7 +32,9 @@ def python(
 ) -> subprocess.CompletedProcess:
     code = PROBE.format(first=first, then=then)
     environment = {"PATH": "", "HOME": str(pathlib.Path.home()), **environment}
-    return subprocess.run([str(executable), "-c", code], capture_output=True, text=True, env=environment, cwd="/")
+    return subprocess.run(
+        [str(executable), "-c", code], capture_output=True, text=True, env=environment, cwd="/", check=False
+    )
 
 
 @pytest.fixture
@@ -48,7 +50,11 @@ def empty(tmp_path) -> pathlib.Path:
 def pip(*arguments: str | pathlib.Path, into: pathlib.Path | None = None) -> None:
     target = ["--python", str(into)] if into else []
     done = subprocess.run(
-        [sys.executable, "-m", "pip", *target, *map(str, arguments)], capture_output=True, text=True, cwd=CHECKOUT
+        [sys.executable, "-m", "pip", *target, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=CHECKOUT,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
@@ -103,7 +109,7 @@ print("TORN", any(torn), len(torn) > 3, dict(zip(names, weights)), type(features
 def test_a_ludwig_that_is_imported_already_is_completed_everywhere(empty, tmp_path):
     environment = {"PATH": "", "HOME": str(pathlib.Path.home()), "PYTHONPATH": str(CHECKOUT)}
     command = [str(empty), "-c", LATE, str(tmp_path / "results")]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert "TORN False True {'a': 1.0, 'b': 9.0} MostProbable" in done.stdout, done.stdout + done.stderr[-3000:]
 
 

@@ -264,7 +264,9 @@ def test_predictions_and_metrics_are_those_of_the_term_that_has_its_own(tmp_path
     config, path = matrix.write("category", compound(*terms), tmp_path)
     config["trainer"]["validation_metric"] = "oscr"
     config["output_features"][0]["calibration"] = True
-    with pytest.raises(ConfigValidationError, match="calibration: true rescales softmax .* trained with compound_loss"):
+    with pytest.raises(
+        ConfigValidationError, match=r"calibration: true rescales softmax .* trained with compound_loss"
+    ):
         LudwigModel(config)
     del config["output_features"][0]["calibration"]
     model = LudwigModel(config, logging_level=logging.ERROR)

@@ -187,5 +187,5 @@ def test_a_metric_without_pairs_in_the_data_cannot_choose_the_model(tmp_path):
     made, path = matrix.write("vector", {"type": "nt_xent_loss", "pairing": "target"}, tmp_path)
     made["trainer"]["validation_metric"] = "alignment"
     model = LudwigModel(made, logging_level=logging.ERROR)
-    with pytest.raises(ValueError, match="alignment is not available: .* needs rows with the same target"):
+    with pytest.raises(ValueError, match=r"alignment is not available: .* needs rows with the same target"):
         model.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True)

@@ -178,7 +178,7 @@ def with_ray(tmp_path):
             for process in psutil.process_iter(["cmdline"])
             if temporary in " ".join(process.info["cmdline"] or [])
         ]
-        gone, alive = psutil.wait_procs(left, timeout=20)
+        _, alive = psutil.wait_procs(left, timeout=20)
         for process in alive:
             process.kill()
         assert not alive

@@ -111,7 +111,7 @@ def test_what_has_no_examples_weighs_1() -> None:
 
 def test_unknown_frequencies_are_refused() -> None:
     with pytest.raises(
-        ValueError, match="'y': loss.class_weights = balanced needs to know how often each class occurs"
+        ValueError, match=r"'y': loss.class_weights = balanced needs to know how often each class occurs"
     ):
         resolved("poly_loss", {"class_weights": "balanced"}, Feature("y", num_classes=3))
 
@@ -127,9 +127,8 @@ def test_ignored_classes_leave_numerator_and_denominator() -> None:
     logits, target = torch.randn(20, 4), torch.arange(20) % 4
     kept = target != 1
     for name in (name for name, parameters in SECOND.items() if "ignore_index" in parameters):
-        for options in ({}, {"class_weights": [1, 2, 3, 4]}):
-            if name == "focal_loss":
-                options = {**options, "alpha": None}
+        for weights in ({}, {"class_weights": [1, 2, 3, 4]}):
+            options = {**weights, "alpha": None} if name == "focal_loss" else weights
             expected = create_loss(resolved(name, options))(logits[kept], target[kept])
             found = create_loss(resolved(name, {**options, "ignore_index": "b"}))(logits, target.to(torch.int8))
             torch.testing.assert_close(found, expected)

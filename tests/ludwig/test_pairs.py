@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import numpy as np
@@ -62,7 +63,7 @@ def model(split=None, loss=LOSS, trainer=None, defaults=None) -> LudwigModel:
 
 def kept(batches: list[list[int]]) -> float:
     """The share of rows 2i, 2i + 1 of the batches that belong together."""
-    pairs = [(a, b) for batch in batches for a, b in zip(batch[::2], batch[1::2])]
+    pairs = [(a, b) for batch in batches for a, b in zip(batch[::2], batch[1::2], strict=False)]
     assert pairs
     return sum(a == b for a, b in pairs) / len(pairs)
 
@@ -88,13 +89,14 @@ def test_every_split_keeps_every_pair(split, batches, tmp_path):
     targets = [part[next(column for column in part if column.startswith("y_"))] for part in frames]
     numbers = [sorted(int(value[0]) for value in target) for target in targets]
     assert all(part and part[::2] == part[1::2] for part in numbers)
-    assert sorted(sum(numbers, [])) == data["number"].tolist()
+    assert sorted(itertools.chain(*numbers)) == data["number"].tolist()
 
 
 def test_shuffling_is_on_and_shuffles_pairs(batches, tmp_path):
     model().train(frame(), output_directory=str(tmp_path), skip_save_processed_input=True)
     rows = len(set(batches[True][0]))
-    epochs = [sum(batches[True][start : start + len(batches[True]) // 2], []) for start in (0, len(batches[True]) // 2)]
+    half = len(batches[True]) // 2
+    epochs = [list(itertools.chain(*part)) for part in (batches[True][:half], batches[True][half : 2 * half])]
     assert rows == 16
     assert epochs[0] != epochs[1] and sorted(epochs[0]) == sorted(epochs[1])
 
@@ -151,7 +153,7 @@ def test_a_split_column_that_tears_pairs_is_refused(tmp_path):
     data = frame().assign(split=lambda df: np.arange(len(df)) % 3)
     # Ludwig 0.11 wraps what preprocessing raises.
     with pytest.raises(
-        (ValueError, RuntimeError), match="Rows 1 and 2 .* are a pair, but the split column 'split' puts them into"
+        (ValueError, RuntimeError), match=r"Rows 1 and 2 .* are a pair, but the split column 'split' puts them into"
     ):
         model({"type": "fixed"}).train(data, output_directory=str(tmp_path), skip_save_processed_input=True)
 
@@ -221,7 +223,7 @@ def test_replicas_take_equal_numbers_of_whole_pairs():
     for rows in (2, 7, 20, 21):
         shares = [list(PairSampler(rows, distributed=Replica(rank, 3))) for rank in range(3)]
         assert len({len(share) for share in shares}) == 1
-        assert all(a % 2 == 0 and b == a + 1 for share in shares for a, b in zip(share[::2], share[1::2]))
+        assert all(a % 2 == 0 and b == a + 1 for share in shares for a, b in zip(share[::2], share[1::2], strict=True))
         assert {row for share in shares for row in share} == set(range(rows // 2 * 2))
 
 
@@ -246,7 +248,7 @@ def test_what_cannot_keep_pairs_is_refused(preprocessing, backend):
     }
     from ludwig.schema.model_types.base import ModelConfig
 
-    with pytest.raises(ConfigValidationError, match="cannot keep pairs together with .*pairing: target"):
+    with pytest.raises(ConfigValidationError, match=r"cannot keep pairs together with .*pairing: target"):
         ModelConfig.from_dict(config)
 
 

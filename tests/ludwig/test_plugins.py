@@ -30,6 +30,7 @@ def run(*command: str, cwd: pathlib.Path, **environment: str) -> str:
         stderr=subprocess.STDOUT,
         text=True,
         timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stdout[-4000:]
     return done.stdout

@@ -62,6 +62,7 @@ def test_the_json_schema_knows_defaults_and_ranges():
             node = list(node.values())
         if isinstance(node, list):
             return next((found for child in node if (found := properties_of(child, name))), None)
+        return None
 
     outputs = get_schema()["properties"]["output_features"]
     for name in ("focal_loss", "focal"):

@@ -19,7 +19,7 @@ FEATURES = {"y": "category", "z": "binary", "mask": "image", "e": "vector", "t":
 def search(parameters, **section) -> dict:
     return {
         "output_features": [{"name": name, "type": kind} for name, kind in FEATURES.items()],
-        "hyperopt": {"parameters": dict.fromkeys(parameters, {"space": "choice"}), **section},
+        "hyperopt": {"parameters": {name: {"space": "choice"} for name in parameters}, **section},
     }
 
 

@@ -111,7 +111,7 @@ MEANINGLESS = [
 ]
 
 
-@pytest.mark.parametrize(("options", "expected"), MEANINGLESS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("options", "expected"), MEANINGLESS, ids=str)
 def test_options_that_mean_nothing_together_are_refused(options, expected):
     text = message(config("image", {"type": "dice_loss", **options}))
     assert re.search(expected, text) and "output feature 'target': loss: " in text

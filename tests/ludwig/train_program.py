@@ -27,7 +27,7 @@ def main(folder: str, *arguments: str) -> None:
     from ludwig_losses import distributed
     from ludwig_losses.losses import NTXentLoss
 
-    rank = int(os.environ.get("RANK", 0))
+    rank = int(os.environ.get("RANK", "0"))
     seen = {"rows": []}
     forward, train = NTXentLoss.forward, ludwig.trainers.trainer.Trainer.train
 
@@ -57,7 +57,7 @@ def main(folder: str, *arguments: str) -> None:
         import ludwig.train
 
         ludwig.train.cli(list(arguments))
-    torch.save(seen, pathlib.Path(folder) / f"rank{rank}of{os.environ.get('WORLD_SIZE', 1)}.pt")
+    torch.save(seen, pathlib.Path(folder) / f"rank{rank}of{os.environ.get('WORLD_SIZE', '1')}.pt")
 
 
 if __name__ == "__main__":

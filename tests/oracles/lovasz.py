@@ -25,9 +25,9 @@ def lovasz_softmax_loss(
     labels = target.unsqueeze(-1).flatten(1)
     images = [(p[:, i], labels[i]) for i in range(len(labels))] if per_image else [(p.flatten(1), labels.flatten())]
     losses = []
-    for image, y in images:
-        kept = torch.tensor([label not in ignored for label in y.tolist()], dtype=torch.bool)
-        image, y = image[:, kept], y[kept].tolist()
+    for pixels, label_of in images:
+        kept = torch.tensor([label not in ignored for label in label_of.tolist()], dtype=torch.bool)
+        image, y = pixels[:, kept], label_of[kept].tolist()
         if y:
             averaged = {"present": sorted(set(y)), "all": [c for c in range(len(p)) if c not in ignored]}
             averaged = averaged[classes] if isinstance(classes, str) else classes

@@ -58,6 +58,6 @@ def check_value(parameter: Parameter | None, value: Any) -> str | None:
     return f"got {value!r}, expected {parameter.allowed}.{hint}"
 
 
-def did_you_mean(word: Any, known) -> str:
+def did_you_mean(word: Any, known: Any) -> str:
     near = difflib.get_close_matches(str(word).lower(), [str(name) for name in known], n=1)
     return f" Did you mean '{near[0]}'?" if near else ""

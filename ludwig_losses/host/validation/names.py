@@ -12,7 +12,7 @@ from ludwig_losses.host.validation.sections import loss_sections
 from ludwig_losses.parameters import Classes, Number, Parameter, PerClass, Terms
 
 # Parameters of Ludwig's own losses that mean the same as ours; their other ones are checked against the JSON schema.
-OF_LUDWIGS_LOSSES = {
+OF_LUDWIGS_LOSSES: dict[str, Parameter | None] = {
     "weight": Number(default=1.0, minimum=0, description=""),
     "class_weights": PerClass(default=None, minimum=0, description=""),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ludwig.constants import LOSS
 from ludwig.error import ConfigValidationError
@@ -10,7 +11,7 @@ from ludwig.error import ConfigValidationError
 from ludwig_losses.host.registry import declaration_of
 
 
-def set_validation_parameters(set_parameters: Callable, config) -> None:
+def set_validation_parameters(set_parameters: Callable, config: Any) -> None:
     """Let best model and early stopping follow the loss where other metrics mean nothing, unless the user chose."""
     chosen = config.trainer is None or getattr(config.trainer, "validation_metric", None)
     set_parameters(config)
@@ -20,7 +21,7 @@ def set_validation_parameters(set_parameters: Callable, config) -> None:
                 config.trainer.validation_metric = LOSS
 
 
-def check_parsed_config(config) -> None:
+def check_parsed_config(config: Any) -> None:
     """Check what several sections of a configuration say together.
 
     Raises:
@@ -43,7 +44,7 @@ def check_parsed_config(config) -> None:
             _check_pairs(config, feature)
 
 
-def _check_pairs(config, feature) -> None:
+def _check_pairs(config: Any, feature: Any) -> None:
     """Refuse what tears the pairs of consecutive rows apart."""
     what = f"output feature '{feature.name}': {feature.loss.type} with consecutive pairs"
     instead = f"or {feature.loss.instead_of_pairs}."

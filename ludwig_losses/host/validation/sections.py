@@ -10,7 +10,7 @@ from ludwig.constants import LOSS
 from ludwig_losses.host.registry import find, losses_for, ludwigs_parameters
 
 
-def loss_sections(config: dict[str, Any]) -> Iterator[tuple[str, str, Any, set[str]]]:
+def loss_sections(config: dict[str, Any]) -> Iterator[tuple[str, Any, Any, set[str]]]:
     """Yield path, feature type and content of each loss section, and parameters to tolerate that it does not have."""
     defaults = config.get("defaults") or {}
     for index, feature in enumerate(config.get("output_features") or []):

@@ -97,7 +97,8 @@ def _check_parameters(
         if key == "type" or (key == "class_weights" and value is None):  # Ludwig adds the latter by itself.
             continue
         if key not in here:
-            if key in parameters and value == parameters[key].default:
+            declared = parameters.get(key)
+            if declared is not None and value == declared.default:
                 continue  # A rendered configuration spells out every default.
             if key not in tolerated:
                 errors.append(unknown_parameter(path, feature_type, key, value, here, declaration))
