@@ -9,18 +9,31 @@ from ludwig_losses.functional.fenchel_young import entmax15_loss, entmax_loss, s
 from ludwig_losses.functional.focal import sigmoid_focal_loss, softmax_focal_loss
 from ludwig_losses.functional.lovasz import lovasz_softmax_loss
 from ludwig_losses.functional.nt_xent import nt_xent_loss
+from ludwig_losses.functional.one_class import (
+    deep_sad_loss,
+    deep_svdd_loss,
+    drocc_adversary,
+    drocc_loss,
+    initial_center,
+    squared_distance,
+)
 from ludwig_losses.functional.open_set import entropic_open_set_loss, known_score, known_softmax, objectosphere_loss
 from ludwig_losses.functional.poly import poly_loss
 from ludwig_losses.functional.projections import entmax, entmax15, sparsemax
 
 __all__ = [
     "bi_tempered_logistic_loss",
+    "deep_sad_loss",
+    "deep_svdd_loss",
     "dice_loss",
+    "drocc_adversary",
+    "drocc_loss",
     "entmax",
     "entmax15",
     "entmax15_loss",
     "entmax_loss",
     "entropic_open_set_loss",
+    "initial_center",
     "known_score",
     "known_softmax",
     "lovasz_softmax_loss",
@@ -31,5 +44,6 @@ __all__ = [
     "softmax_focal_loss",
     "sparsemax",
     "sparsemax_loss",
+    "squared_distance",
     "tempered_softmax",
 ]

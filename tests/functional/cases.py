@@ -42,6 +42,20 @@ def consecutive(shape: Shape, generator: torch.Generator) -> None:
     """No labels: rows ``2i`` and ``2i + 1`` are a pair."""
 
 
+def anomaly_labels(shape: Shape, generator: torch.Generator) -> Tensor:
+    """Unlabelled (-1), normal (0) or anomalous (1)."""
+    return torch.randint(-1, 2, shape, generator=generator)
+
+
+def other_scores(shape: Shape, generator: torch.Generator) -> Tensor:
+    """The scores of other rows."""
+    return 3 * torch.randn(shape, generator=generator, dtype=torch.float64)
+
+
+def nothing(shape: Shape, generator: torch.Generator) -> None:
+    """The loss takes no target."""
+
+
 def random_batch(
     shape: Shape, make_target: MakeTarget = class_first, dtype: torch.dtype = torch.float64
 ) -> tuple[Tensor, Tensor | None]:
@@ -62,15 +76,21 @@ class Case:
 
     @property
     def loss(self) -> Loss:
-        return partial(getattr(functional, self.name), **self.options)
+        return self._with_options(getattr(functional, self.name))
 
     @property
     def oracle(self) -> Loss:
-        return partial(getattr(oracles, self.name), **self.options)
+        return self._with_options(getattr(oracles, self.name))
+
+    def _with_options(self, function: Callable[..., Tensor]) -> Loss:
+        if self.make_target is nothing:
+            return lambda logits, target: function(logits, **self.options)
+        return partial(function, **self.options)
 
     def batch(self, shape: Shape | None = None, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor | None]:
         """Return random logits, of the last shape unless told otherwise, and targets."""
-        return random_batch(shape or self.shapes[-1], self.make_target, dtype)
+        logits, target = random_batch(shape or self.shapes[-1], self.make_target, dtype)
+        return (logits.abs() if self.name in _OF_DISTANCES else logits), target
 
     def __str__(self) -> str:
         shown = [f"{k}={v.tolist() if isinstance(v, Tensor) else v}" for k, v in self.options.items()]
@@ -88,6 +108,9 @@ _OPEN_SET = ((6, 5), (1, 5), (2, 5, 7), (2, 2, 3, 6))
 _ROWS = ((8, 4), (1, 3), (2, 3), (9, 5))
 
 _ROWS_OF_5 = ((8, 5), (1, 5), (2, 5), (9, 5))
+
+_BATCHES = ((7,), (1,), (12,))
+_OF_DISTANCES = ("deep_svdd_loss", "deep_sad_loss")
 
 _MEMORY = torch.tensor([[1.0, 2, 0, 0, -1], [0, 0, 0, 0, 0], [3, 0, 1, 1, 0], [-1, 0, 0, 1, 0]])
 _MEMORY_LABELS = torch.tensor([0, 1, 0, 7])
@@ -193,6 +216,11 @@ CASES = [
         Case("bi_tempered_logistic_loss", class_last, _CLASS_LAST, {"t1": t1, "t2": t2, "label_smoothing": smoothing})
         for t1, t2, smoothing in ((1.0, 1.0, 0.1), (1.0, 1.4, 0.1), (0.8, 1.0, 0.1), (0.2, 4.0, 0.3))
     ),
+    Case("deep_svdd_loss", nothing, _BATCHES, {"nu": 0.0}),
+    *(Case("deep_svdd_loss", nothing, _BATCHES, {"nu": nu, "radius2": r}) for nu, r in ((0.1, 2.0), (1.0, 0.0))),
+    Case("deep_sad_loss", anomaly_labels, _BATCHES),
+    Case("deep_sad_loss", anomaly_labels, _BATCHES, {"eta": 0.3, "eps": 0.1}),
+    *(Case("drocc_loss", other_scores, _BATCHES, {"mu": mu}) for mu in (0.0, 1.0, 2.5)),
 ]
 
 

@@ -79,10 +79,14 @@ class Kind:
     Args:
         shape: of the logits.
         class_dim: the dimension of the classes, if the logits have one.
+        maskable: whether a logit may be ``-inf``.
+        values: makes of any numbers what the function takes.
     """
 
     shape: Callable[[Draw], Shape]
     class_dim: int | None
+    maskable: bool = True
+    values: Callable[[Tensor, torch.dtype], Tensor] = lambda numbers, dtype: numbers
 
     def target_shape(self, shape: Shape) -> Shape:
         if self.class_dim is None:
@@ -119,7 +123,12 @@ CLASS_FIRST = Kind(lambda d: _with_classes(d, _sizes(d, 1, 3)), 1)
 IMAGES = Kind(lambda d: _with_classes(d, _sizes(d, 2, 3)), 1)
 CLASS_LAST = Kind(lambda d: (*_sizes(d, 1, 2), _classes(d)), -1)
 WIDE = Kind(_wide_or, -1)
-ROWS = Kind(lambda d: (d.randint(0, 9), d.choice((1, 2, 3, 5))), None)
+ROWS = Kind(lambda d: (d.randint(0, 9), d.choice((1, 2, 3, 5))), None, maskable=False)
+SCORES = Kind(lambda d: (d.randint(0, 9),), None, maskable=False)
+# The gradient of a small distance, 1 / d**2, has to fit float16.
+DISTANCES = Kind(
+    SCORES.shape, None, maskable=False, values=lambda x, dtype: x.abs().clamp_min(0.05 * (dtype == torch.float16))
+)
 
 
 def every_class(options: Options, classes: int) -> range:
@@ -289,6 +298,18 @@ _focal = {**_gamma, **_classification, "reduced_threshold": lambda d: d.choice((
 _alpha = {"alpha": lambda d: 1 + d.choice((0.24, 0.26, 0.5, 1.0, d.random(), d.logarithmic(1e-9, 1.0)))}
 
 
+def _to_boundary(distance: Tensor, _: None, options: Options) -> float:
+    """The least difference between a distance and the radius, where the soft boundary has a corner."""
+    if options.get("nu") == 0 or not distance.numel():
+        return math.inf
+    return (distance - options["radius2"]).abs().min().item()
+
+
+def _radius2(draw: Draw) -> float | Tensor:
+    radius2 = draw.choice((0.0, 1.0, draw.logarithmic(1e-3, 1e4)))
+    return radius2 if draw.chance(0.5) else torch.tensor(radius2, dtype=torch.float64)
+
+
 def _on(draw: Draw) -> bool:
     return True
 
@@ -373,6 +394,25 @@ SUBJECTS = {
             **_smoothing,
         },
         maskable=_unless_smoothed,
+    ),
+    "deep_svdd_loss": Subject(
+        DISTANCES,
+        {"nu": lambda d: d.choice((0.0, 0.01, 0.5, 1.0)), "radius2": _radius2},
+        demanded=("radius2",),
+        has_target=False,
+        distance=_to_boundary,
+    ),
+    "deep_sad_loss": Subject(
+        DISTANCES, {"eta": lambda d: d.choice((0.1, 3.0, 10.0)), "eps": lambda d: d.choice((1e-9, 1e-3, 0.5))}
+    ),
+    "drocc_loss": Subject(
+        SCORES,
+        {
+            "adversarial_score": lambda d: d.logarithmic(1e-2, 1e4) * d.normal(*d.shape).to(d.dtype),
+            "mu": lambda d: d.choice((0.0, 0.3, 10.0)),
+        },
+        demanded=("adversarial_score",),
+        has_target=False,
     ),
     "entmax": Subject(CLASS_LAST, _alpha, has_target=False, distance=_to_threshold),
     "entmax15": Subject(CLASS_LAST, has_target=False, distance=_to_threshold),
@@ -511,6 +551,9 @@ def _draw_options(subject: Subject, source: Callable[..., Draw]) -> dict[str, An
 
 def _draw_labels(draw: Draw, subject: Subject, options: Options, shape: Shape, classes: int) -> Tensor:
     """Class indices, of all or few classes, some or all of them ignored; or labels of rows."""
+    if subject.kind is DISTANCES:
+        few = torch.tensor(draw.choice(((0,), (1,), (-1,), (-1, 1), (0, 1), (-1, 0, 1))))
+        return few[draw.integers(len(few), shape[0])]
     if subject.kind is ROWS:
         return draw.integers(draw.choice((1, 2, 1 + shape[0] // 2, 100)), shape[0]) - draw.choice((0, 3))
     labels = draw.integers(classes, *subject.kind.target_shape(shape))
@@ -551,11 +594,11 @@ def _draw_logits(
     values = _VALUES[draw.choice([*_VALUES])](draw, shape, subject.kind.class_dim, labels)
     layout = draw.choice([*LAYOUTS])
     masked = torch.zeros(shape, dtype=torch.bool)
-    if subject.kind is not ROWS and draw.chance(0.3):
+    if subject.kind.maskable and draw.chance(0.3):
         masked = _draw_mask(draw, subject, options, shape, labels)
     if layout == "expanded":
         masked = masked.all(dim=0, keepdim=True).expand(shape)
-    values = values.masked_fill(masked, -torch.inf).to(dtype)
+    values = subject.kind.values(values, dtype).masked_fill(masked, -torch.inf).to(dtype)
     return layout, LAYOUTS[layout].hold(values)
 
 

@@ -57,6 +57,7 @@ _WRONG_FOR_CLASS_LAST = [
     ((2, 3, 4), (6,)),
     ((), ()),
 ]
+_WRONG_FOR_ROWS = [((4,), (4, 1)), ((4, 1), (4,)), ((4, 1), (4, 1)), ((4,), (1,)), ((4,), ()), ((), ())]
 WRONG_SHAPES = {
     "sigmoid_focal_loss": [((4,), (4, 1)), ((4, 1), (4,)), ((4,), (1,)), ((4,), ())],
     "softmax_focal_loss": _WRONG_FOR_CLASS_FIRST,
@@ -70,6 +71,8 @@ WRONG_SHAPES = {
     "entropic_open_set_loss": _WRONG_FOR_CLASS_LAST,
     "objectosphere_loss": _WRONG_FOR_CLASS_LAST,
     "bi_tempered_logistic_loss": _WRONG_FOR_CLASS_LAST,
+    "deep_sad_loss": _WRONG_FOR_ROWS,
+    "drocc_loss": _WRONG_FOR_ROWS,
 }
 
 

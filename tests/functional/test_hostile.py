@@ -32,11 +32,19 @@ every_subject = pytest.mark.parametrize("name", SUBJECTS)
 
 
 def test_every_function_is_drawn_with_each_of_its_options() -> None:
-    # The score is the largest probability of known_softmax.
-    assert {*SUBJECTS} == {*functional.__all__} - {"known_score"}
+    # The score is the largest probability of known_softmax; the others, which are no losses, are in test_one_class.py.
+    others = {"known_score", "squared_distance", "initial_center", "drocc_adversary"}
+    assert {*SUBJECTS} == {*functional.__all__} - others
     for name, subject in SUBJECTS.items():
         parameters = inspect.signature(getattr(functional, name)).parameters
-        assert {*subject.options} == {*parameters} - {"logits", "target", "embeddings", "labels"}, name
+        assert {*subject.options} == {*parameters} - {
+            "logits",
+            "target",
+            "embeddings",
+            "labels",
+            "distance",
+            "score",
+        }, name
 
 
 @every_subject
@@ -60,7 +68,7 @@ def test_the_draws_are_hostile(name: str) -> None:
     if subject.has_target:
         wanted |= {f"target {dtype}" for dtype in TARGET_DTYPES} | ({"target None"} if subject.kind is ROWS else set())
         wanted |= {"absent class"} if subject.kind is not ROWS else set()
-    if subject.kind is not ROWS:
+    if subject.kind.maskable:
         wanted |= {"-inf"} | ({"one class"} if subject.kind is not ELEMENTS else set())
     if subject.has_target and not subject.scalar:
         wanted |= {"weighted", "all ignored"}
