@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
-.PHONY: train open-set noisy-labels lint format test test-quick test-hostile test-ludwig test-distributed bench env
+.PHONY: train open-set noisy-labels lint format test test-quick test-hostile test-ludwig test-distributed test-versions bench env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -58,6 +58,25 @@ test-distributed: $(VENV)/.distributed
 $(VENV)/.distributed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[lint,test,distributed]'
 	touch $@
+
+# The API matrix on further versions of Ludwig, with PYTHON=python3.12. Each is laid over the libraries of the
+# environment that is there already (a `.pth` file leads to them, and runs nothing), so that it costs 100 MB.
+VERSIONS ?= 0.11.4 0.12.0 0.14.1 0.16.2 0.17.2 newest
+
+test-versions: $(VERSIONS:%=test-version-%)
+
+test-version-%: $(VENV)/versions/%/.installed
+	OMP_NUM_THREADS=1 $(VENV)/versions/$*/bin/python -m pytest tests/ludwig/test_api.py -n auto --dist worksteal
+
+$(VENV)/versions/%/.installed: $(VENV)/.installed
+	$(PYTHON) -m venv $(@D)
+	$(BIN)/python -c 'import site; print(*site.getsitepackages())' > \
+		$$($(@D)/bin/python -c 'import site; print(*site.getsitepackages())')/libraries.pth
+	$(@D)/bin/python -m pip install --quiet --no-deps $(if $(filter newest,$*),ludwig,ludwig==$*) --editable .
+	$(@D)/bin/python -m pip install --quiet h5py tables  # Ludwig up to 0.14 imports them.
+	touch $@
+
+.PRECIOUS: $(VENV)/versions/%/.installed
 
 # Every loss against its peers, in an environment of its own. Ludwig's own losses are one: Python 3.12 or later.
 BENCH_VENV ?= .venv-bench-$(VERSION)
