@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ludwig_losses.functional._derivatives import is_differentiated, with_gradient
 from ludwig_losses.functional._numerics import summation_dtype
 
 # Similarities at a time, unless a chunk size says how many: 16 MB of float32.
@@ -25,8 +26,9 @@ def contrast(
     """
     if chunk_size is None:
         chunk_size = max(SIMILARITIES // max(len(unit) + len(others), 1), 1)
-    with_gradient = unit.requires_grad and torch.is_grad_enabled()
-    return _contrast(unit, labels, others.detach(), temperature, chunk_size, per_anchor, with_gradient)[0]
+    wanted = is_differentiated(unit)
+    loss, gradient = _contrast(unit.detach(), labels, others.detach(), temperature, chunk_size, per_anchor, wanted)
+    return with_gradient(loss, unit, gradient) if wanted else loss
 
 
 # A custom operator: torch.compile takes its loop whole, and it computes the gradient along with the value.
@@ -38,11 +40,11 @@ def _contrast(
     temperature: float,
     chunk_size: int,
     per_anchor: bool,
-    with_gradient: bool,
+    wanted: bool,
 ) -> tuple[Tensor, Tensor]:
     """Loss and its derivative by the anchors (empty unless asked for)."""
     everyone = torch.cat([unit, others])
-    gradient = torch.zeros_like(unit if with_gradient else unit[:0])
+    gradient = torch.zeros_like(unit if wanted else unit[:0])
     total, counted = unit.new_zeros((), dtype=summation_dtype(unit.device)), labels.new_zeros((), dtype=torch.long)
     # Autocast would take the products in half precision.
     with torch.autocast(unit.device.type, enabled=False):
@@ -62,7 +64,7 @@ def _contrast(
                 partners = partners.clamp_max(1)
             normaliser = s.logsumexp(dim=1, keepdim=True)
             total += (partners * normaliser).sum() - torch.dot(s.flatten(), positive.flatten())
-            if with_gradient:
+            if wanted:
                 slope = (s - normaliser).exp_().mul_(partners).sub_(positive)
                 gradient[rows] += slope @ everyone / temperature
                 gradient.addmm_(slope[:, : len(unit)].T, own)
@@ -72,33 +74,6 @@ def _contrast(
 
 @_contrast.register_fake
 def _(
-    unit: Tensor, labels: Any, others: Any, temperature: Any, chunk_size: Any, per_anchor: Any, with_gradient: bool
+    unit: Tensor, labels: Any, others: Any, temperature: Any, chunk_size: Any, per_anchor: Any, wanted: bool
 ) -> tuple[Tensor, Tensor]:
-    return unit.new_empty(()), torch.empty_like(unit if with_gradient else unit[:0])
-
-
-# An operator without a derivative of its own: a second derivative fails loudly instead of being 0.
-@torch.library.custom_op("ludwig_losses::contrast_gradient", mutates_args=())
-def _contrast_gradient(grad: Tensor, gradient: Tensor) -> Tensor:
-    """``grad * gradient``."""
-    return grad * gradient
-
-
-@_contrast_gradient.register_fake
-def _(grad: Tensor, gradient: Tensor) -> Tensor:
-    return torch.empty_like(gradient)
-
-
-def save_gradient(ctx: Any, inputs: Any, output: Any) -> None:
-    """Keep the derivative that an operator has computed along with its value."""
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[1])
-
-
-def multiply_gradient(ctx: Any, grad_loss: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
-    """The backward pass of an operator whose first argument alone has a derivative."""
-    gradient = None if grad_loss is None else _contrast_gradient(grad_loss, *ctx.saved_tensors)
-    return gradient, *[None] * (len(ctx.needs_input_grad) - 1)
-
-
-_contrast.register_autograd(multiply_gradient, setup_context=save_gradient)
+    return unit.new_empty(()), torch.empty_like(unit if wanted else unit[:0])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision
+from ludwig_losses.functional._derivatives import with_escort_derivative, with_gradient
+from ludwig_losses.functional._numerics import check_class_logits, full_precision, summation_dtype
 
 
 def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
@@ -18,12 +17,18 @@ def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
         t: temperature, in [1, 10]; 1 gives softmax, more gives heavier tails.
 
     Returns:
-        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits), differentiable once. Train with
-        :func:`bi_tempered_logistic_loss`, whose gradient needs no derivative of the projection.
+        Probabilities in the shape of ``logits``, float32 (float64 for float64 logits), differentiable any
+        number of times. Train with :func:`bi_tempered_logistic_loss`, whose gradient needs no derivative of the projection.
 
     Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, section 2.
     """
-    p = _tempered_log_softmax(logits, t).exp()
+    z = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    if t == 1.0:
+        p = z.softmax(dim=-1)
+    elif torch.jit.is_scripting():
+        p = _project(z, t, False)
+    else:
+        p = with_escort_derivative(_project, z, t, t)
     return p if logits.dtype == torch.float64 else p.float()
 
 
@@ -38,11 +43,13 @@ def bi_tempered_logistic_loss(
     entropy of the smoothed label, which is constant).
 
     Args:
-        logits: ``[..., C]``; ``-inf`` masks a class (which has a share of a smoothed label all the same).
+        logits: ``[..., C]``; ``-inf`` masks a class, which as the true class costs as much as any can: infinitely
+            much where ``t1`` is 1.
         target: ``[...]``, class indices of any integer type.
         t1: in [0, 1]; below 1 the loss is bounded by ``1 / (1 - t1)``, for outliers far from the boundary.
         t2: in [1, 10]; above 1 the probabilities have heavy tails, for wrong labels near the boundary.
-        label_smoothing: the part of each label that is spread evenly over all classes, in [0, 1].
+        label_smoothing: the part of each label that is spread evenly over all classes that are not masked, in
+            [0, 1].
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
@@ -54,50 +61,54 @@ def bi_tempered_logistic_loss(
     """
     check_class_logits(logits, target, class_dim=-1)
     rows = full_precision(logits).reshape(-1, logits.shape[-1])
-    loss, _ = _bi_tempered(rows, target.long().reshape(-1), t1, t2, label_smoothing)
-    return loss.reshape(target.shape)
+    loss, gradient = _bi_tempered(rows.detach(), target.long().reshape(-1), t1, t2, label_smoothing)
+    return with_gradient(loss, rows, gradient).reshape(target.shape)
 
 
-def _tempered_log_softmax(logits: Tensor, t: float) -> Tensor:
-    """Return ``log exp_t(z - lambda)`` in float64, with the ``lambda`` that makes each row sum to 1.
+def _project(z: Tensor, t: float, static: bool) -> Tensor:
+    return _tempered_log_softmax(z, t, static).exp()
+
+
+def _tempered_log_softmax(z: Tensor, t: float, static: bool = False) -> Tensor:
+    """Return ``log exp_t(z - lambda)`` with the ``lambda`` that makes each row sum to 1.
 
     With ``S`` the sum, ``S**(1 - t)`` is concave and increasing in ``lambda``, nearly straight: Newton's steps from
-    the left never pass the root, and there are at most about 8. TorchScript compiles this function.
+    the left never pass the root, and there are at most about 9. TorchScript compiles this function.
+
+    Args:
+        static: take 12 steps, whatever the numbers are: for a compiler, which has to know what will be done.
     """
-    z = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
     if t == 1.0:
         return z.log_softmax(dim=-1)
-    attached = z - z.detach().amax(dim=-1, keepdim=True)
-    x = attached.detach()
+    x = z - z.amax(dim=-1, keepdim=True)
     shift = torch.zeros_like(x[..., :1])
     steps = 0
-    searching = x.numel() > 0
-    while searching and steps < 64:
+    searching = True
+    while searching:
         base = (t - 1.0) * (shift - x)
         log_q = -base.log1p() / (t - 1.0)
         log_sum = log_q.logsumexp(dim=-1, keepdim=True)
         slope = ((log_q - log_sum).exp() / (1.0 + base)).sum(dim=-1, keepdim=True)
         step = ((t - 1.0) * log_sum).expm1() / ((t - 1.0) * slope)
         shift = shift + step.clamp_min(0.0)
-        searching = bool((step > 1e-14 * (1.0 + shift)).any())
         steps += 1
-    # One more step with the logits attached: its derivative is that of the implicit function lambda(z).
-    q = (-((t - 1.0) * (shift - attached)).log1p() / (t - 1.0)).exp()
-    shift = shift + (q.sum(dim=-1, keepdim=True) - 1.0) / q.detach().pow(t).sum(dim=-1, keepdim=True)
-    log_q = -((t - 1.0) * (shift - attached)).log1p() / (t - 1.0)
+        searching = steps < 12 if static else steps < 64 and bool((step > 1e-14 * (1.0 + shift)).any())
+    log_q = -((t - 1.0) * (shift - x)).log1p() / (t - 1.0)
     return log_q - log_q.logsumexp(dim=-1, keepdim=True)
 
 
-# Custom operators: torch.compile takes them whole, although the number of Newton steps depends on the data.
+# A custom operator: torch.compile takes it whole, although the number of Newton steps depends on the data.
 @torch.library.custom_op("ludwig_losses::bi_tempered", mutates_args=())
 def _bi_tempered(logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float) -> tuple[Tensor, Tensor]:
     """Loss ``[N]`` and its gradient ``[N, C]`` for logits ``[N, C]``.
 
     With ``d = (q - y) q**(t2 - t1)`` and the escort distribution ``e = q**t2 / sum q**t2``, it is ``d - e sum d``.
     """
-    log_q = _tempered_log_softmax(logits, t2)
+    z = logits.to(summation_dtype(logits.device))
+    log_q = _tempered_log_softmax(z, t2)
     q = log_q.exp()
-    y = torch.full_like(q, label_smoothing / max(q.shape[1], 1))
+    competing = ~z.isneginf()
+    y = competing * (label_smoothing / competing.sum(dim=1, keepdim=True).to(z))
     y.scatter_add_(1, target.unsqueeze(1), torch.full_like(q[:, :1], 1 - label_smoothing))
     agreement = torch.where(y > 0, y * (_log_t(y.log(), t1) - _log_t(log_q, t1)), 0)
     loss = (agreement - (y ** (2 - t1) - ((2 - t1) * log_q).exp()) / (2 - t1)).sum(dim=1)
@@ -115,25 +126,3 @@ def _log_t(log_u: Tensor, t: float) -> Tensor:
 @_bi_tempered.register_fake
 def _(logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float) -> tuple[Tensor, Tensor]:
     return torch.empty_like(target, dtype=logits.dtype), torch.empty_like(logits)
-
-
-# The gradient is an operator without a derivative of its own: a second derivative fails loudly instead of being 0.
-@torch.library.custom_op("ludwig_losses::bi_tempered_gradient", mutates_args=())
-def _bi_tempered_gradient(grad: Tensor, gradient: Tensor) -> Tensor:
-    return gradient * grad.unsqueeze(1)
-
-
-@_bi_tempered_gradient.register_fake
-def _(grad: Tensor, gradient: Tensor) -> Tensor:
-    return torch.empty_like(gradient)
-
-
-def _save_for_backward(ctx: Any, inputs: Any, output: Any) -> None:
-    ctx.save_for_backward(output[1])
-
-
-def _backward(ctx: Any, grad_loss: Tensor, grad_gradient: Tensor) -> tuple[Tensor | None, ...]:
-    return _bi_tempered_gradient(grad_loss, *ctx.saved_tensors), None, None, None, None
-
-
-_bi_tempered.register_autograd(_backward, setup_context=_save_for_backward)

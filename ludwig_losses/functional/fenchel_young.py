@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ludwig_losses.functional._derivatives import differentiable_once, with_gradient
 from ludwig_losses.functional._numerics import (
     check_class_logits,
     count_true,
@@ -124,13 +125,14 @@ def _fenchel_young_loss(
         # Smoothing starts from the loss of the largest logit: that of a true class far behind could cancel most of it.
         first = rows.detach().argmax(dim=1) if label_smoothing else index
         if torch.compiler.is_compiling():
-            loss, _ = _fenchel_young(rows, first, alpha)
+            loss, gradient = _fenchel_young(rows.detach(), first, alpha)
+            loss = with_gradient(loss, rows, gradient)
         else:
-            loss = _FenchelYoung.apply(rows, first, alpha)
+            loss, *_ = _FenchelYoung.apply(rows, first, alpha)
         if label_smoothing:
             loss = loss + _cost_of_smoothing(rows, index, first, alpha, label_smoothing)
             # Rounding may leave a loss of 0 a little below it; its gradient stays.
-            loss = loss + (loss.clamp_min(0) - loss).detach()
+            loss = loss + (-loss).detach().clamp_min(0)
         return loss.reshape(target.shape)
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=-1)
@@ -140,12 +142,15 @@ def _cost_of_smoothing(logits: Tensor, target: Tensor, first: Tensor, alpha: flo
     """``(e_m - q)^T z - H(q)`` for the smoothed label ``q``, which adds to the loss of the class ``m = first``."""
     masked = logits.isneginf()
     others = (~masked).sum(dim=1).to(logits) - 1
-    margin = (logits.gather(1, first.unsqueeze(1)) - logits).masked_fill(masked, 0.0)
+    behind = logits.gather(1, first.unsqueeze(1)) - logits
+    spread = behind.masked_fill(masked, 0.0).sum(dim=1)
     share = label_smoothing / (others + 1)
     remaining = (1 - label_smoothing) + share
     entropy = _entropy_term(remaining, alpha) + others * _entropy_term(share, alpha)
-    of_target = margin.gather(1, target.unsqueeze(1)).squeeze(1)
-    return (1 - label_smoothing) * of_target + (share.unsqueeze(1) * margin).sum(dim=1) - entropy
+    cost = share * spread - entropy
+    if label_smoothing == 1:  # nothing is left for the true class, which may be masked
+        return cost
+    return cost + (1 - label_smoothing) * behind.gather(1, target.unsqueeze(1)).squeeze(1)
 
 
 def _entropy_term(p: Tensor, alpha: float) -> Tensor:
@@ -157,31 +162,43 @@ class _FenchelYoung(torch.autograd.Function):
     """Keeps the probabilities of the candidates, and makes one tensor of the logits' size: the gradient."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, alpha: float) -> Tensor:
-        loss, p, places = _solve(logits.detach(), target, alpha)
-        ctx.save_for_backward(logits, target, p, *places)
-        return loss
+    def forward(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, ...]:
+        loss, p, places = _solve(logits, target, alpha)
+        return loss, p, *places
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*inputs[:2], *output[1:])
+        ctx.save_for_forward(*inputs[:2], *output[1:])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        if grad is None:
+            return None, None, None
         logits, target, p, *places = ctx.saved_tensors
         column = grad.detach().unsqueeze(1)
         gradient = _put(p * column, places, logits.shape).scatter_add_(1, target.unsqueeze(1), -column)
-        if torch.is_grad_enabled():
-            gradient = _FenchelYoungGradient.apply(gradient, logits, grad)
-        return gradient, None, None
-
-
-class _FenchelYoungGradient(torch.autograd.Function):
-    """Makes a second derivative fail loudly instead of being 0."""
+        return differentiable_once(gradient, logits), None, None
 
     @staticmethod
-    def forward(ctx: Any, gradient: Tensor, logits: Tensor, grad: Tensor) -> Tensor:
-        return gradient.clone()
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        logits, target, p, *places = ctx.saved_tensors
+        of_true = tangent.gather(1, target.unsqueeze(1)).squeeze(1)
+        return (_put(p, places, logits.shape) * tangent).sum(dim=1) - of_true, None, *[None for _ in places]
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        raise RuntimeError("fenchel_young_gradient: the entmax and sparsemax losses are differentiable once.")
+    def vmap(
+        info: Any, in_dims: Any, logits: Tensor, target: Tensor, alpha: float
+    ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        logits, target = (
+            x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
+            for x, dim in zip((logits, target), in_dims[:2], strict=True)
+        )
+        loss, p, *places = _FenchelYoung.apply(logits.flatten(0, 1), target.flatten(), alpha)
+        p = _put(p, places, logits.flatten(0, 1).shape)
+        return (loss.unflatten(0, target.shape), p.unflatten(0, target.shape)), (0, 0)
 
 
 def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
@@ -200,13 +217,23 @@ def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor
         margin = torch.where(p > 0, logits - top, 0)
         return ((p * margin + _entropy_term(p, alpha)).sum(dim=1) + behind).clamp_min_(0), p, ()
     x, places = _candidates(logits, top, alpha)
-    tau, _ = threshold(x, r)
-    e = x.sub(tau).clamp_min_(0)
-    e /= e.sum(dim=1, keepdim=True) if r == 1 else torch.linalg.vector_norm(e, r, dim=1, keepdim=True)
-    blocks = (tensor.split(max(1, _BLOCK // x.shape[1])) for tensor in (x, e))
-    loss = torch.cat([x.add_(1 - e, alpha=1 / alpha).mul_(e.pow_(r)).sum(dim=1) for x, e in zip(*blocks, strict=True)])
-    # Rounding may leave a loss of 0 a little below it. By now e has become p.
-    return loss.mul_(r).add_(behind).clamp_min_(0), e, places
+    tau = threshold(x, r)
+    p = x.sub(tau).clamp_min_(0)
+    blocks = (tensor.split(max(1, _BLOCK // x.shape[1])) for tensor in (x, p))
+    loss = torch.cat([_loss_from_excess(*block, r) for block in zip(*blocks, strict=True)])
+    # Rounding may leave a loss of 0 a little below it.
+    return loss.mul_(r).add_(behind).clamp_min_(0), p, places
+
+
+def _loss_from_excess(x: Tensor, e: Tensor, r: float) -> Tensor:
+    """``sum p (x + (1 - e) / alpha)`` for ``e = relu(x - tau)``, which becomes ``p = e**r``, made to sum to 1.
+
+    Not a vector norm, which adds up one element after the other and loses digits where there are many.
+    """
+    power = e if r == 1 else e.square() if r == 2 else e.pow(r)
+    e /= power.sum(dim=1, keepdim=True).pow(1 / r)
+    x.add_(1 - e, alpha=r / (r + 1))
+    return x.mul_(e if r == 1 else e.pow_(r)).sum(dim=1)
 
 
 def _candidates(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -222,7 +249,7 @@ def _candidates(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tensor, tupl
     count = count_true(possible)
     if classes > _WIDE and count * _MANY > logits.numel():
         # Those above the threshold of a sample of the classes, which more classes only raise.
-        tau, _ = threshold((alpha - 1) * (logits[:, ::_SAMPLED] - top), 1 / (alpha - 1))
+        tau = threshold((alpha - 1) * (logits[:, ::_SAMPLED] - top), 1 / (alpha - 1))
         possible = logits >= top + (tau - _SLACK) / (alpha - 1)
         count = count_true(possible)
     if count * 2 > logits.numel():
@@ -249,41 +276,16 @@ def _put(values: Tensor, places: Sequence[Tensor], shape: torch.Size) -> Tensor:
     return everywhere
 
 
-# Custom operators: torch.compile takes them whole, although the number of candidates and of Newton steps depends on
-# the data; so the probabilities that it keeps are those of all classes.
+# A custom operator: torch.compile takes it whole, although the number of candidates and of Newton steps depends on the
+# data; so the gradient that it returns is that of all classes.
 @torch.library.custom_op("ludwig_losses::fenchel_young", mutates_args=())
 def _fenchel_young(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Loss ``[N]`` and probabilities ``[N, C]`` for logits ``[N, C]``."""
+    """Loss ``[N]`` and its gradient ``p - e_y`` ``[N, C]`` for logits ``[N, C]``."""
     loss, p, places = _solve(logits.contiguous(), target, alpha)
-    return loss, _put(p, places, logits.shape)
+    index = target.unsqueeze(1)
+    return loss, _put(p, places, logits.shape).scatter_add_(1, index, p.new_full((), -1).expand(index.shape))
 
 
 @_fenchel_young.register_fake
 def _(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
     return torch.empty_like(target, dtype=logits.dtype), torch.empty_like(logits)
-
-
-# The gradient is an operator without a derivative of its own: a second derivative fails loudly instead of being 0.
-@torch.library.custom_op("ludwig_losses::fenchel_young_gradient", mutates_args=())
-def _fenchel_young_gradient(grad: Tensor, p: Tensor, target: Tensor) -> Tensor:
-    """``grad * (p - e_y)``."""
-    index, column = target.unsqueeze(1), grad.unsqueeze(1)
-    return (p * column).scatter_add_(1, index, -column)
-
-
-@_fenchel_young_gradient.register_fake
-def _(grad: Tensor, p: Tensor, target: Tensor) -> Tensor:
-    return torch.empty_like(p)
-
-
-def _save_for_backward(ctx: Any, inputs: Any, output: Any) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[1], inputs[1])
-
-
-def _backward(ctx: Any, grad_loss: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
-    gradient = None if grad_loss is None else _fenchel_young_gradient(grad_loss, *ctx.saved_tensors)
-    return gradient, None, None
-
-
-_fenchel_young.register_autograd(_backward, setup_context=_save_for_backward)

@@ -8,6 +8,7 @@ from typing import Any, List, Optional
 import torch
 from torch import Tensor
 
+from ludwig_losses.functional._derivatives import with_gradient
 from ludwig_losses.functional._numerics import (
     check_class_logits,
     count_true_of_rows,
@@ -57,12 +58,15 @@ def lovasz_softmax_loss(
     """
     check_class_logits(logits, target, class_dim=1)
     chosen = chosen_classes(classes, ignore_index, logits.shape[1])
-    probabilities = full_precision(logits).softmax(dim=1).unsqueeze(-1).flatten(2)
-    labels = target.long().unsqueeze(-1).flatten(1)
+    z, labels = full_precision(logits).unsqueeze(-1).flatten(2), target.long().unsqueeze(-1).flatten(1)
     counted = is_counted(labels, ignore_index)
+    if counted is not None:
+        # The logits of a pixel that does not count may be NaN, and so would be the gradient.
+        z = torch.where(counted.unsqueeze(1), z, 0)
+    probabilities = z.softmax(dim=1)
     # The gradient of the extension is its weights, so neither the sort nor the weights belong to the graph.
-    loss, _ = _lovasz(probabilities, labels, counted, chosen, per_image)
-    return loss
+    loss, slopes = _lovasz(probabilities.detach(), labels, counted, chosen, per_image)
+    return with_gradient(loss, probabilities, slopes, linear=True)
 
 
 def chosen_classes(
@@ -139,20 +143,6 @@ def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | 
 @_lovasz.register_fake
 def _(probabilities: Tensor, labels: Tensor, counted: Any, classes: Any, per_image: bool) -> tuple[Tensor, Tensor]:
     return probabilities.new_empty(()), torch.empty_like(probabilities)
-
-
-def _save_for_backward(ctx: Any, inputs: Any, output: Any) -> None:
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(output[1])
-
-
-def _backward(ctx: Any, grad_loss: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
-    (slopes,) = ctx.saved_tensors
-    return None if grad_loss is None else grad_loss * slopes, None, None, None, None
-
-
-_lovasz.register_autograd(_backward, setup_context=_save_for_backward)
 
 
 # The pixels of some classes, class by class in the order of ascending errors: which classes, the errors, which pixels

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._contrast import SIMILARITIES, contrast, multiply_gradient, save_gradient
+from ludwig_losses.functional._contrast import SIMILARITIES, contrast
+from ludwig_losses.functional._derivatives import is_differentiated, with_gradient
 from ludwig_losses.functional._numerics import full_precision, summation_dtype
 
 _ZERO_NORM = 1e-12
@@ -77,7 +78,9 @@ def nt_xent_loss(
     if chunk_size is None:
         chunk_size = max(SIMILARITIES // max(len(labels), 1), 1)
     unit = _unit_rows(full_precision(embeddings))
-    return _nt_xent(unit, labels, temperature, chunk_size, unit.requires_grad and torch.is_grad_enabled())[0]
+    wanted = is_differentiated(unit)
+    loss, gradient = _nt_xent(unit.detach(), labels, temperature, chunk_size, wanted)
+    return with_gradient(loss, unit, gradient) if wanted else loss
 
 
 def _check_options(
@@ -98,12 +101,12 @@ def _check_options(
 # A custom operator: torch.compile takes its loop whole, and it may compute the gradient along with the value.
 @torch.library.custom_op("ludwig_losses::nt_xent", mutates_args=())
 def _nt_xent(
-    unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, with_gradient: bool
+    unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, wanted: bool
 ) -> tuple[Tensor, Tensor]:
     """Loss and its derivative by the rows of length 1 (empty unless asked for)."""
     size = (min(chunk_size, len(unit)), len(unit))
     similarity, softmax, positive = (unit.new_empty(size) for _ in range(3))
-    gradient = torch.zeros_like(unit if with_gradient else unit[:0])
+    gradient = torch.zeros_like(unit if wanted else unit[:0])
     # One number per chunk; float32 is enough within one.
     total, pairs = unit.new_zeros((), dtype=summation_dtype(unit.device)), labels.new_zeros((), dtype=torch.long)
     # Autocast would take the products in half precision.
@@ -123,7 +126,7 @@ def _nt_xent(
             normaliser = s.amax(dim=1, keepdim=True) - p.amax(dim=1, keepdim=True).log()
             total += (partners * normaliser).sum() - torch.dot(s.flatten(), is_positive.flatten())
             pairs += partners.sum().long()
-            if with_gradient:
+            if wanted:
                 slope = p.mul_(partners).sub_(is_positive)
                 gradient[rows] += slope @ unit / temperature
                 gradient.addmm_(slope.T, own)
@@ -132,11 +135,8 @@ def _nt_xent(
 
 
 @_nt_xent.register_fake
-def _(unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, with_gradient: bool) -> tuple[Tensor, Tensor]:
-    return unit.new_empty(()), torch.empty_like(unit if with_gradient else unit[:0])
-
-
-_nt_xent.register_autograd(multiply_gradient, setup_context=save_gradient)
+def _(unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, wanted: bool) -> tuple[Tensor, Tensor]:
+    return unit.new_empty(()), torch.empty_like(unit if wanted else unit[:0])
 
 
 def _unit_rows(rows: Tensor) -> Tensor:

@@ -182,11 +182,6 @@ def _unknown_classes(options: Options, classes: int) -> Any:
     return () if len(known) == 1 else [c for c in range(classes) if c not in known.tolist()]
 
 
-def _unless_smoothed(options: Options, classes: int) -> Any:
-    """A smoothed label gives each class a part, and with ``t1 = 1`` a probability of 0 costs infinitely much."""
-    return () if options.get("label_smoothing") and options.get("t1", 1.0) == 1 else range(classes)
-
-
 def _rounding_decides(case: Case) -> bool:
     """Without smoothing, a class that is neither present nor predicted costs 0; with the least mass, 1.
 
@@ -393,7 +388,6 @@ SUBJECTS = {
             "t2": lambda d: d.choice((1.0, 1.2, 2.0, 4.0)),
             **_smoothing,
         },
-        maskable=_unless_smoothed,
     ),
     "deep_svdd_loss": Subject(
         DISTANCES,

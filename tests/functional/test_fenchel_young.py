@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import entmax as package
 import pytest
@@ -156,7 +157,7 @@ def test_second_derivative_is_refused(name: str) -> None:
     loss = getattr(functional, f"{name}_loss")(leaf, target).sum()
     (gradient,) = torch.autograd.grad(loss, leaf, create_graph=True)
     assert gradient.requires_grad
-    with pytest.raises(RuntimeError, match="fenchel_young_gradient"):
+    with pytest.raises(RuntimeError, match="differentiable once"):
         torch.autograd.grad(gradient.pow(2).sum(), leaf)
 
 
@@ -179,12 +180,6 @@ def test_inputs_are_left_as_they_are(name: str) -> None:
     before = logits.clone()
     value_and_gradient(getattr(functional, f"{name}_loss"), logits, target)
     assert torch.equal(logits, before)
-
-
-@pytest.mark.parametrize("name", ["entmax15", "sparsemax"])
-def test_projections_are_differentiable_for_explanations(name: str) -> None:
-    logits = torch.randn(5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    assert torch.autograd.gradcheck(getattr(functional, name), logits)
 
 
 ALPHAS = [1 + 1e-9, 1.01, 1.1, 1.24, 1.26, 1.5, 1.8, 2.0]
@@ -271,14 +266,13 @@ def test_an_alpha_outside_its_range_is_named(alpha: float) -> None:
 
 @pytest.mark.parametrize("alpha", [1.01, 1.5, 1.7])
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.* is deprecated")
-def test_any_projection_can_be_scripted_and_differentiated(alpha: float) -> None:
+def test_any_projection_can_be_scripted(alpha: float) -> None:
     logits, _ = random_batch((3, 4, 9), class_last)
     scripted = torch.jit.script(project)
     for dtype in (torch.float16, torch.float32, torch.float64):
         for _ in range(2):
             p = scripted(logits.to(dtype), alpha)
         assert torch.equal(p, functional.entmax(logits.to(dtype), alpha))
-    assert torch.autograd.gradcheck(lambda z: functional.entmax(z, alpha), logits[0].requires_grad_())
 
 
 @pytest.mark.parametrize("alpha", [1.2, 1.3])
@@ -290,3 +284,38 @@ def test_any_loss_of_many_classes_is_that_of_few(alpha: float) -> None:
     expected = functional.entmax(logits.detach(), alpha) - torch.nn.functional.one_hot(target, 2000)
     assert_close(gradient, expected, 1e-12)
     assert_close(value, oracles.entmax_loss(logits, target, alpha=alpha), 1e-10)
+
+
+WIDE = 128_000
+
+
+@pytest.mark.parametrize("alpha", [1.1, 1.3, 1.5, 1.9, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_wide_rows_of_equal_logits_keep_their_digits(dtype: torch.dtype, alpha: float) -> None:
+    leaf = torch.full((2, WIDE), 3.0, dtype=dtype).requires_grad_()
+    value = functional.entmax_loss(leaf, torch.tensor([0, 5]), alpha=alpha)
+    # p = 1 / C, and the loss is its entropy.
+    expected = (1 - WIDE ** (1 - alpha)) / (alpha * (alpha - 1))
+    assert value.tolist() == pytest.approx([expected] * 2, rel=2e-6 if dtype != torch.float64 else 1e-12)
+    (gradient,) = torch.autograd.grad(value.sum(), leaf)
+    # Half precision rounds 1 / C.
+    tolerance = {torch.float64: 1e-12, torch.float32: 2e-6}.get(dtype, 0.02)
+    assert gradient.double().sum(dim=1).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize("alpha", [1.1, 1.5, 1.7, 2.0])
+def test_a_masked_true_class_costs_infinitely_much(alpha: float, smoothing: float, dtype: torch.dtype) -> None:
+    logits = torch.tensor([[0.0, -torch.inf, 1.0, 2.0], [0.0, 1.0, -torch.inf, 2.0]], dtype=dtype)
+    loss = partial(functional.entmax_loss, alpha=alpha, label_smoothing=smoothing)
+    value, gradient = value_and_gradient(loss, logits, torch.tensor([1, 1]))
+    assert value[0] == torch.inf and value[1].isfinite()
+    # As without a mask, the gradient is the prediction less the label.
+    label = torch.tensor([[1.0, 0, 1, 1], [1, 1, 0, 1]]) * smoothing / 3
+    label[:, 1] += 1 - smoothing
+    weights = torch.tensor([[0.5], [1.5]])
+    assert_close(gradient, weights * (functional.entmax(logits.float(), alpha) - label), 1e-2)
+    # Nothing is left for the true class.
+    everything = functional.entmax_loss(logits, torch.tensor([1, 1]), alpha=alpha, label_smoothing=1.0)
+    assert everything.isfinite().all() and everything[0] == everything[1]

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from oracles._rows import per_row
+from oracles._rows import per_row, smoothed_label
 
 
 def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
@@ -27,8 +27,7 @@ def bi_tempered_logistic_loss(
     def loss(z: Tensor, true_class: int) -> Tensor:
         log_q = _log_q(z, t2)
         total = torch.zeros((), dtype=z.dtype)
-        for i in range(len(z)):
-            y = label_smoothing / len(z) + (1 - label_smoothing if i == true_class else 0)
+        for i, y in enumerate(smoothed_label(z, true_class, label_smoothing)):
             if y > 0:
                 total = total + y * (log_t1(torch.tensor(y, dtype=z.dtype).log()) - log_t1(log_q[i]))
             total = total - (y ** (2 - t1) - ((2 - t1) * log_q[i]).exp()) / (2 - t1)

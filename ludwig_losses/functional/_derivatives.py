@@ -1,0 +1,136 @@
+"""Derivatives in closed form, of values that are computed without a graph: in reverse and in forward mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+
+def is_differentiated(x: Tensor) -> bool:
+    """Whether someone may ask for a derivative by ``x``, in reverse or in forward mode."""
+    if torch.is_grad_enabled() and x.requires_grad:
+        return True
+    return not torch.compiler.is_compiling() and forward_ad.unpack_dual(x).tangent is not None
+
+
+def with_gradient(value: Tensor, x: Tensor, gradient: Tensor, *, linear: bool = False) -> Tensor:
+    """Return ``value`` with a derivative by ``x``, differentiable once: a second derivative is an error, and not 0.
+
+    Args:
+        value: ``[]`` or ``[N]``.
+        x: ``[...]``, or ``[N, ...]`` if each value depends on its own row only.
+        gradient: the derivative of the values, in the shape of ``x``.
+        linear: whether the values are piecewise linear in ``x``. Then the gradient is a constant, and there are
+            derivatives of every order.
+    """
+    function = _TracedGradient if torch.compiler.is_compiling() else _Gradient
+    return function.apply(value, x, gradient, linear)
+
+
+def differentiable_once(gradient: Tensor, x: Tensor) -> Tensor:
+    """Return a gradient by ``x`` whose own derivative by ``x`` is an error, and not 0."""
+    return _Once.apply(gradient, x) if torch.is_grad_enabled() else gradient
+
+
+def with_escort_derivative(
+    project: Callable[[Tensor, float, bool], Tensor], z: Tensor, parameter: float, power: float
+) -> Tensor:
+    """Return the projection ``p`` of logits with its derivatives of every order.
+
+    For ``p_i = f(z_i - tau)`` with the ``tau`` that makes the row sum to 1, and ``f' = f**power``, the implicit
+    function theorem gives ``dp = s (dz - <s, dz> / <s, 1>)`` with ``s = p**power``. So it is for entmax
+    (``power = 2 - alpha``) and for the tempered softmax (``power = t``).
+
+    Args:
+        project: computes the projection of logits ``[..., C]`` from its parameter, in a fixed number of steps where
+            the last argument is true.
+    """
+    function = _TracedProjection if torch.compiler.is_compiling() else _Projection
+    return function.apply(z, project, parameter, power)
+
+
+def _escort_product(p: Tensor, power: float, vector: Tensor) -> Tensor:
+    """Multiply a vector with the (symmetric) derivative of the projection."""
+    outside = p <= 0
+    s = p.masked_fill(outside, 1.0).pow(power).masked_fill(outside, 0.0)
+    return s * (vector - (s * vector).sum(dim=-1, keepdim=True) / s.sum(dim=-1, keepdim=True))
+
+
+# torch.compile takes no function with a forward mode: each comes without one, and with one.
+class _TracedGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(value: Tensor, x: Tensor, gradient: Tensor, linear: bool) -> Tensor:
+        return value.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(*inputs[1:3])
+        ctx.save_for_forward(*inputs[1:3])
+        ctx.rows = output.dim()  # 0, or 1 for a value per row
+        ctx.linear = inputs[3]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, gradient = ctx.saved_tensors
+        column = grad.reshape(grad.shape + (1,) * (x.dim() - grad.dim()))
+        by_x = column * gradient
+        return None, by_x if ctx.linear else differentiable_once(by_x, x), None, None
+
+
+class _Gradient(_TracedGradient):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def jvp(ctx: Any, _: Any, tangent: Tensor, *others: Any) -> Tensor:
+        product = tangent * ctx.saved_tensors[1]
+        return product.flatten(ctx.rows).sum(dim=-1)
+
+
+class _TracedProjection(torch.autograd.Function):
+    @staticmethod
+    def forward(z: Tensor, project: Callable[[Tensor, float, bool], Tensor], parameter: float, power: float) -> Tensor:
+        return project(z, parameter, torch.compiler.is_compiling())
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+        ctx.power = inputs[3]
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        return _escort_product(*ctx.saved_tensors, ctx.power, grad), None, None, None
+
+
+class _Projection(_TracedProjection):
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        return _escort_product(*ctx.saved_tensors, ctx.power, tangent)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, z: Tensor, *parameters: Any) -> tuple[Tensor, int]:
+        return _Projection.apply(z.movedim(in_dims[0], 0), *parameters), 0
+
+
+class _Once(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(gradient: Tensor, x: Tensor) -> Tensor:
+        return gradient.clone()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        raise RuntimeError("This loss is differentiable once: its gradient has no derivative.")
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        raise RuntimeError("This loss is differentiable once: its gradient has no derivative.")
