@@ -1,0 +1,12 @@
+"""What every command of Ludwig begins with: the server of :mod:`commands` has done it before it forks."""
+
+# ludwig.cli imports the module of a command when the command is run.
+import ludwig.cli
+import ludwig.evaluate
+import ludwig.experiment
+import ludwig.predict
+import ludwig.train  # noqa: F401
+from ludwig.config_validation.validation import get_schema
+from ludwig.constants import MODEL_ECD
+
+get_schema(model_type=MODEL_ECD)  # as validation calls it, so that the cache knows it
