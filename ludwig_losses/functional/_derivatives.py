@@ -103,13 +103,15 @@ class _TracedProjection(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return _escort_product(*ctx.saved_tensors, ctx.power, grad), None, None, None
+        (p,) = ctx.saved_tensors
+        return _escort_product(p, ctx.power, grad), None, None, None
 
 
 class _Projection(_TracedProjection):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
-        return _escort_product(*ctx.saved_tensors, ctx.power, tangent)
+        (p,) = ctx.saved_tensors
+        return _escort_product(p, ctx.power, tangent)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, z: Tensor, *parameters: Any) -> tuple[Tensor, int]:

@@ -18,7 +18,8 @@ def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
 
     Returns:
         Probabilities in the shape of ``logits``, float32 (float64 for float64 logits), differentiable any
-        number of times. Train with :func:`bi_tempered_logistic_loss`, whose gradient needs no derivative of the projection.
+        number of times. Train with :func:`bi_tempered_logistic_loss`, whose gradient needs no derivative of the
+        projection.
 
     Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, section 2.
     """

@@ -220,7 +220,7 @@ def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor
     tau = threshold(x, r)
     p = x.sub(tau).clamp_min_(0)
     blocks = (tensor.split(max(1, _BLOCK // x.shape[1])) for tensor in (x, p))
-    loss = torch.cat([_loss_from_excess(*block, r) for block in zip(*blocks, strict=True)])
+    loss = torch.cat([_loss_from_excess(x, e, r) for x, e in zip(*blocks, strict=True)])
     # Rounding may leave a loss of 0 a little below it.
     return loss.mul_(r).add_(behind).clamp_min_(0), p, places
 

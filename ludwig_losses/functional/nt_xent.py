@@ -100,9 +100,7 @@ def _check_options(
 
 # A custom operator: torch.compile takes its loop whole, and it may compute the gradient along with the value.
 @torch.library.custom_op("ludwig_losses::nt_xent", mutates_args=())
-def _nt_xent(
-    unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, wanted: bool
-) -> tuple[Tensor, Tensor]:
+def _nt_xent(unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, wanted: bool) -> tuple[Tensor, Tensor]:
     """Loss and its derivative by the rows of length 1 (empty unless asked for)."""
     size = (min(chunk_size, len(unit)), len(unit))
     similarity, softmax, positive = (unit.new_empty(size) for _ in range(3))

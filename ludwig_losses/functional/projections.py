@@ -70,7 +70,7 @@ def project(logits: Tensor, alpha: float) -> Tensor:
     z = logits if logits.dtype == torch.float64 else logits.float()
     if torch.jit.is_scripting():
         return _search(z, alpha, False)
-    else:
+    else:  # noqa: RET505 - what TorchScript shall not compile stands in an else
         return with_escort_derivative(_search, z, alpha, 2.0 - alpha)
 
 
