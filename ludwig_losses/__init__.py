@@ -40,6 +40,7 @@ _HOMES = {
         "Number",
         "Numbers",
         "OptionalNumber",
+        "Order",
         "PerClass",
         "Terms",
     ),

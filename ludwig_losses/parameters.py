@@ -134,6 +134,26 @@ class Classes(Parameter):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Order(Parameter):
+    """All classes from low to high, by name, or nothing.
+
+    A number is a name here: as indices, numbers would stand for how frequent the classes are. Once resolved, the
+    entries are mappings from a name to its index, which is how a model is saved.
+    """
+
+    @property
+    def allowed(self) -> str:
+        return "a list with the names of all classes, each once, from low to high, or null"
+
+    def accepts(self, value: Any) -> bool:
+        if not isinstance(value, (list, tuple)):
+            return value is None
+        if all(isinstance(entry, dict) for entry in value):
+            return all(len(entry) == 1 and all(map(_is_index, entry.values())) for entry in value)
+        return all(_is_name(entry) or is_number(entry) for entry in value) and len({*map(str, value)}) == len(value)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Count(Parameter):
     """How many of something, or nothing."""
 

@@ -4,6 +4,7 @@ Losses that are sums over elements come back unreduced; Dice, Lovász and NT-Xen
 """
 
 from ludwig_losses.functional.bi_tempered import bi_tempered_logistic_loss, tempered_softmax
+from ludwig_losses.functional.corn import corn_loss, corn_probabilities, corn_rank
 from ludwig_losses.functional.dice import dice_loss
 from ludwig_losses.functional.fenchel_young import entmax15_loss, entmax_loss, sparsemax_loss
 from ludwig_losses.functional.focal import sigmoid_focal_loss, softmax_focal_loss
@@ -23,6 +24,9 @@ from ludwig_losses.functional.projections import entmax, entmax15, sparsemax
 
 __all__ = [
     "bi_tempered_logistic_loss",
+    "corn_loss",
+    "corn_probabilities",
+    "corn_rank",
     "deep_sad_loss",
     "deep_svdd_loss",
     "dice_loss",

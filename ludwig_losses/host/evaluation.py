@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ludwig.constants import HITS_AT_K
+from ludwig.modules.metric_modules import HitsAtKMetric
+from torch import Tensor
+
 from ludwig_losses.host.registry import declaration_of, metrics_of_feature, metrics_of_losses
 
 
@@ -14,8 +18,22 @@ def create_metrics(create: Callable, feature: Any) -> None:
     for metric_cls in metrics_of_feature(feature.type()):
         feature._metric_functions[metric_cls.NAMES[0]] = metric_cls.for_feature(feature)
     if declaration_of(type(feature.loss)) is not None:
-        feature._metric_functions |= feature.train_loss_function.create_metrics(feature.loss)
+        loss = feature.train_loss_function
+        feature._metric_functions |= loss.create_metrics(feature.loss)
+        if loss.decision is not None and HITS_AT_K in feature._metric_functions:
+            feature._metric_functions[HITS_AT_K] = HitsOfProbabilities(loss.projection, **feature.metric_kwargs())
     feature.metric_names = sorted(feature._metric_functions)
+
+
+class HitsOfProbabilities(HitsAtKMetric):
+    """Ludwig's hits at k for a loss whose logits do not say which class is more probable."""
+
+    def __init__(self, projection: Callable[[Tensor], Tensor], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.projection = projection
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        super().update(self.projection(preds), target)
 
 
 def train(

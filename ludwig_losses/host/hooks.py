@@ -36,10 +36,11 @@ def register(metric_modules: ModuleType) -> None:
     import ludwig_losses.losses
     import ludwig_losses.metrics.segmentation  # noqa: F401
     from ludwig_losses import plugins
-    from ludwig_losses.host.registry import losses_by_feature, register_term_metrics
+    from ludwig_losses.host.registry import complete_metrics, losses_by_feature, register_term_metrics
     from ludwig_losses.metrics.terms import TermsMetric, name_of_term
 
     plugins.load()
+    complete_metrics()
     # hyperopt.metric takes what is registered by now.
     for feature, names in losses_by_feature().items():
         register_term_metrics(TermsMetric, map(name_of_term, names), [feature])
@@ -146,18 +147,24 @@ def fold_pairs(api: ModuleType) -> None:
 
 
 def train_together(trainer: ModuleType) -> None:
-    """Refuse to train a loss that compares rows on data that was preprocessed for another loss, and to choose the best
-    model by a metric that the validation data does not have; let all ranks of a training decide alike."""
-    from ludwig_losses.host import distributed, evaluation, pairs
+    """Refuse to train a loss that compares rows on data that was preprocessed for another loss, to choose the best
+    model by a metric that the validation data does not have, and soft labels that are no distributions; let all ranks
+    of a training decide alike."""
+    from ludwig_losses.host import distributed, evaluation, pairs, soft_labels
 
     replace(trainer.Trainer, "train", pairs.train)
     replace(trainer.Trainer, "train", evaluation.train)
+    replace(trainer.Trainer, "train", soft_labels.train)
     replace(trainer, "append_metrics", distributed.append_metrics)
     replace(trainer.Trainer, "_has_nan_or_inf_weights", distributed.has_nan_or_inf_weights)
 
 
-def measure_vectors(vector_feature: Any) -> None:
-    """Let Ludwig 0.11 measure vectors under Ray: Dask finds out what a mapping returns by mapping a bare object."""
+def complete_vectors(vector_feature: Any) -> None:
+    """Predict probabilities for soft labels. Let Ludwig 0.11 measure vectors under Ray: Dask finds out what a mapping
+    returns by mapping a bare object."""
+    from ludwig_losses.host import soft_labels
+
+    replace(vector_feature.VectorOutputFeature, "create_predict_module", soft_labels.create_predict_module)
     vector_feature.len = lambda vector: len(vector) if hasattr(vector, "__len__") else 0
 
 

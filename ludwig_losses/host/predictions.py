@@ -25,9 +25,12 @@ def create_predict_module(create: Callable, feature: Any) -> PredictModule:
 
 
 def create_category_predict_module(create: Callable, feature: Any) -> PredictModule:
-    """The same, predicting the class with the highest probability."""
+    """The same, predicting the class that the loss decides for, or else the most probable one."""
     module = create_predict_module(create, feature)
-    return MostProbable(module) if isinstance(module, ProjectedPredict) else module
+    if not isinstance(module, ProjectedPredict):
+        return module
+    decision = create_loss(feature.loss).decision
+    return MostProbable(module) if decision is None else Decided(module, decision)
 
 
 def create_binary_predict_module(create: Callable, feature: Any) -> PredictModule:
@@ -82,6 +85,20 @@ class MostProbable(PredictModule):
     def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
         outputs = self.module(inputs, feature_name)
         outputs[self.predictions_key] = outputs[self.probabilities_key].argmax(dim=-1)
+        return outputs
+
+
+class Decided(PredictModule):
+    """Predicts the class that a function of the logits of another predict module decides for."""
+
+    def __init__(self, module: ProjectedPredict, decision: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.module = module
+        self.decision = decision
+
+    def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
+        outputs = self.module(inputs, feature_name)
+        outputs[self.predictions_key] = self.decision(outputs[self.logits_key])
         return outputs
 
 

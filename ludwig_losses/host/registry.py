@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ludwig.constants import LOGITS, MAXIMIZE, MINIMIZE
 from ludwig.modules import loss_modules
 from ludwig.modules.metric_modules import LossMetric
-from ludwig.modules.metric_registry import get_metric_registry, register_metric
+from ludwig.modules.metric_registry import (
+    get_metric_feature_type_registry,
+    get_metric_objective,
+    get_metric_registry,
+    get_metric_tensor_input,
+    register_metric,
+)
 from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
@@ -181,9 +187,15 @@ def _check_name(where: str, name: str, module_cls: type) -> None:
         same = (found.module_cls.__module__, found.module_cls.__qualname__)
         if same != (module_cls.__module__, module_cls.__qualname__):
             raise ValueError(f"{where}: the name {name!r} is taken by {found.origin}; choose another `type`")
-    elif name in get_metric_registry():
+    elif name in get_metric_registry() and not _is_misfed(name):
         # A loss that Ludwig lists without a metric of its name does not train.
         raise ValueError(f"{where}: Ludwig has a loss or metric named {name!r} itself; choose another `type`")
+
+
+def _is_misfed(name: str) -> bool:
+    """Whether Ludwig evaluates a loss of its own, which then does not train, on another tensor than it is made for."""
+    module_cls = loss_modules.loss_impl_registry.get(loss_schemas.get_loss_schema_registry().get(name))
+    return module_cls is not None and module_cls.get_loss_inputs() != get_metric_tensor_input(name)
 
 
 def origin_of(cls: type) -> str:
@@ -219,6 +231,20 @@ def register_term_metrics(metric_cls: type, names: Iterable[str], features: Iter
     """Register the metrics that hold the values of the terms of a loss; the lower, the better."""
     for name in names:
         register_metric(name, list(features), MINIMIZE, LOGITS)(metric_cls)
+
+
+def complete_metrics() -> None:
+    """Register the metric of each of Ludwig's losses for all feature types that it offers the loss for: one without
+    its metric does not train."""
+    for feature, names in losses_by_feature().items():
+        for name in names:
+            if (
+                find(name) is None
+                and name in get_metric_registry()
+                and name not in get_metric_feature_type_registry().get(feature, {})
+            ):
+                metric_cls = get_metric_registry()[name]
+                register_metric(name, [feature], get_metric_objective(name), get_metric_tensor_input(name))(metric_cls)
 
 
 def losses_by_feature() -> dict[str, list[str]]:

@@ -21,6 +21,7 @@ from ludwig_losses.parameters import (
     Number,
     Numbers,
     OptionalNumber,
+    Order,
     Parameter,
     PerClass,
     Terms,
@@ -152,6 +153,8 @@ def _native_field(parameter: Parameter) -> Any:
             return schema_utils.StringOptions(list(options), **common)
         case Classes():
             return schema_utils.OneOfOptionsField(allow_none=True, field_options=_classes_options(), **common)
+        case Order():
+            return schema_utils.OneOfOptionsField(allow_none=True, field_options=_order_options(), **common)
         case PerClass():
             return schema_utils.OneOfOptionsField(
                 allow_none=True, field_options=_per_class_options(parameter), **common
@@ -177,6 +180,13 @@ def _classes_options() -> list[Any]:
         schema_utils.NonNegativeInteger(default=0, description="The index of a class."),
         schema_utils.List(list_type=str, allow_none=False, description="Names of classes."),
         schema_utils.List(list_type=int, allow_none=False, description="Indices of classes."),
+    ]
+
+
+def _order_options() -> list[Any]:
+    return [
+        schema_utils.List(list_type=str, allow_none=False, description="Names of classes, from low to high."),
+        schema_utils.DictList(allow_none=False, description="Their names, each with its index: in a saved model."),
     ]
 
 

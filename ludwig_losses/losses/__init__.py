@@ -2,6 +2,7 @@
 
 from ludwig_losses.losses.bi_tempered import TemperedSoftmaxCrossEntropy, TemperedSoftmaxCrossEntropyConfig
 from ludwig_losses.losses.compound import CompoundLoss, CompoundLossConfig
+from ludwig_losses.losses.corn import CornLoss, CornLossConfig
 from ludwig_losses.losses.dice import DiceLoss, DiceLossConfig
 from ludwig_losses.losses.fenchel_young import (
     Entmax15Loss,
@@ -25,6 +26,8 @@ from ludwig_losses.losses.poly import PolyLoss, PolyLossConfig
 __all__ = [
     "CompoundLoss",
     "CompoundLossConfig",
+    "CornLoss",
+    "CornLossConfig",
     "DiceLoss",
     "DiceLossConfig",
     "Entmax15Loss",

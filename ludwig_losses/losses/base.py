@@ -18,8 +18,8 @@ from ludwig_losses.host.schema import (
     field,
     parameters_of,
 )
-from ludwig_losses.losses.class_names import class_indices, frequency_weights, per_class_values
-from ludwig_losses.parameters import Classes, Feature, Number, PerClass
+from ludwig_losses.losses.class_names import class_indices, class_order, frequency_weights, per_class_values
+from ludwig_losses.parameters import Classes, Feature, Number, Order, PerClass
 
 if TYPE_CHECKING:
     from ludwig_losses.host.registry import Declaration
@@ -101,6 +101,8 @@ class LossConfig(DeclaredLossConfig):
                 setattr(self, name, self.weights_by_frequency(f"loss.{name} = {value}", value, feature))
             elif isinstance(parameter, PerClass):
                 setattr(self, name, per_class_values(name, value, feature))
+            elif isinstance(parameter, Order):
+                setattr(self, name, class_order(name, value, feature))
             elif isinstance(parameter, Classes) and not (isinstance(value, str) and value in parameter.options):
                 setattr(self, name, class_indices(name, value, feature))
 
@@ -163,9 +165,11 @@ class ClassificationLossConfig(LossConfig):
 class Loss(nn.Module, LogitsInputsMixin):
     """Base of all modules: called with a batch's logits and targets, returns one scalar."""
 
-    # The function from logits to probabilities that predictions need, where it is not Ludwig's softmax or sigmoid;
-    # and one from logits to a further column of the predictions, with its name.
+    # The function from logits to probabilities that predictions need, where it is not Ludwig's softmax or sigmoid; one
+    # from logits to the index of the predicted class, where that is not the most probable one; and one from logits to a
+    # further column of the predictions, with its name.
     projection: Callable[[Tensor], Tensor] | None = None
+    decision: Callable[[Tensor], Tensor] | None = None
     score: Callable[[Tensor], Tensor] | None = None
     score_name: ClassVar[str] = "score"
     # Metrics that Ludwig reports for features trained with the loss, and what they need of the data.

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ludwig_losses.parameters import Feature
+from ludwig_losses.parameters import Feature, is_number
 
 
 def per_class_values(name: str, value: Any, feature: Feature) -> Any:
@@ -69,6 +69,42 @@ def class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
             f"Write '{value}' in quotes for the latter, [{value}] for the former."
         )
     return values
+
+
+def class_order(name: str, value: Any, feature: Feature) -> list[dict[str, int]]:
+    """Return the classes from low to high, each as a mapping from its name to its index.
+
+    Without a value, names that are numbers come in their numeric order. What nobody wrote, such as ``<UNK>``, has a
+    place in the order only if it is named.
+    """
+    where, classes = f"output feature '{feature.name}': loss.{name}", feature.classes or []
+    if value is None:
+        value = _numeric_order(where, [entry for entry in classes if entry not in feature.symbols])
+    names = [next(iter(entry)) if isinstance(entry, dict) else str(entry) for entry in value]
+    unknown = [entry for entry in names if entry not in classes]
+    missing = [entry for entry in classes if entry not in names and entry not in feature.symbols]
+    if unknown or missing:
+        raise _misfit(f"{where} = {names}", unknown, missing, feature)
+    resolved = [{entry: classes.index(entry)} for entry in names]
+    if any(isinstance(entry, dict) for entry in value) and resolved != list(value):
+        raise ValueError(
+            f"{where} = {value} gives indices that are not those of the classes. Write names only: {names}."
+        )
+    return resolved
+
+
+def _numeric_order(where: str, names: list[str]) -> list[str]:
+    """Sort names that are different numbers."""
+    try:
+        numbers = {entry: float(entry) for entry in names}
+    except ValueError:
+        numbers = {}
+    if len({number for number in numbers.values() if is_number(number)}) < len(names):
+        raise ValueError(
+            f"{where} is missing: which of the classes is higher than another one does not follow from their names. "
+            f"Write {where.rpartition('.')[2]}: with these names from low to high: {sorted(names)}."
+        )
+    return sorted(names, key=lambda entry: numbers[entry])
 
 
 def _misfit(where: str, unknown: list[str], missing: list[str], feature: Feature) -> ValueError:

@@ -159,6 +159,10 @@ class CompoundLoss(Loss):
         return self._of_projecting("projection")
 
     @property
+    def decision(self) -> Callable[[Tensor], Tensor] | None:
+        return self._of_projecting("decision")
+
+    @property
     def score(self) -> Callable[[Tensor], Tensor] | None:
         return self._of_projecting("score")
 

@@ -28,6 +28,11 @@ def class_last(shape: Shape, generator: torch.Generator) -> Tensor:
     return torch.randint(shape[-1], shape[:-1], generator=generator)
 
 
+def ranks(shape: Shape, generator: torch.Generator) -> Tensor:
+    """Ranks for logits ``[..., K - 1]``, of which there are ``K``."""
+    return torch.randint(shape[-1] + 1, shape[:-1], generator=generator)
+
+
 def per_element(shape: Shape, generator: torch.Generator) -> Tensor:
     """0 or 1 for each logit."""
     return torch.randint(2, shape, generator=generator)
@@ -190,6 +195,7 @@ CASES = [
         Case("nt_xent_loss", per_row, _ROWS_OF_5, {"average": average, "memory": _MEMORY, "memory_labels": labels})
         for average, labels in (("pairs", _MEMORY_LABELS), ("anchors", _MEMORY_LABELS), ("anchors", None))
     ),
+    Case("corn_loss", ranks, _CLASS_LAST),
     Case("entmax15_loss", class_last, _CLASS_LAST),
     Case("sparsemax_loss", class_last, _CLASS_LAST),
     *(Case("entmax_loss", class_last, _CLASS_LAST, {"alpha": alpha}) for alpha in (1.01, 1.3, 1.5, 1.8)),

@@ -81,18 +81,24 @@ class Kind:
         class_dim: the dimension of the classes, if the logits have one.
         maskable: whether a logit may be ``-inf``.
         values: makes of any numbers what the function takes.
+        further: how many more classes there are than logits.
     """
 
     shape: Callable[[Draw], Shape]
     class_dim: int | None
     maskable: bool = True
     values: Callable[[Tensor, torch.dtype], Tensor] = lambda numbers, dtype: numbers
+    further: int = 0
 
     def target_shape(self, shape: Shape) -> Shape:
         if self.class_dim is None:
             return shape
         at = self.class_dim % len(shape)
         return shape[:at] + shape[at + 1 :]
+
+    def result_shape(self, shape: Shape) -> Shape:
+        """The shape of a function's result without targets: a number for each logit, or for each class."""
+        return (*shape[:-1], shape[-1] + self.further) if self.further else shape
 
 
 def _classes(draw: Draw) -> int:
@@ -123,6 +129,7 @@ CLASS_FIRST = Kind(lambda d: _with_classes(d, _sizes(d, 1, 3)), 1)
 IMAGES = Kind(lambda d: _with_classes(d, _sizes(d, 2, 3)), 1)
 CLASS_LAST = Kind(lambda d: (*_sizes(d, 1, 2), _classes(d)), -1)
 WIDE = Kind(_wide_or, -1)
+ORDERED = Kind(CLASS_LAST.shape, -1, further=1)
 ROWS = Kind(lambda d: (d.randint(0, 9), d.choice((1, 2, 3, 5))), None, maskable=False)
 SCORES = Kind(lambda d: (d.randint(0, 9),), None, maskable=False)
 # The gradient of a small distance, 1 / d**2, has to fit float16.
@@ -366,6 +373,7 @@ SUBJECTS = {
         scalar=True,
         scale=_by_length,
     ),
+    "corn_loss": Subject(ORDERED),
     "entmax15_loss": Subject(WIDE, _classification),
     "sparsemax_loss": Subject(WIDE, _classification),
     "entmax_loss": Subject(WIDE, {**_alpha, **_classification}),
@@ -389,6 +397,7 @@ SUBJECTS = {
             **_smoothing,
         },
     ),
+    "corn_probabilities": Subject(ORDERED, has_target=False),
     "deep_svdd_loss": Subject(
         DISTANCES,
         {"nu": lambda d: d.choice((0.0, 0.01, 0.5, 1.0)), "radius2": _radius2},
@@ -512,7 +521,7 @@ def draw_case(name: str, seed: int) -> Case:
     draw = source("shape")
     shape = subject.kind.shape(draw)
     dtype = draw.choice(DTYPES)
-    classes = 2 if subject.kind.class_dim is None else shape[subject.kind.class_dim]
+    classes = 2 if subject.kind.class_dim is None else shape[subject.kind.class_dim] + subject.kind.further
     options = _draw_options(subject, partial(source, shape=shape, classes=classes, dtype=dtype))
     labels = _draw_labels(source("labels"), subject, options, shape, classes)
     layout, held = _draw_logits(source("logits"), subject, options, shape, labels, dtype)
@@ -600,6 +609,8 @@ def _draw_mask(draw: Draw, subject: Subject, options: Options, shape: Shape, lab
     """Which logits are ``-inf``: none of a true class, and of a pair ``[0, z]`` only the second."""
     if subject.kind is ELEMENTS:
         return (labels != 1) & (draw.uniform(*shape) < 0.5)
+    if subject.kind is ORDERED:  # what is beyond the true class may be impossible
+        return (torch.arange(shape[-1]) >= labels.unsqueeze(-1)) & (draw.uniform(*shape) < 0.5)
     classes = shape[subject.kind.class_dim]
     everywhere = draw.chance(0.5)
     chosen = draw.uniform(*([classes] if everywhere else (*labels.shape, classes))) < 0.5

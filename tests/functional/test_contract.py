@@ -70,6 +70,7 @@ WRONG_SHAPES = {
     "dice_loss": [*_WRONG_FOR_CLASS_FIRST, ((2, 3), (2,))],
     "lovasz_softmax_loss": _WRONG_FOR_CLASS_FIRST,
     "nt_xent_loss": [((4, 3), (3,)), ((4, 3), (4, 1)), ((4,), (4,)), ((4, 3, 2), (4,)), ((), ())],
+    "corn_loss": _WRONG_FOR_CLASS_LAST,
     "entmax15_loss": _WRONG_FOR_CLASS_LAST,
     "sparsemax_loss": _WRONG_FOR_CLASS_LAST,
     "entmax_loss": _WRONG_FOR_CLASS_LAST,

@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from functional.hostile import DTYPES, ELEMENTS, LAYOUTS, ROWS, SUBJECTS, TARGET_DTYPES, Case, draw_case
+from functional.hostile import DTYPES, ELEMENTS, LAYOUTS, ORDERED, ROWS, SUBJECTS, TARGET_DTYPES, Case, draw_case
 from ludwig_losses import functional
 from ludwig_losses.functional._numerics import weighted_mean
 
@@ -32,8 +32,9 @@ every_subject = pytest.mark.parametrize("name", SUBJECTS)
 
 
 def test_every_function_is_drawn_with_each_of_its_options() -> None:
-    # The score is the largest probability of known_softmax; the others, which are no losses, are in test_one_class.py.
-    others = {"known_score", "squared_distance", "initial_center", "drocc_adversary"}
+    # The score is the largest probability of known_softmax, a rank has no gradient; the others, which are no losses, are
+    # in test_one_class.py.
+    others = {"known_score", "corn_rank", "squared_distance", "initial_center", "drocc_adversary"}
     assert {*SUBJECTS} == {*functional.__all__} - others
     for name, subject in SUBJECTS.items():
         parameters = inspect.signature(getattr(functional, name)).parameters
@@ -69,7 +70,7 @@ def test_the_draws_are_hostile(name: str) -> None:
         wanted |= {f"target {dtype}" for dtype in TARGET_DTYPES} | ({"target None"} if subject.kind is ROWS else set())
         wanted |= {"absent class"} if subject.kind is not ROWS else set()
     if subject.kind.maskable:
-        wanted |= {"-inf"} | ({"one class"} if subject.kind is not ELEMENTS else set())
+        wanted |= {"-inf"} | ({"one class"} if subject.kind not in (ELEMENTS, ORDERED) else set())
     if subject.has_target and not subject.scalar:
         wanted |= {"weighted", "all ignored"}
     assert not {trait for trait in wanted if not traits[trait]}
@@ -102,8 +103,9 @@ def failures_of(name: str, seed: int) -> Iterator[str]:
 def check(case: Case, function: Callable[..., Tensor]) -> None:
     value, gradient = value_and_gradient(case, function, case.logits)
     precision = torch.float64 if case.held.dtype == torch.float64 else torch.float32
-    target_shape = case.subject.kind.target_shape(case.shape) if case.subject.has_target else case.shape
-    assert value.shape == (torch.Size() if case.subject.scalar else target_shape)
+    kind = case.subject.kind
+    shape = (kind.target_shape if case.subject.has_target else kind.result_shape)(case.shape)
+    assert value.shape == (torch.Size() if case.subject.scalar else shape)
     assert value.dtype == precision
     assert gradient.dtype == case.held.dtype
     assert value.isfinite().all(), f"value {value}"

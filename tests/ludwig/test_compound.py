@@ -114,7 +114,6 @@ WRONG = [
     ("category", compound(3), "terms[0]", "got 3, expected a mapping"),
     ("category", compound({"type": ["focal_loss"]}), "terms[0]", "unknown loss ['focal_loss']"),
     ("category", compound(POLY, compound(FOCAL)), "terms[1]", "compound_loss has terms itself, so it cannot be a term"),
-    ("category", compound(POLY, {"type": "corn"}), "terms[1]", "corn changes how Ludwig predicts, so it cannot be a term"),
     ("binary", compound({**FOCAL, "class_weights": [1, 2]}), "terms[0]", "class_weights is for category, image features only"),
     # Ludwig's own losses as strictly: it would drop or change these.
     ("category", compound({"type": "softmax_cross_entropy", "clas_weights": [1]}), "terms[0]", "Did you mean 'class_weights'?"),

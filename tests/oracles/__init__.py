@@ -5,6 +5,7 @@ it, and is differentiable by autograd.
 """
 
 from oracles.bi_tempered import bi_tempered_logistic_loss, tempered_softmax
+from oracles.corn import corn_loss, corn_probabilities, corn_rank
 from oracles.dice import dice_loss, dice_scores
 from oracles.fenchel_young import (
     entmax,
@@ -30,6 +31,9 @@ from oracles.poly import poly_loss
 
 __all__ = [
     "bi_tempered_logistic_loss",
+    "corn_loss",
+    "corn_probabilities",
+    "corn_rank",
     "deep_sad_loss",
     "deep_svdd_loss",
     "dice_loss",

@@ -9,7 +9,7 @@ from ludwig.constants import LOSS
 
 from ludwig_losses.host.registry import find
 from ludwig_losses.host.validation.sections import loss_sections
-from ludwig_losses.parameters import Classes, Number, Parameter, PerClass, Terms
+from ludwig_losses.parameters import Classes, Number, Order, Parameter, PerClass, Terms
 
 # Parameters of Ludwig's own losses that mean the same as ours; their other ones are checked against the JSON schema.
 OF_LUDWIGS_LOSSES: dict[str, Parameter | None] = {
@@ -52,6 +52,8 @@ def name_classes_of_loss(loss: dict[str, Any], parameters: dict[str, Parameter |
         value = loss.get(key)
         if isinstance(parameter, PerClass) and isinstance(value, dict):
             loss[key] = {str(name): number for name, number in value.items()}
+        elif isinstance(parameter, Order) and isinstance(value, list):
+            loss[key] = [name if isinstance(name, dict) else str(name) for name in value]
         elif isinstance(parameter, Classes) and isinstance(value, list):
             loss[key] = [str(name) if isinstance(name, bool) else name for name in value]
         elif isinstance(parameter, Classes) and isinstance(value, bool):

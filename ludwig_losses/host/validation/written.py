@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from jsonschema import Draft7Validator
-from ludwig.constants import CORN, MODEL_ECD
+from ludwig.constants import MODEL_ECD
 from ludwig.error import ConfigValidationError
 
 from ludwig_losses.host.registry import (
@@ -33,9 +33,6 @@ from ludwig_losses.host.validation.messages import (
 from ludwig_losses.host.validation.names import OF_LUDWIGS_LOSSES, name_classes_of_loss
 from ludwig_losses.host.validation.sections import loss_sections
 from ludwig_losses.parameters import Terms
-
-# Losses of Ludwig's own for which a feature predicts differently: it looks at the type of its loss.
-_ALONE_ONLY = (CORN,)
 
 
 def check_raw_config(config: dict[str, Any]) -> None:
@@ -123,9 +120,8 @@ def _check_term(path: str, feature_type: str, term: Any) -> list[str]:
         hint = "" if near is None else f" Did you mean 'type' by '{near}'?"
         return [f"{path}: there is no `type`, which says which loss it is.{hint}"]
     declaration = find(name) if isinstance(name, str) else None
-    if name in _ALONE_ONLY or (declaration is not None and declaration.has_terms):
-        why = "has terms itself" if declaration else "changes how Ludwig predicts"
-        return [f"{path}.type: {name} {why}, so it cannot be a term of another loss."]
+    if declaration is not None and declaration.has_terms:
+        return [f"{path}.type: {name} has terms itself, so it cannot be a term of another loss."]
     if declaration is None:
         errors = check_foreign_name(path, feature_type, name) or _check_ludwigs_parameters(path, term)
     elif feature_type not in declaration.features:

@@ -1,0 +1,67 @@
+"""CORN: ordinal regression, in which each class boundary is a binary question to those examples that reach it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from ludwig_losses.functional._numerics import check_class_logits, full_precision
+
+
+def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
+    r"""Conditional ordinal regression loss, ``-sum_{k < y} log sigmoid(z_k) - [y < K - 1] log sigmoid(-z_y)``.
+
+    The logit ``z_k`` is that of ``P(y > k | y > k - 1)``. An element takes part in the tasks ``k = 0, ..., y`` (of
+    which there are at most ``K - 1``), and its loss is the sum over them, ``-log P(y)``. The loss of the paper is the
+    sum over all elements divided by the number of all (element, task) pairs, which :func:`corn_tasks` counts.
+
+    Args:
+        logits: ``[..., K - 1]`` for ``K`` ordered classes.
+        target: ``[...]``, ranks from 0 to ``K - 1`` of any integer type; they are not checked.
+
+    Returns:
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
+
+    Raises:
+        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension.
+
+    Source: Shi, Cao & Raschka, "Deep Neural Networks for Rank-Consistent Ordinal Regression Based On Conditional
+    Probabilities", Pattern Analysis and Applications 2023 (arXiv 2021), equation 8.
+    """
+    check_class_logits(logits, target, class_dim=-1)
+    z, rank = full_precision(logits), target.long().unsqueeze(-1)
+    task = torch.arange(logits.shape[-1], device=logits.device)
+    loss = -logsigmoid(torch.where(task < rank, z, -z))
+    return torch.where(task <= rank, loss, 0).sum(dim=-1)
+
+
+def corn_tasks(target: Tensor, num_tasks: int) -> Tensor:
+    """Return in how many of the ``K - 1`` tasks each rank takes part: ``min(y + 1, K - 1)``, int64."""
+    return (target.long() + 1).clamp_max(num_tasks)
+
+
+def corn_probabilities(logits: Tensor) -> Tensor:
+    """Return the probability of each rank, ``P(y = k) = sigmoid(-z_k) prod_{j < k} sigmoid(z_j)``.
+
+    Args:
+        logits: ``[..., K - 1]``; logit ``k`` is that of ``P(y > k | y > k - 1)``.
+
+    Returns:
+        ``[..., K]``, float32 (float64 for float64 logits).
+    """
+    z = full_precision(logits)
+    # P(y > k - 1) and P(y <= k | y > k - 1), in logarithms: no difference of two numbers near 1 is taken.
+    zero = torch.zeros_like(z.sum(dim=-1, keepdim=True))
+    reached = torch.cat([zero, logsigmoid(z).cumsum(dim=-1)], dim=-1)
+    stays = torch.cat([logsigmoid(-z), zero], dim=-1)
+    return (reached + stays).exp()
+
+
+def corn_rank(logits: Tensor) -> Tensor:
+    """Return the predicted rank, int64: the number of ``k`` with ``P(y > k) > 0.5``, the median of the ranks.
+
+    Args:
+        logits: ``[..., K - 1]``; logit ``k`` is that of ``P(y > k | y > k - 1)``.
+    """
+    return (full_precision(logits).sigmoid().cumprod(dim=-1) > 0.5).sum(dim=-1)

@@ -1,0 +1,115 @@
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ludwig_losses.functional._numerics import weighted_mean
+from ludwig_losses.functional.corn import corn_loss, corn_probabilities, corn_rank, corn_tasks
+from ludwig_losses.host.registry import register_loss
+from ludwig_losses.host.schema import CATEGORY, field, loss_type
+from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
+from ludwig_losses.metrics.ordinal import OrdinalMetric
+from ludwig_losses.parameters import Order
+
+
+class CornLossConfig(ClassificationLossConfig):
+    """Ordinal regression for classes with an order, by conditional probabilities (Shi, Cao & Raschka, 2021)."""
+
+    type: str = loss_type("corn")
+
+    order: list[str] | list[dict] | None = field(
+        Order(
+            default=None,
+            description=(
+                "The names of all classes from low to high. null orders names that are numbers by their values; other "
+                "names have no order of themselves."
+            ),
+        )
+    )
+
+    @classmethod
+    def name(cls) -> str:
+        return "Conditional Ordinal Regression (CORN)"
+
+
+@register_loss(CornLossConfig, features=[CATEGORY])
+class CornLoss(ClassificationLoss):
+    """Mean of the binary cross-entropies over all (example, task) pairs.
+
+    Ludwig's decoders give one logit for each class. That of a class is here the one of ``P(y >= class | y >= the class
+    below)``, so the lowest class needs none, nor does a class without a rank (``<UNK>``, in a vocabulary that was cut):
+    it is never predicted, and its examples do not count.
+    """
+
+    metrics = (OrdinalMetric,)
+    metrics_need = "examples of two different classes"
+
+    def __init__(self, config: CornLossConfig) -> None:
+        super().__init__(config)
+        # Names alone are not resolved yet.
+        resolved = [entry for entry in config.order or () if isinstance(entry, dict)]
+        self.order = [index for entry in resolved for index in entry.values()]
+
+    @property
+    def projection(self) -> nn.Module:
+        return CornProbabilities(self.order)
+
+    @property
+    def decision(self) -> nn.Module:
+        return CornMedian(self.order)
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        tasks, rank = task_logits(preds, self.order), self.rank(preds, target)
+        loss, pairs = corn_loss(tasks, rank), corn_tasks(rank, tasks.shape[-1])  # none of them without a rank
+        weight = self.weight(target, None)
+        return weighted_mean(loss / pairs.clamp_min(1), pairs if weight is None else pairs * weight)
+
+    def rank(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the rank of each target, -1 where it has none."""
+        classes = class_order(preds, self.order)
+        ranks = torch.full((preds.shape[-1],), -1, dtype=torch.long, device=preds.device)
+        return ranks.index_copy(0, classes, torch.arange(len(classes), device=preds.device))[target.long()]
+
+    def judge(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the predicted rank and the true rank of each example that has one."""
+        rank = self.rank(preds, target)
+        return corn_rank(task_logits(preds, self.order))[rank >= 0], rank[rank >= 0]
+
+    def can_evaluate(self, target: np.ndarray | None) -> bool:
+        return target is None or len(np.unique(target)) > 1
+
+
+class CornProbabilities(nn.Module):
+    """The probability of each class, from one logit for each; TorchScript can compile it."""
+
+    def __init__(self, order: list[int]) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, logits: Tensor) -> Tensor:
+        p = corn_probabilities(task_logits(logits, self.order))
+        return torch.zeros(logits.shape, dtype=p.dtype, device=p.device).index_copy(
+            -1, class_order(logits, self.order), p
+        )
+
+
+class CornMedian(nn.Module):
+    """The class in the middle of the distribution, from one logit for each; TorchScript can compile it."""
+
+    def __init__(self, order: list[int]) -> None:
+        super().__init__()
+        self.order = order
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return class_order(logits, self.order)[corn_rank(task_logits(logits, self.order))]
+
+
+def class_order(logits: Tensor, order: list[int]) -> Tensor:
+    """Return the indices of the classes from low to high; as they are numbered where nobody knows the classes."""
+    if len(order) == 0:
+        return torch.arange(logits.shape[-1], device=logits.device)
+    return torch.tensor(order, dtype=torch.long, device=logits.device)
+
+
+def task_logits(logits: Tensor, order: list[int]) -> Tensor:
+    """Return the logits ``[..., K - 1]`` of all classes but the lowest, from low to high."""
+    return logits.index_select(-1, class_order(logits, order)[1:])

@@ -1,0 +1,39 @@
+"""CORN, Shi, Cao & Raschka 2021: binary cross-entropies by a loop over examples and tasks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+from torch.nn.functional import softplus
+
+from oracles._rows import per_row
+
+
+def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
+    """Task ``k`` asks the examples with ``y > k - 1`` whether ``y > k``; ``-log sigmoid(z)`` is ``softplus(-z)``."""
+
+    def loss(z: Tensor, y: int) -> Tensor:
+        asked = [softplus(-z[k]) if y > k else softplus(z[k]) for k in range(len(z)) if y > k - 1]
+        return torch.stack(asked).sum() if asked else 0 * z.sum()
+
+    return per_row(loss, logits, target, class_dim=-1)
+
+
+def corn_probabilities(logits: Tensor) -> Tensor:
+    """``P(y > k)`` is the running product of the sigmoids; the class probabilities are its differences."""
+    exceeds = _exceeds(logits)
+    return torch.stack([before - after for before, after in pairwise(exceeds)], dim=-1)
+
+
+def corn_rank(logits: Tensor) -> Tensor:
+    return sum(((p > 0.5).long() for p in _exceeds(logits)[1:-1]), torch.zeros(logits.shape[:-1], dtype=torch.long))
+
+
+def _exceeds(logits: Tensor) -> list[Tensor]:
+    """``P(y > k)`` for ``k = -1, ..., K - 1``."""
+    exceeds = [torch.ones(logits.shape[:-1], dtype=logits.dtype)]
+    for k in range(logits.shape[-1]):
+        exceeds.append(exceeds[-1] * logits[..., k].sigmoid())
+    return [*exceeds, torch.zeros_like(exceeds[0])]
