@@ -6,7 +6,13 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.functional._derivatives import with_escort_derivative, with_gradient
-from ludwig_losses.functional._numerics import check_class_logits, full_precision, summation_dtype
+from ludwig_losses.functional._numerics import (
+    check_class_logits,
+    check_floating,
+    check_number,
+    full_precision,
+    summation_dtype,
+)
 
 
 def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
@@ -18,11 +24,17 @@ def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
 
     Returns:
         Probabilities in the shape of ``logits``, float32 (float64 for float64 logits), differentiable any
-        number of times. Train with :func:`bi_tempered_logistic_loss`, whose gradient needs no derivative of the
-        projection.
+        number of times. Train with :func:`bi_tempered_logistic_loss`, whose gradient needs no derivative of them.
+
+    Raises:
+        TypeError: ``logits`` are no floating-point numbers, or ``t`` is no number.
+        ValueError: ``t`` is out of range.
 
     Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, section 2.
     """
+    if not torch.jit.is_scripting():
+        check_floating("logits", logits)
+        check_number("t", t, minimum=1, maximum=10)
     z = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
     if t == 1.0:
         p = z.softmax(dim=-1)
@@ -56,11 +68,16 @@ def bi_tempered_logistic_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
 
     Raises:
-        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension.
+        TypeError: ``logits`` are no floating-point numbers, ``target`` no integers, or a hyperparameter no number.
+        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension, or a hyperparameter is
+            out of range.
 
     Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, equation 6.
     """
     check_class_logits(logits, target, class_dim=-1)
+    check_number("t1", t1, minimum=0, maximum=1)
+    check_number("t2", t2, minimum=1, maximum=10)
+    check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
     rows = full_precision(logits).reshape(-1, logits.shape[-1])
     loss, gradient = _bi_tempered(rows.detach(), target.long().reshape(-1), t1, t2, label_smoothing)
     return with_gradient(loss, rows, gradient).reshape(target.shape)

@@ -19,6 +19,7 @@ from torch import Tensor
 from ludwig_losses.functional._derivatives import differentiable_once, with_gradient
 from ludwig_losses.functional._numerics import (
     check_class_logits,
+    check_number,
     count_true,
     full_precision,
     loss_where_counted,
@@ -56,8 +57,10 @@ def entmax_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
 
     Raises:
-        ValueError: ``alpha`` is not in (1, 2], or ``target`` does not have the shape of ``logits`` without its last
-            dimension.
+        TypeError: ``logits`` are no floating-point numbers, ``target`` or ``ignore_index`` no integers, or a
+            hyperparameter no number.
+        ValueError: a hyperparameter is out of range, or ``target`` does not have the shape of ``logits`` without its
+            last dimension.
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019, equation 10.
     """
@@ -83,7 +86,7 @@ def entmax15_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
 
     Raises:
-        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension.
+        TypeError, ValueError: as :func:`entmax_loss`.
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019, equation 10.
     """
@@ -108,7 +111,7 @@ def sparsemax_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
 
     Raises:
-        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension.
+        TypeError, ValueError: as :func:`entmax_loss`.
 
     Source: Martins & Astudillo, "From Softmax to Sparsemax", ICML 2016, equation 24.
     """
@@ -119,6 +122,7 @@ def _fenchel_young_loss(
     logits: Tensor, target: Tensor, alpha: float, label_smoothing: float, ignore_index: int | Sequence[int] | None
 ) -> Tensor:
     check_class_logits(logits, target, class_dim=-1)
+    check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
 
     def loss(target: Tensor) -> Tensor:
         rows, index = full_precision(logits).reshape(-1, logits.shape[-1]).contiguous(), target.long().reshape(-1)

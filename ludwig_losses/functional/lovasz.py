@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral
 from typing import Any, List, Optional
 
 import torch
@@ -51,6 +52,7 @@ def lovasz_softmax_loss(
         A scalar, float32 (float64 for float64 logits). An empty batch, and one with every pixel ignored, gives 0.
 
     Raises:
+        TypeError: ``logits`` are no floating-point numbers, or ``target``, ``classes`` or ``ignore_index`` no integers.
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, or ``classes`` is
             something else, empty, or lists a class that is ignored or does not exist.
 
@@ -82,6 +84,9 @@ def chosen_classes(
         if classes not in ("present", "all"):
             raise ValueError(f"classes must be present, all, or a list of indices; got {classes!r}.")
         return None if classes == "present" else [c for c in range(count) if c not in ignored]
+    if not all(isinstance(c, Integral) for c in classes):
+        raise TypeError(f"classes must be present, all, or a list of whole numbers; got {classes!r}.")
+    classes = list(map(int, classes))
     if not classes:
         raise ValueError("classes is an empty list. Name a class, or write present.")
     wrong = [c for c in classes if c in ignored]

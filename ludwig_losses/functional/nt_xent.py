@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import torch
 from torch import Tensor
 
 from ludwig_losses.functional._contrast import SIMILARITIES, contrast
 from ludwig_losses.functional._derivatives import is_differentiated, with_gradient
-from ludwig_losses.functional._numerics import full_precision, summation_dtype
+from ludwig_losses.functional._numerics import (
+    check_floating,
+    check_number,
+    full_precision,
+    summation_dtype,
+)
 
 _ZERO_NORM = 1e-12
 
@@ -51,8 +58,9 @@ def nt_xent_loss(
         a zero gradient.
 
     Raises:
-        ValueError: the embeddings are not ``[B, D]`` or the labels not ``[B]``, ``chunk_size`` is less than 1,
-            ``average`` is another word, or the memory does not fit.
+        TypeError: embeddings or memory are no floating-point numbers, or ``temperature`` is no number.
+        ValueError: the embeddings are not ``[B, D]`` or the labels not ``[B]``, ``temperature`` or ``chunk_size`` is
+            out of range, ``average`` is another word, or the memory does not fit.
 
     Source: Chen et al., "A Simple Framework for Contrastive Learning", ICML 2020, equation 1; with more than two
     rows per label, the "out" form of Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2,
@@ -64,11 +72,13 @@ def nt_xent_loss(
             "embeddings must be [B, D] and labels [B]; got embeddings "
             f"{tuple(embeddings.shape)} and labels {None if labels is None else tuple(labels.shape)}."
         )
+    check_floating("embeddings", embeddings)
+    check_number("temperature", temperature, above=0)
+    if chunk_size is not None and not (isinstance(chunk_size, Integral) and chunk_size >= 1):
+        raise ValueError(f"chunk_size must be a whole number >= 1, or None; got {chunk_size!r}.")
     _check_options(embeddings, labels, average, memory, memory_labels)
     if labels is None:
         labels = consecutive_pairs(embeddings.shape[0], embeddings.device)
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}.")
     if memory is not None or average == "anchors":
         unit = _unit_rows(full_precision(embeddings))
         others = unit[:0] if memory is None else _unit_rows(memory.to(unit.dtype))
@@ -86,6 +96,8 @@ def nt_xent_loss(
 def _check_options(
     embeddings: Tensor, labels: Tensor | None, average: str, memory: Tensor | None, memory_labels: Tensor | None
 ) -> None:
+    if memory is not None:
+        check_floating("memory", memory)
     if average not in ("pairs", "anchors"):
         raise ValueError(f"average must be 'pairs' or 'anchors'; got {average!r}.")
     if memory is not None and (memory.ndim != 2 or memory.shape[1] != embeddings.shape[1]):

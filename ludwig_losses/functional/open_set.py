@@ -5,7 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision
+from ludwig_losses.functional._numerics import (
+    check_class_logits,
+    check_floating,
+    check_indices,
+    check_number,
+    full_precision,
+)
 
 
 def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | None = None) -> Tensor:
@@ -23,11 +29,14 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
 
     Raises:
-        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension, or ``known`` is empty.
+        TypeError: ``logits`` are no floating-point numbers, or ``target`` or ``known`` no integers.
+        ValueError: ``target`` does not have the shape of ``logits`` without its last dimension, or ``known`` is empty,
+            not ``[K]``, or (on a CPU, where looking costs next to nothing) names a class twice.
 
     Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 1.
     """
     check_class_logits(logits, target, class_dim=-1)
+    _check_known(known)
     log_p = known_logits(logits, known).log_softmax(dim=-1)
     if known is None:
         return -_pick(log_p, target.long())
@@ -60,11 +69,16 @@ def objectosphere_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
 
     Raises:
-        ValueError: as for :func:`entropic_open_set_loss`.
+        TypeError, ValueError: as for :func:`entropic_open_set_loss`, or ``xi`` or ``zeta`` is no number >= 0.
 
     Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 2 (``xi`` and lambda, here
     ``zeta``).
     """
+    check_number("xi", xi, minimum=0)
+    check_number("zeta", zeta, minimum=0)
+    if features is not None:
+        check_floating("features", features)
+    check_floating("logits", logits)
     logits = full_precision(logits)
     loss = entropic_open_set_loss(logits, target, known=known)
     size = magnitude(logits, known) if features is None else full_precision(features).norm(dim=-1)
@@ -73,6 +87,16 @@ def objectosphere_loss(
         is_known, _ = _find(target.long(), known)
         wish = torch.where(is_known, wish, size.square())
     return loss + zeta * wish
+
+
+def _check_known(known: Tensor | None) -> None:
+    if known is None:
+        return
+    check_indices("known", known)
+    if known.ndim != 1 or not len(known):
+        raise ValueError(f"known must be [K], the indices of one class or more; got the shape {tuple(known.shape)}.")
+    if known.device.type == "cpu" and not torch.compiler.is_compiling() and len({*known.tolist()}) < len(known):
+        raise ValueError(f"known names a class twice; got {known.tolist()}.")
 
 
 def known_softmax(logits: Tensor, known: Tensor) -> Tensor:
@@ -121,7 +145,5 @@ def _pick(values: Tensor, index: Tensor) -> Tensor:
 
 def _find(target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Return whether each target is a known class, and its place among them (0 where it is none)."""
-    if len(known) == 0:
-        raise ValueError("known is empty: at least one class must be known.")
     match = target.unsqueeze(-1) == known
     return match.any(dim=-1), match.int().argmax(dim=-1)

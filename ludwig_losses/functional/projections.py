@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.functional._derivatives import with_escort_derivative
+from ludwig_losses.functional._numerics import check_floating, check_number
 
 # Below this alpha nearly all classes have a probability, and the threshold is found in another way.
 NEAR_1 = 1.25
@@ -52,6 +53,7 @@ def entmax(logits: Tensor, alpha: float = 1.5) -> Tensor:
         number of times. Train with :func:`entmax_loss`, whose gradient needs no derivative of the projection.
 
     Raises:
+        TypeError: ``logits`` are no floating-point numbers, or ``alpha`` is no number.
         ValueError: ``alpha`` is not in (1, 2].
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019.
@@ -61,8 +63,8 @@ def entmax(logits: Tensor, alpha: float = 1.5) -> Tensor:
 
 
 def check_alpha(alpha: float) -> None:
-    if not 1 < alpha <= 2:
-        raise ValueError(f"alpha must be in (1, 2]; got {alpha}.")
+    """Raise unless ``alpha`` is a number in (1, 2]."""
+    check_number("alpha", alpha, above=1, maximum=2)
 
 
 def project(logits: Tensor, alpha: float) -> Tensor:
@@ -71,6 +73,7 @@ def project(logits: Tensor, alpha: float) -> Tensor:
     if torch.jit.is_scripting():
         return _search(z, alpha, False)
     else:  # noqa: RET505 - what TorchScript shall not compile stands in an else
+        check_floating("logits", logits)
         return with_escort_derivative(_search, z, alpha, 2.0 - alpha)
 
 

@@ -48,6 +48,38 @@ OUT_OF_RANGE = {
         ({"focal_tversky_gamma": 0}, "focal_tversky_gamma must be a number > 0; got 0"),
         ({"class_weights": torch.ones(2)}, r"class_weights must have .* the 3 classes; got a tensor of shape \(2,"),
     ],
+    "lovasz_softmax_loss": [
+        ({"classes": [0, 7]}, r"classes: \[0, 7\], but there is no class 7; there are"),
+        ({"classes": [0, -1]}, "there is no class -1"),
+    ],
+    "nt_xent_loss": [
+        ({"temperature": -1}, "temperature must be a number > 0; got -1"),
+        ({"temperature": 0.0}, "temperature must be a number > 0; got 0.0"),
+        ({"temperature": float("nan")}, "temperature must be a number > 0; got nan"),
+        ({"chunk_size": 2.5}, "chunk_size must be a whole number >= 1, or None; got 2.5"),
+    ],
+    "entmax15_loss": _SMOOTHING,
+    "sparsemax_loss": _SMOOTHING,
+    "entmax_loss": [
+        *_SMOOTHING,
+        *(({"alpha": value}, rf"alpha must be a number in \(1, 2\]; got {value}") for value in (1, 2.5, float("nan"))),
+    ],
+    "bi_tempered_logistic_loss": [
+        *_SMOOTHING,
+        ({"t1": 1.5}, r"t1 must be a number in \[0, 1\]; got 1.5"),
+        ({"t1": float("nan")}, r"t1 must be a number in \[0, 1\]; got nan"),
+        ({"t2": 0.5}, r"t2 must be a number in \[1, 10\]; got 0.5"),
+    ],
+    "entropic_open_set_loss": [
+        ({"known": torch.tensor([1, 1])}, r"known names a class twice; got \[1, 1\]"),
+        ({"known": torch.tensor([[0, 1]])}, r"known must be \[K\], the indices of one class or more; got .* \(1, 2\)"),
+    ],
+    "objectosphere_loss": [
+        ({"known": torch.tensor([0, 1, 0])}, r"known names a class twice; got \[0, 1, 0\]"),
+        ({"xi": -1}, "xi must be a number >= 0; got -1"),
+        ({"zeta": -0.1}, "zeta must be a number >= 0; got -0.1"),
+        ({"zeta": float("inf")}, "zeta must be a number >= 0; got inf"),
+    ],
 }
 NO_NUMBER = [
     *((name, {"gamma": value}) for name in ("softmax_focal_loss", "poly_loss") for value in ("2", None, True)),
@@ -58,6 +90,12 @@ NO_NUMBER = [
     ("poly_loss", {"epsilon": "1"}),
     ("dice_loss", {"smooth": "1"}),
     ("dice_loss", {"focal_tversky_gamma": None}),
+    ("nt_xent_loss", {"temperature": "0.1"}),
+    ("entmax_loss", {"alpha": "1.5"}),
+    ("sparsemax_loss", {"label_smoothing": None}),
+    ("bi_tempered_logistic_loss", {"t1": "1"}),
+    ("bi_tempered_logistic_loss", {"t2": None}),
+    ("objectosphere_loss", {"xi": "10"}),
 ]
 
 
@@ -135,3 +173,36 @@ def test_numbers_of_numpy_are_numbers(name: str) -> None:
     loss = getattr(functional, name)
     expected = loss(logits, target, gamma=2.0, label_smoothing=0.25)
     assert torch.equal(loss(logits, target, gamma=np.float32(2), label_smoothing=np.float64(0.25)), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
+def test_what_is_projected_are_floating_point_numbers(dtype: torch.dtype) -> None:
+    for project in (functional.entmax, functional.entmax15, functional.sparsemax, functional.tempered_softmax):
+        with pytest.raises(TypeError, match=f"logits must be of a floating-point type; got {dtype}"):
+            project(torch.ones(2, 3, dtype=dtype))
+    with pytest.raises(TypeError, match=f"embeddings must be of a floating-point type; got {dtype}"):
+        functional.nt_xent_loss(torch.ones(2, 3, dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("project", "option", "value"),
+    [("entmax", "alpha", 1.0), ("entmax", "alpha", float("nan")), ("tempered_softmax", "t", 0.5)],
+)
+def test_projections_name_what_is_out_of_range(project: str, option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"{option} must be a number in .*; got {value}"):
+        getattr(functional, project)(torch.ones(2, 3), value)
+
+
+@pytest.mark.parametrize("option", ["known", "classes"])
+def test_names_of_classes_are_whole_numbers(option: str) -> None:
+    logits, target = torch.randn(4, 3), torch.tensor([0, 1, 0, 1])
+    calls = {
+        "known": lambda: functional.entropic_open_set_loss(logits, target, known=torch.tensor([0.0, 1.0])),
+        "classes": lambda: functional.lovasz_softmax_loss(logits, target, classes=[0.5, 1]),
+    }
+    with pytest.raises(TypeError, match=rf"{option} must be .*(integer type|whole numbers)"):
+        calls[option]()
+    assert torch.equal(
+        functional.lovasz_softmax_loss(logits, target, classes=[np.int64(0), 1]),
+        functional.lovasz_softmax_loss(logits, target, classes=[0, 1]),
+    )

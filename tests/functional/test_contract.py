@@ -142,7 +142,8 @@ def test_forward_mode_is_right_or_refused(case: Case) -> None:
             dual = case.loss(forward_ad.make_dual(logits, direction), target)
             by_dual = forward_ad.unpack_dual(dual).tangent
     except (NotImplementedError, RuntimeError) as refusal:
-        assert case.name in REFUSE_TRANSFORMS and re.search("jvp|setup_context", str(refusal))
+        if case.name not in REFUSE_TRANSFORMS or not re.search("jvp|setup_context", str(refusal)):
+            raise
         return
     assert_close(by_transform.sum(), expected, 1e-12)
     assert_close(by_dual.sum(), expected, 1e-12)
@@ -164,7 +165,8 @@ def test_mapped_over_a_dimension_is_right_or_refused(case: Case) -> None:
         mapped = torch.func.vmap(lambda z: case.loss(z, target), in_dims=1)(several)
         mapped_gradient = torch.func.vmap(torch.func.grad(weighted), in_dims=1)(several)
     except (NotImplementedError, RuntimeError) as refusal:
-        assert case.name in REFUSE_TRANSFORMS and re.search("vmap|setup_context", str(refusal))
+        if case.name not in REFUSE_TRANSFORMS or not re.search("vmap|setup_context", str(refusal)):
+            raise
         return
     assert_close(mapped, values, 1e-12)
     assert_close(mapped_gradient, gradients, 1e-12)

@@ -111,7 +111,7 @@ def test_chunks_change_nothing(make_target: MakeTarget, chunk_size: int | None) 
 
 
 def test_chunks_of_no_rows_are_refused() -> None:
-    with pytest.raises(ValueError, match="chunk_size must be at least 1; got 0"):
+    with pytest.raises(ValueError, match="chunk_size must be a whole number >= 1, or None; got 0"):
         nt_xent_loss(embeddings(4), chunk_size=0)
 
 
