@@ -161,35 +161,57 @@ def is_counted(target: Tensor, ignore_index: int | Sequence[int] | None) -> Tens
 
 
 def loss_where_counted(
-    loss: Callable[[Tensor], Tensor],
+    loss: Callable[[Tensor, Tensor], Tensor],
     logits: Tensor,
     target: Tensor,
     ignore_index: int | Sequence[int] | None,
     class_dim: int,
 ) -> Tensor:
-    """Return ``loss(target)`` per element, 0 without a gradient where the target is an ignored class.
+    """Return ``loss(logits, target)`` per element, 0 with a gradient of 0 where the target is an ignored class.
 
-    Ignored targets may be no class at all (255, -100). They become the most probable class, whose loss is finite.
+    Ignored targets may be no class at all (255, -100). They become the most probable class, whose loss is finite; and
+    ignored logits without one (NaN, infinite, or all masked) become 0.
     """
     counted = is_counted(target, ignore_index)
     if counted is None:
-        return loss(target)
-    value = loss(torch.where(counted, target.long(), logits.detach().argmax(dim=class_dim)))
-    return torch.where(counted, value, 0)
+        return loss(logits, target)
+    largest, most_probable = logits.detach().max(dim=class_dim)
+    senseless = ~(counted | largest.isfinite())
+    if _may_be_any(senseless):  # else no copy of the logits
+        logits = logits.masked_fill(senseless.unsqueeze(class_dim), 0.0)
+    return torch.where(counted, loss(logits, torch.where(counted, target.long(), most_probable)), 0)
+
+
+def _may_be_any(mask: Tensor) -> bool:
+    """Whether an element is true, or may be: while torch compiles or maps a function no value is known."""
+    if torch.compiler.is_compiling():
+        return True
+    try:
+        return bool(mask.any())
+    except RuntimeError:  # torch.func.vmap lets nobody look
+        return True
 
 
 def class_nll(logits: Tensor) -> tuple[Tensor, Tensor]:
-    """Return ``-log softmax(logits)`` for every class, 0 for masked (``-inf``) ones, and the number of the others.
+    """Return ``-log softmax(logits)`` for every class, 0 for masked (``-inf``) ones, and which are masked.
 
     Args:
         logits: ``[B, C, ...]``.
 
     Returns:
-        ``[B, C, ...]`` and ``[B, ...]``, in float32 (float64 for float64 logits).
+        ``[B, C, ...]`` in float32 (float64 for float64 logits), and ``[B, C, ...]``.
     """
     logits = full_precision(logits)
     masked = logits.isneginf()
-    return (-logits.log_softmax(dim=1)).masked_fill(masked, 0.0), (~masked).sum(dim=1).to(logits)
+    return (-logits.log_softmax(dim=1)).masked_fill(masked, 0.0), masked
+
+
+def infinite_where_masked(loss: Tensor, masked: Tensor, index: Tensor, label_smoothing: float) -> Tensor:
+    """Return the loss of a smoothed label, infinite (with a gradient of 0) where the true class is a masked one.
+
+    Only with a smoothing of 1 it has no part in the label.
+    """
+    return loss if label_smoothing == 1 else loss.masked_fill(masked.gather(1, index).squeeze(1), torch.inf)
 
 
 def true_class_loss(

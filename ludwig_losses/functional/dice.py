@@ -99,15 +99,20 @@ def dice_loss(
     alpha, beta = mistake_weights(jaccard, tversky_alpha, tversky_beta, squared_denominator)
     check_options(log_dice, focal_tversky_gamma, generalized, class_weights)
     classes = counted_classes(logits.shape[1], include_background, ignore_index)
-    overlap, predicted, true = _class_sums(full_precision(logits), target, ignore_index, squared_denominator)
+    # A power of what the score lacks needs its digits: then the mistakes are summed, not the predicted mass.
+    class_sums = _class_sums if focal_tversky_gamma == 1 else _class_mistakes
+    *sums, true = class_sums(full_precision(logits), target, ignore_index, squared_denominator)
     if not per_image:
-        overlap, predicted, true = (each.sum(dim=0, keepdim=True) for each in (overlap, predicted, true))
+        *sums, true = (each.sum(dim=0, keepdim=True) for each in (*sums, true))
     weight = _weights(true, class_weights, classes, ignore_index)
     if len(classes) < logits.shape[1]:
-        overlap, predicted, true = (each[:, classes] for each in (overlap, predicted, true))
+        *sums, true = (each[:, classes] for each in (*sums, true))
     if generalized:
-        overlap, predicted, true = _merge_classes(overlap, predicted, true)
-    loss = _loss(*_score(overlap, predicted, true, smooth, alpha, beta), focal_tversky_gamma, log_dice)
+        *sums, true = _merge_classes(*sums, true)
+    if focal_tversky_gamma == 1:
+        loss = _loss(*_score((*sums, true), smooth, alpha, beta), log_dice)
+    else:
+        loss = _root(*_mistakes(sums, smooth, alpha, beta), focal_tversky_gamma)
     return weighted_mean(loss, None if weight is None else weight.to(loss).expand_as(loss))
 
 
@@ -178,10 +183,9 @@ def _weights(
     return weight
 
 
-def _score(
-    overlap: Tensor, predicted: Tensor, true: Tensor, smooth: float, alpha: float, beta: float
-) -> tuple[Tensor, Tensor]:
+def _score(sums: Sequence[Tensor], smooth: float, alpha: float, beta: float) -> tuple[Tensor, Tensor]:
     """Return numerator and denominator of the score, both 1 where there is nothing to overlap, or next to nothing."""
+    overlap, predicted, true = sums
     numerator = 2 * overlap + smooth
     # The weights of the mistakes collected by sum; the overlap has none left in the Dice coefficient.
     denominator = 2 * (alpha * predicted + beta * true.to(overlap) + (1 - alpha - beta) * overlap) + smooth
@@ -189,44 +193,114 @@ def _score(
     return torch.where(empty, 1, numerator), torch.where(empty, 1, denominator)
 
 
-def _loss(numerator: Tensor, denominator: Tensor, gamma: float, log: bool) -> Tensor:
+def _loss(numerator: Tensor, denominator: Tensor, log: bool) -> Tensor:
     """Return the loss of each score."""
     if log:
         return denominator.clamp_min(_SMALLEST).log() - numerator.clamp_min(_SMALLEST).log()
-    miss = 1 - numerator / denominator
-    if gamma == 1:
-        return miss
-    # Below 1 / gamma = 1 the slope of the power is infinite at a perfect score: there a line takes its place.
-    least = torch.finfo(miss.dtype).eps
-    return torch.where(miss > least, miss.clamp_min(least) ** (1 / gamma), miss * least ** (1 / gamma - 1))
+    return 1 - numerator / denominator
 
 
-def _merge_classes(overlap: Tensor, predicted: Tensor, true: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sum over the classes, with weights ``1 / true**2`` that are normalised to a sum of 1."""
-    true = true.to(overlap)
+def _mistakes(sums: Sequence[Tensor], smooth: float, alpha: float, beta: float) -> tuple[Tensor, Tensor]:
+    """Return numerator and denominator of one minus the score: 0 and 1 where there is next to nothing to overlap."""
+    overlap, false_positive, false_negative = sums
+    mistakes = 2 * (alpha * false_positive + beta * false_negative)
+    denominator = 2 * overlap + mistakes + smooth
+    empty = denominator < _SMALLEST
+    return torch.where(empty, 0, mistakes), torch.where(empty, 1, denominator)
+
+
+def _root(mistakes: Tensor, denominator: Tensor, gamma: float) -> Tensor:
+    """Return ``(mistakes / denominator)**(1 / gamma)``.
+
+    Where hardly a number is left for the mistakes, whose root has an infinite slope at 0, a line takes its place.
+    """
+    least = 100 * torch.finfo(mistakes.dtype).tiny / denominator.detach().clamp_max(1)
+    miss = mistakes / denominator
+    return torch.where(miss > least, miss.maximum(least) ** (1 / gamma), miss * least ** (1 / gamma - 1))
+
+
+def _merge_classes(*sums: Tensor) -> tuple[Tensor, ...]:
+    """Sum over the classes, with weights ``1 / true**2`` that are normalised to a sum of 1; ``true`` is the last."""
+    true = sums[-1].to(sums[0])
     present = true > 0
     # Relative to the rarest class nothing overflows, and its weight is that of absent ones, too: 1.
     rarest = torch.where(present, true, torch.inf).amin(dim=1, keepdim=True) if true.shape[1] else true
     weight = torch.where(present, rarest / torch.where(present, true, 1), 1).square()
     weight = weight / weight.sum(dim=1, keepdim=True)
-    overlap, predicted, true = ((weight * each).sum(dim=1, keepdim=True) for each in (overlap, predicted, true))
-    return overlap, predicted, true
+    return tuple((weight * each).sum(dim=1, keepdim=True) for each in sums)
 
 
 def _class_sums(
     logits: Tensor, target: Tensor, ignore_index: int | Sequence[int] | None, squared: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return overlap, predicted and true mass ``[B, C]`` of the pixels that count."""
+    target, counted = _only_classes(target, ignore_index)
+    sums = _TwoClassSums if logits.shape[1] == 2 else _ClassSums
+    overlap, predicted = sums.apply(
+        logits.flatten(2), target, None if counted is None else counted.flatten(1).unsqueeze(1), squared
+    )
+    return overlap, predicted, _true_mass(target, counted, logits.shape[1])
+
+
+def _class_mistakes(
+    logits: Tensor, target: Tensor, ignore_index: int | Sequence[int] | None, squared: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return overlap, what is falsely positive and falsely negative, and true mass ``[B, C]`` of the pixels that count.
+
+    With squares, the mistakes are ``sum((p - g)**2)``. No mistake, and no gradient, is a difference of numbers near 1.
+    """
+    target, counted = _only_classes(target, ignore_index)
+    if counted is not None:  # what does not count may be NaN
+        logits = logits.where(counted.unsqueeze(1), 0)
+    of_classes = _two_class_mistakes if logits.shape[1] == 2 else _many_class_mistakes
+    return *of_classes(logits, target, counted, squared), _true_mass(target, counted, logits.shape[1])
+
+
+def _many_class_mistakes(
+    logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    p, index = logits.softmax(dim=1), target.unsqueeze(1)
+    hit, others = p.gather(1, index).squeeze(1), p.scatter(1, index, 0.0)
+    if counted is not None:
+        hit, others = hit.where(counted, 0), others.where(counted.unsqueeze(1), 0)
+    missed = others.sum(dim=1)
+    if squared:
+        others, missed = others.square(), missed.square()
+    overlap, false_negative = (
+        _sums_by_class(each.to(summation_dtype(p.device)), target, logits.shape[1]).to(p.dtype)
+        for each in (hit, missed)
+    )
+    return overlap, others.flatten(2).sum(dim=2), false_negative
+
+
+def _two_class_mistakes(
+    logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What is missing from one class is too much for the other."""
+    first, second = logits.flatten(2).unbind(dim=1)
+    of_second = target.flatten(1).to(first.dtype)
+    wrong_way = (second - first) * (1 - 2 * of_second)
+    hit, missed = (-wrong_way).sigmoid(), wrong_way.sigmoid()
+    missed = missed.square() if squared else missed
+    of_first = 1 - of_second
+    if counted is not None:
+        of_first, of_second = (each * counted.flatten(1) for each in (of_first, of_second))
+    overlap, false_negative = (
+        torch.stack([(each * of_first).sum(dim=1), (each * of_second).sum(dim=1)], dim=1) for each in (hit, missed)
+    )
+    return overlap, false_negative.flip(1), false_negative
+
+
+def _only_classes(target: Tensor, ignore_index: int | Sequence[int] | None) -> tuple[Tensor, Tensor | None]:
+    """Return the target with class 0 for what is ignored, and which pixels count, ``None`` for all."""
     target = target.long()
     counted = is_counted(target, ignore_index)
-    if counted is None:
-        ones = target.new_ones(()).expand_as(target)
-    else:
-        ones, target = counted.long(), target.where(counted, 0)
-        counted = counted.flatten(1).unsqueeze(1)
-    sums = _TwoClassSums if logits.shape[1] == 2 else _ClassSums
-    overlap, predicted = sums.apply(logits.flatten(2), target, counted, squared)
-    return overlap, predicted, _sums_by_class(ones, target, logits.shape[1])
+    return (target if counted is None else target.where(counted, 0)), counted
+
+
+def _true_mass(target: Tensor, counted: Tensor | None, classes: int) -> Tensor:
+    ones = target.new_ones(()).expand_as(target) if counted is None else counted.long()
+    return _sums_by_class(ones, target, classes)
 
 
 class _ClassSums(torch.autograd.Function):

@@ -124,7 +124,7 @@ def _fenchel_young_loss(
     check_class_logits(logits, target, class_dim=-1)
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
 
-    def loss(target: Tensor) -> Tensor:
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
         rows, index = full_precision(logits).reshape(-1, logits.shape[-1]).contiguous(), target.long().reshape(-1)
         # Smoothing starts from the loss of the largest logit: that of a true class far behind could cancel most of it.
         first = rows.detach().argmax(dim=1) if label_smoothing else index

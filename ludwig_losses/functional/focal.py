@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from ludwig_losses.functional._numerics import (
     each_class_loss,
     full_precision,
     indicator,
+    infinite_where_masked,
     is_counted,
     loss_where_counted,
     true_class_loss,
@@ -48,7 +50,7 @@ def sigmoid_focal_loss(
         alpha: ``[2]``, the weights of the negative and of the positive class; ``None`` for no balance.
         gamma: focusing parameter, >= 0; 0 gives binary cross-entropy.
         label_smoothing, reduced_threshold: as for :func:`softmax_focal_loss`.
-        ignore_index: targets that do not count, whose loss is 0.
+        ignore_index: targets that do not count, whose loss and gradient are 0, whatever their logits.
 
     Returns:
         The unreduced loss in the shape of ``logits``, float32 (float64 for float64 logits).
@@ -68,15 +70,10 @@ def sigmoid_focal_loss(
         raise ValueError(
             f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
-    z, options = full_precision(logits), (alpha, gamma, reduced_threshold)
     counted = is_counted(target, ignore_index)
-    if counted is not None:
-        # What is ignored becomes the more probable class, which is not masked: its loss is finite.
-        target = torch.where(counted, target.to(torch.bool), z.detach() > 0)
-    loss = _SigmoidFocalLoss.apply(z, target, *options)
-    if label_smoothing:
-        loss = torch.lerp(loss, _other_class_loss(z, ~target.to(torch.bool), options), label_smoothing / 2)
-    return loss if counted is None else torch.where(counted, loss, 0)
+    return _SigmoidFocalLoss.apply(
+        full_precision(logits), target, counted, alpha, gamma, label_smoothing, reduced_threshold
+    )
 
 
 def _check_options(gamma: float, label_smoothing: float, reduced_threshold: float | None) -> None:
@@ -86,58 +83,92 @@ def _check_options(gamma: float, label_smoothing: float, reduced_threshold: floa
         check_number("reduced_threshold", reduced_threshold, above=0, maximum=1)
 
 
-def _other_class_loss(z: Tensor, other: Tensor, options: tuple) -> Tensor:
-    """The loss of the class that is not the target; 0 for a masked (``-inf``) one, which has no part in the label."""
-    masked = z.isneginf()
-    return _SigmoidFocalLoss.apply(z.masked_fill(masked, 0.0), other, *options).masked_fill(masked, 0.0)
-
-
 class _SigmoidFocalLoss(torch.autograd.Function):
-    """Computes the derivative along with the loss, from one logarithm, and keeps nothing else."""
+    """Computes the derivative along with the loss, and keeps nothing else."""
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, target: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
+        ctx: Any,
+        logits: Tensor,
+        target: Tensor,
+        counted: Tensor | None,
+        alpha: Tensor | None,
+        gamma: float,
+        label_smoothing: float,
+        threshold: float | None,
     ) -> Tensor:
         loss, slope = (torch.empty_like(logits, memory_format=torch.contiguous_format) for _ in range(2))
-        parts = (tensor.reshape(-1).split(_BLOCK) for tensor in (logits, target))
-        for i, (z, y) in enumerate(zip(*parts, strict=True)):
+        parts = [tensor.reshape(-1).split(_BLOCK) for tensor in (logits, target, counted) if tensor is not None]
+        for i, (z, y, *count) in enumerate(zip(*parts, strict=True)):
             block = slice(i * _BLOCK, i * _BLOCK + len(z))
-            weight, nll, by_z = _sigmoid_focal_terms(z, y, alpha, gamma, threshold)
-            torch.mul(weight, nll, out=loss.view(-1)[block])
-            torch.mul(weight, by_z, out=slope.view(-1)[block])
-        ctx.save_for_backward(logits, target, alpha, slope)
-        ctx.gamma, ctx.threshold = gamma, threshold
+            out = loss.view(-1)[block], slope.view(-1)[block]
+            _sigmoid_focal(z, y, alpha, gamma, label_smoothing, threshold, out)
+            for each, kept in product(out, count):
+                each.masked_fill_(~kept, 0.0)
+        ctx.save_for_backward(logits, target, counted, alpha, slope)
+        ctx.options = gamma, label_smoothing, threshold
         return loss
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        logits, target, alpha, slope = ctx.saved_tensors
+        logits, target, counted, alpha, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
-            weight, _, by_z = _sigmoid_focal_terms(logits, target, alpha, ctx.gamma, ctx.threshold)
-            slope = weight * by_z
-        return grad * slope, None, None, None, None
+            z = logits if counted is None else logits.masked_fill(~counted, 0.0)
+            _, slope = _sigmoid_focal(z, target, alpha, *ctx.options)
+            slope = slope if counted is None else slope.masked_fill(~counted, 0.0)
+        return grad * slope, None, None, None, None, None, None
+
+
+def _sigmoid_focal(
+    z: Tensor,
+    target: Tensor,
+    alpha: Tensor | None,
+    gamma: float,
+    label_smoothing: float,
+    threshold: float | None,
+    out: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
+) -> tuple[Tensor, Tensor]:
+    """Return the loss and its derivative by the logit, in ``out`` if it is given."""
+    positive = target.to(torch.bool)
+    weight, nll, by_z = _sigmoid_focal_terms(z, positive, alpha, gamma, threshold)
+    loss, slope = torch.mul(weight, nll, out=out[0]), torch.mul(weight, by_z, out=out[1])
+    if not label_smoothing:
+        return loss, slope
+    # The other class has its share, unless it is masked (-inf): then it is no part of the label.
+    masked = z.isneginf()
+    weight, nll, by_z = _sigmoid_focal_terms(z.masked_fill(masked, 0.0), ~positive, alpha, gamma, threshold)
+    weight = weight.masked_fill(masked, 0.0)
+    for each, of_other in ((loss, weight * nll), (slope, weight * by_z)):
+        each.mul_(1 - label_smoothing / 2).add_(of_other, alpha=label_smoothing / 2)
+        if label_smoothing == 1:
+            each.masked_fill_(masked, 0.0)
+    return loss, slope
 
 
 def _sigmoid_focal_terms(
-    z: Tensor, target: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
+    z: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weight, and what it multiplies in the loss and in its derivative by the logit."""
-    positive = target.to(torch.bool)
     # -1 for a positive: wrong_way is the logit of the class that is not the target.
     sign = torch.rsub(indicator(positive, z.dtype), 1, alpha=2)
     wrong_way = z * sign
     # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
     miss, nll = wrong_way.sigmoid(), logsigmoid(-wrong_way).neg_()
-    weight, by_nll = miss**gamma, 1 - miss
+    weight, by_nll = miss, 1 - miss
     if threshold is not None:
         hard = (-wrong_way).sigmoid() < threshold
-        weight = torch.where(hard, 1, (miss / threshold) ** gamma)
-        by_nll = by_nll * ~hard
+        # Before the power, which may overflow where it does not count.
+        weight, by_nll = torch.where(hard, 1, miss / threshold), by_nll * ~hard
+    weight = weight**gamma
     if alpha is not None:
         of_negative, of_positive = alpha.to(z).unbind()
         weight = weight * (of_negative + (of_positive - of_negative) * positive)
-    return weight, nll, torch.addcmul(miss, by_nll, nll, value=gamma).mul_(sign)
+        # A weight of 0 makes nothing of an infinite loss. On a CPU one may look, elsewhere that would have to wait.
+        if torch.compiler.is_compiling() or alpha.device.type != "cpu" or (alpha == 0).any():
+            nll = nll.masked_fill(weight == 0, 0.0)
+    # Of a masked (-inf) true class nll is infinite, and by_nll is 0.
+    finite = nll.clamp_max(torch.finfo(nll.dtype).max)
+    return weight, nll, torch.addcmul(miss, by_nll, finite, value=gamma).mul_(sign)
 
 
 def softmax_focal_loss(
@@ -158,10 +189,12 @@ def softmax_focal_loss(
         alpha: ``[C]``, one weight per class; ``None`` for none. Part of the loss: a mean does not divide by it.
         gamma: focusing parameter, >= 0; 0 gives cross-entropy.
         label_smoothing: the part ``s`` of each label that is spread evenly over all classes that are not masked
-            (``-inf``), in [0, 1]: the loss is its mean over the smoothed label, ``sum_c q_c FL(c)``.
+            (``-inf``), in [0, 1]: the loss is its mean over the smoothed label, ``sum_c q_c FL(c)``. It is infinite
+            where the true class is masked (unless the smoothing is 1, or its ``alpha`` 0), as without smoothing.
         reduced_threshold: in (0, 1]; the factor ``(1 - p_t)**gamma`` becomes 1 where ``p_t`` is below the threshold,
             and ``((1 - p_t) / threshold)**gamma`` from there on. They meet at 0.5. ``None`` for focal loss.
-        ignore_index: classes that do not count, whose loss is 0; also numbers that are no class.
+        ignore_index: classes that do not count, whose loss and gradient are 0, whatever their logits; also numbers that
+            are no class.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
@@ -178,11 +211,14 @@ def softmax_focal_loss(
     check_per_class("alpha", alpha, logits.shape[1])
     focal = (_focal_of_nll, gamma) if reduced_threshold is None else (_reduced_focal_of_nll, (gamma, reduced_threshold))
 
-    def loss(target: Tensor) -> Tensor:
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
         if label_smoothing:
             return _smoothed_focal_loss(logits, target, alpha, label_smoothing, *focal)
         value = true_class_loss(logits, target, *focal)
-        return value if alpha is None else value * alpha.to(value)[target.long()]
+        if alpha is None:
+            return value
+        weight = alpha.to(value)[target.long()]
+        return torch.where(weight == 0, 0, weight * value)
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)
 
@@ -190,24 +226,35 @@ def softmax_focal_loss(
 def _smoothed_focal_loss(
     logits: Tensor, target: Tensor, alpha: Tensor | None, label_smoothing: float, of_nll: Callable, parameter: Any
 ) -> Tensor:
-    nll, competing = class_nll(logits)
-    loss = each_class_loss(nll, of_nll, parameter)
+    nll, masked = class_nll(logits)
+    loss, index = each_class_loss(nll, of_nll, parameter), target.long().unsqueeze(1)
     if alpha is not None:
         loss = loss * alpha.to(loss).view(-1, *[1] * (loss.ndim - 2))
-    of_true_class = loss.gather(1, target.long().unsqueeze(1)).squeeze(1)
-    return (1 - label_smoothing) * of_true_class + label_smoothing / competing * loss.sum(dim=1)
+    of_true_class, competing = loss.gather(1, index).squeeze(1), (~masked).sum(dim=1).to(loss)
+    loss = (1 - label_smoothing) * of_true_class + label_smoothing / competing * loss.sum(dim=1)
+    if alpha is not None:  # a weight of 0 makes nothing of an infinite loss
+        masked = masked & (alpha != 0).to(masked.device).view(-1, *[1] * (masked.ndim - 2))
+    return infinite_where_masked(loss, masked, index, label_smoothing)
 
 
 def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    # 1 - p_t = -expm1(-nll). The clamp gives nll / miss its limit, 1, where p_t rounds to 1.
-    nll = nll.clamp_min(torch.finfo(nll.dtype).tiny)
-    miss = -torch.expm1(-nll)
+    miss, by_nll = _miss(nll, gamma)
     weight = miss**gamma
-    return weight * nll, (1 - miss).mul_(nll / miss).mul_(gamma).add_(1).mul_(weight)
+    return weight * nll, by_nll.add_(1).mul_(weight)
 
 
 def _reduced_focal_of_nll(nll: Tensor, parameter: tuple[float, float]) -> tuple[Tensor, Tensor]:
     gamma, threshold = parameter
-    loss, slope = _focal_of_nll(nll, gamma)
-    hard, scale = torch.exp(-nll) < threshold, threshold**-gamma
-    return torch.where(hard, nll, scale * loss), torch.where(hard, 1, scale * slope)
+    miss, by_nll = _miss(nll, gamma)
+    hard = torch.exp(-nll) < threshold
+    # Before the power, which may overflow where it does not count.
+    weight = torch.where(hard, 1, miss / threshold) ** gamma
+    return weight * nll, weight * (1 + by_nll * ~hard)
+
+
+def _miss(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Return ``1 - p``, and ``gamma p nll / (1 - p)``, the derivative by ``nll`` of what its power does to the loss."""
+    # 1 - p = -expm1(-nll). The clamp gives nll / miss its limits: 1 where p rounds to 1, a finite number where p is 0.
+    nll = nll.clamp(torch.finfo(nll.dtype).tiny, torch.finfo(nll.dtype).max)
+    miss = -torch.expm1(-nll)
+    return miss, (1 - miss).mul_(nll / miss).mul_(gamma)

@@ -14,6 +14,7 @@ from ludwig_losses.functional._numerics import (
     check_number,
     class_nll,
     full_precision,
+    infinite_where_masked,
     loss_where_counted,
     true_class_loss,
 )
@@ -38,8 +39,10 @@ def poly_loss(
         epsilon: changes of the coefficients of the expansion of ``-log p_y``, which are ``1 / j``: a number for the
             first one (Poly-1), a list for the first few (Poly-N), each from ``-1 / j`` on; 0 gives cross-entropy.
         gamma: focusing parameter, >= 0; above 0 the loss is poly-focal, and with ``epsilon`` 0 focal loss.
-        label_smoothing: the part of each label, in [0, 1], that is spread evenly over all classes but masked ones.
-        ignore_index: classes that do not count, whose loss is 0; also numbers that are no class.
+        label_smoothing: the part of each label, in [0, 1], that is spread evenly over all classes but masked ones. The
+            loss is infinite where the true class is masked (unless the smoothing is 1), as without smoothing.
+        ignore_index: classes that do not count, whose loss and gradient are 0, whatever their logits; also numbers that
+            are no class.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
@@ -56,7 +59,7 @@ def poly_loss(
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
     check_class_logits(logits, target, class_dim=1)
 
-    def loss(target: Tensor) -> Tensor:
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
         if label_smoothing:
             return _smoothed_poly_loss(logits, target, coefficients, gamma, label_smoothing)
         if gamma or len(coefficients) != 1:
@@ -83,12 +86,12 @@ def _poly_of_nll(nll: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
 
 def _poly_n_of_nll(nll: Tensor, parameter: tuple[tuple[float, ...], float]) -> tuple[Tensor, Tensor]:
     coefficients, gamma = parameter
-    # The clamp gives nll / miss its limit, 1, where p_t rounds to 1.
-    nll = nll.clamp_min(torch.finfo(nll.dtype).tiny)
-    miss = -torch.expm1(-nll)
+    # The clamp gives nll / miss its limits: 1 where p_t rounds to 1, and a finite number where p_t is 0.
+    finite = nll.clamp(torch.finfo(nll.dtype).tiny, torch.finfo(nll.dtype).max)
+    miss = -torch.expm1(-finite)
     by_miss = _polynomial(coefficients, miss)
     derivative = _polynomial([j * epsilon for j, epsilon in enumerate(coefficients, start=1)], miss)
-    slope = 1 + (1 - miss) * (gamma * (nll / miss + by_miss) + derivative)
+    slope = 1 + (1 - miss) * (gamma * (finite / miss + by_miss) + derivative)
     return miss**gamma * (nll + miss * by_miss), miss**gamma * slope
 
 
@@ -105,14 +108,15 @@ def _smoothed_poly_loss(
 ) -> Tensor:
     # Once, or the parts of the gradient would be added in half precision.
     logits, index = full_precision(logits), target.long().unsqueeze(1)
-    nll, competing = class_nll(logits)
+    nll, masked = class_nll(logits)
     of_true_class = nll.gather(1, index).squeeze(1)
-    share = label_smoothing / competing
+    share = label_smoothing / (~masked).sum(dim=1).to(nll)
     cross_entropy = (1 - label_smoothing) * of_true_class + share * nll.sum(dim=1)
     # The clamp keeps the gradient of its power finite.
     miss = (label_smoothing - share) + (1 - label_smoothing) * _probability_of_others(logits, index)
     miss = miss.clamp_min(torch.finfo(miss.dtype).tiny)
-    return miss**gamma * (cross_entropy + miss * _polynomial(coefficients, miss))
+    loss = miss**gamma * (cross_entropy + miss * _polynomial(coefficients, miss))
+    return infinite_where_masked(loss, masked, index, label_smoothing)
 
 
 def _probability_of_others(logits: Tensor, index: Tensor) -> Tensor:

@@ -159,6 +159,7 @@ class Subject:
         exclusive: groups of options of which at most one is given.
         needs: options that are given only with another one.
         technical: options that change how the result is computed, and not the result: the oracle does not have them.
+        senseless: whether the logits of ignored elements may be NaN, infinite, or all masked.
         maskable: the classes that may have a logit of ``-inf`` where they are not the target.
         has_target: whether the function takes targets; one that does not returns the shape of its logits.
         scalar: whether the result is one number for the whole batch.
@@ -173,6 +174,7 @@ class Subject:
     exclusive: tuple[tuple[str, ...], ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
     technical: tuple[str, ...] = ()
+    senseless: bool = True
     maskable: Callable[[Options, int], Any] = every_class
     has_target: bool = True
     scalar: bool = False
@@ -192,19 +194,19 @@ def _unknown_classes(options: Options, classes: int) -> Any:
 def _rounding_decides(case: Case) -> bool:
     """Without smoothing, a class that is neither present nor predicted costs 0; with the least mass, 1.
 
-    A root of what the score lacks is steep where that is little, and it is what rounding leaves of a difference from 1.
+    A root is steep at 0: where there are hardly numbers left for the mistakes, they decide.
     """
     if case.counts_nothing:
         return False
     names = ("log_dice", "focal_tversky_gamma", "class_weights")
     options = {name: value for name, value in case.options.items() if name not in names}
     scores = oracles.dice_scores(case.logits.double(), case.target.long(), **options)
-    steep = 1e-7 if case.held.dtype == torch.float64 else 1e-2
+    steep = 1e-290 if case.held.dtype == torch.float64 else 1e-30
     return any(
-        (options.get("smooth") == 0 and 0 < denominator < 1e-30)
-        or (case.options.get("focal_tversky_gamma", 1) > 1 and denominator - numerator < steep * denominator)
+        (options.get("smooth") == 0 and 0 < numerator + mistakes < 1e-30)
+        or (case.options.get("focal_tversky_gamma", 1) > 1 and mistakes < steep * (numerator + mistakes))
         for image in scores
-        for numerator, denominator in image
+        for numerator, mistakes in image
     )
 
 
@@ -296,7 +298,11 @@ _known = {"known": Draw.some_classes}
 _smoothing = {"label_smoothing": lambda d: d.choice((0.0, 0.1, 1.0))}
 _classification = {**_smoothing, "ignore_index": Draw.ignored}
 # The gradient has to fit float16.
-_focal = {**_gamma, **_classification, "reduced_threshold": lambda d: d.choice((0.2, 0.5, 0.8, 1.0))}
+_focal = {
+    "gamma": lambda d: d.choice((0.0, 0.3, 1.0, 2.0, 5.0, 30.0)),
+    **_classification,
+    "reduced_threshold": lambda d: d.choice((0.5, 0.8, 1.0) if d.given.get("gamma") == 30 else (0.2, 0.5, 0.8, 1.0)),
+}
 _alpha = {"alpha": lambda d: 1 + d.choice((0.24, 0.26, 0.5, 1.0, d.random(), d.logarithmic(1e-9, 1.0)))}
 
 
@@ -333,7 +339,7 @@ SUBJECTS = {
             "tversky_beta": _missed_weight,
             "jaccard": _on,
             "squared_denominator": _on,
-            "focal_tversky_gamma": lambda d: d.choice((0.3, 0.5, 4 / 3, 3.0)),
+            "focal_tversky_gamma": lambda d: d.choice((0.3, 0.5, 4 / 3, 3.0, 10.0)),
             "log_dice": _on,
             "generalized": _on,
         },
@@ -356,6 +362,7 @@ SUBJECTS = {
             "per_image": lambda d: d.chance(0.7),
             "ignore_index": _ignored_beside_classes,
         },
+        senseless=False,
         scalar=True,
         distance=_between_errors,
     ),
@@ -524,7 +531,8 @@ def draw_case(name: str, seed: int) -> Case:
     classes = 2 if subject.kind.class_dim is None else shape[subject.kind.class_dim] + subject.kind.further
     options = _draw_options(subject, partial(source, shape=shape, classes=classes, dtype=dtype))
     labels = _draw_labels(source("labels"), subject, options, shape, classes)
-    layout, held = _draw_logits(source("logits"), subject, options, shape, labels, dtype)
+    spoil = partial(_spoil, source("senseless"), subject, options, labels)
+    layout, held = _draw_logits(source("logits"), subject, options, shape, labels, dtype, spoil)
     target = _draw_target(source("target"), subject, options, labels)
     per_element = subject.has_target and not subject.scalar
     weight = _draw_weight(source("weight"), labels, classes) if per_element else None
@@ -592,7 +600,13 @@ def _draw_weight(draw: Draw, labels: Tensor, classes: int) -> Tensor | None:
 
 
 def _draw_logits(
-    draw: Draw, subject: Subject, options: Options, shape: Shape, labels: Tensor, dtype: torch.dtype
+    draw: Draw,
+    subject: Subject,
+    options: Options,
+    shape: Shape,
+    labels: Tensor,
+    dtype: torch.dtype,
+    spoil: Callable[[Tensor], Tensor],
 ) -> tuple[str, Tensor]:
     values = _VALUES[draw.choice([*_VALUES])](draw, shape, subject.kind.class_dim, labels)
     layout = draw.choice([*LAYOUTS])
@@ -602,7 +616,20 @@ def _draw_logits(
     if layout == "expanded":
         masked = masked.all(dim=0, keepdim=True).expand(shape)
     values = subject.kind.values(values, dtype).masked_fill(masked, -torch.inf).to(dtype)
+    if layout != "expanded":
+        values = spoil(values)
     return layout, LAYOUTS[layout].hold(values)
+
+
+def _spoil(draw: Draw, subject: Subject, options: Options, labels: Tensor, values: Tensor) -> Tensor:
+    """Make nonsense of the logits of some ignored elements, or of all."""
+    if not subject.senseless or not len(ignored_classes(options)) or draw.chance(0.6):
+        return values
+    spoiled = torch.isin(labels, ignored_classes(options)) & (draw.uniform(*labels.shape) < draw.choice((0.5, 1.0)))
+    logits = draw.uniform(*values.shape) < draw.choice((0.3, 1.0))
+    if subject.kind.class_dim is not None:
+        spoiled = spoiled.unsqueeze(subject.kind.class_dim)
+    return values.masked_fill(spoiled & logits, draw.choice((torch.nan, torch.inf, -torch.inf)))
 
 
 def _draw_mask(draw: Draw, subject: Subject, options: Options, shape: Shape, labels: Tensor) -> Tensor:
@@ -666,6 +693,7 @@ def _traits(case: Case, dtype: torch.dtype, classes: int) -> frozenset[str]:
         "one row": case.shape[0] == 1,
         "one class": classes == 1,
         "-inf": bool(logits.isneginf().any()),
+        "senseless": bool(logits.isnan().any()) or bool((logits == torch.inf).any()),
         "large": logits.numel() > 0 and logits.nan_to_num(neginf=0).abs().max() >= 5000,
         "tied": logits.numel() > 1 and logits.flatten().unique().numel() < logits.numel(),
         "all equal": logits.numel() > 1 and logits.flatten().unique().numel() == 1,

@@ -43,6 +43,32 @@ def test_compiles_without_a_graph_break(case: Case) -> None:
     assert_close(gradient, expected_gradient, 1e-6)
 
 
+def twice(logits: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    return torch.cat([logits, logits]), None if target is None else torch.cat([target, target])
+
+
+@every_case
+def test_compiles_with_dynamic_shapes(case: Case) -> None:
+    """With sizes and hyperparameters that are symbols."""
+    torch.compiler.reset()
+    compiled = torch.compile(case.loss, fullgraph=True, backend="eager", dynamic=True)
+    batch = case.batch(dtype=torch.float32)
+    assert_close(compiled(*batch), case.loss(*batch), 1e-6)
+
+
+@pytest.mark.parametrize("case", {case.name: case for case in CASES}.values(), ids=str)
+def test_compiles_once_for_batches_of_any_size(case: Case) -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(case.loss, fullgraph=True, backend="eager")
+    batch = case.batch(dtype=torch.float32)
+    for tensor in batch:
+        if tensor is not None:
+            torch._dynamo.mark_dynamic(tensor, 0)
+    assert_close(compiled(*batch), case.loss(*batch), 1e-6)
+    with torch.compiler.set_stance("fail_on_recompile"):
+        assert_close(compiled(*twice(*batch)), case.loss(*twice(*batch)), 1e-6)
+
+
 _WRONG_FOR_CLASS_FIRST = [
     ((4, 3), (3,)),
     ((4, 3), (4, 1)),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import mpmath
 import pytest
 import torch
 from torch import Tensor
@@ -7,6 +8,7 @@ from torch import Tensor
 from functional.cases import assert_close, random_batch, value_and_gradient
 from ludwig_losses.functional import dice_loss
 
+HALVES = [(torch.float16, 2e-3), (torch.bfloat16, 1e-2)]
 SMOOTH = [0.0, 0.5, 1.0]
 
 
@@ -228,3 +230,35 @@ def test_the_batch_as_one_image() -> None:
 def test_options_that_mean_nothing_together(options: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         dice_loss(torch.zeros(1, 2, 3), torch.zeros(1, 3, dtype=torch.long), **options)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6), *HALVES])
+@pytest.mark.parametrize("squared", [False, True])
+@pytest.mark.parametrize("gamma", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("gap", [5.0, 16.0, 18.0, 30.0])
+def test_focal_tversky_keeps_its_digits_near_a_perfect_score(
+    gap: float, gamma: float, squared: bool, dtype: torch.dtype, tolerance: float
+) -> None:
+    logits, target = torch.tensor([[[gap], [0.0]]], dtype=dtype), torch.zeros(1, 1, dtype=torch.long)
+    value, gradient = value_and_gradient(
+        lambda z, y: dice_loss(z, y, focal_tversky_gamma=gamma, squared_denominator=squared), logits, target
+    )
+    # Of the one pixel, q = 1 - p is missing from class 0 and too much for class 1.
+    with mpmath.workdps(50):
+        q = lambda z: 1 / (1 + mpmath.exp(z))  # noqa: E731
+        mistakes = lambda z: q(z) ** 2 if squared else q(z)  # noqa: E731
+
+        def loss(z: mpmath.mpf) -> mpmath.mpf:
+            misses = mistakes(z) / (2 * (1 - q(z)) + mistakes(z) + 1), mistakes(z) / (mistakes(z) + 1)
+            return sum(miss ** (1 / mpmath.mpf(gamma)) for miss in misses) / 2
+
+        expected, slope = float(loss(mpmath.mpf(gap))), float(mpmath.diff(loss, gap))
+    assert value.item() == pytest.approx(expected, rel=tolerance if value.dtype == dtype else 1e-6)
+    # The harness weighs a single value by one half.
+    tiny = 1e-7 if dtype.itemsize == 2 else 1e-40
+    assert gradient.flatten().tolist() == pytest.approx([slope / 2, -slope / 2], rel=tolerance, abs=tiny)
+
+
+def test_focal_tversky_of_a_sure_prediction_in_figures() -> None:
+    logits, target = torch.tensor([[[18.0], [0.0]]]), torch.zeros(1, 1, dtype=torch.long)
+    assert dice_loss(logits, target, focal_tversky_gamma=10.0).item() == pytest.approx(0.1567, abs=5e-5)

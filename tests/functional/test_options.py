@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import oracles
 from functional.cases import assert_close, class_first, class_last, per_element, random_batch, value_and_gradient
 from ludwig_losses import functional
 
@@ -193,3 +196,77 @@ def test_poly_without_its_leading_terms_is_what_remains_of_the_expansion() -> No
     miss = 1 - logits.softmax(dim=1).gather(1, target.unsqueeze(1)).squeeze(1)
     expected = F.cross_entropy(logits, target, reduction="none") - miss - miss**2 / 2 - miss**3 / 3
     assert_close(functional.poly_loss(logits, target, epsilon=[-1.0, -1 / 2, -1 / 3]), expected, 1e-12)
+
+
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
+NLL_OPTIONS = [(name, options) for name, options in OPTIONS if name in ("softmax_focal_loss", "poly_loss")] + [
+    ("softmax_focal_loss", {"gamma": 0.5, "alpha": torch.tensor([0.5, 0.25, 1.0])})
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.9])
+@pytest.mark.parametrize(("name", "options"), NLL_OPTIONS, ids=str)
+def test_a_masked_true_class_costs_infinitely_much(name: str, options: dict, smoothing: float, dtype) -> None:
+    logits = torch.tensor([[0.0, -torch.inf, 1.0], [0.0, -torch.inf, 1.0]], dtype=dtype)
+    target, options = torch.tensor([1, 2]), {**options, "label_smoothing": smoothing}
+    value, gradient = value_and_gradient(lambda z, y: getattr(functional, name)(z, y, **options), logits, target)
+    assert value[0] == torch.inf == F.cross_entropy(logits.float(), target, reduction="none")[0]
+    assert gradient.isfinite().all()
+    assert_close(value[1], getattr(oracles, name)(logits.double(), target, **options)[1], 1e-6)
+    assert getattr(oracles, name)(logits.double(), target, **options)[0] == torch.inf
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("options", [{}, {"gamma": 0.5, "reduced_threshold": 0.3}, {"alpha": torch.tensor([0.5, 0.2])}])
+def test_a_masked_positive_class_costs_infinitely_much(options: dict, smoothing: float, dtype) -> None:
+    logits, target = torch.tensor([-torch.inf, -torch.inf, 1.0], dtype=dtype), torch.tensor([1, 0, 1])
+    options = {**options, "label_smoothing": smoothing}
+    value, gradient = value_and_gradient(lambda z, y: functional.sigmoid_focal_loss(z, y, **options), logits, target)
+    expected = oracles.sigmoid_focal_loss(logits.double(), target, **options)
+    # With a smoothing of 1 the true class is no part of the label.
+    assert value[0] == expected[0] == (0 if smoothing == 1 else torch.inf)
+    assert_close(value[1:], expected[1:], 1e-6)
+    assert gradient.isfinite().all()
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_a_class_of_no_weight_costs_nothing_even_if_it_is_masked(smoothing: float) -> None:
+    alpha, options = torch.tensor([1.0, 0.0]), {"label_smoothing": smoothing}
+    pairs = torch.tensor([[0.0, -torch.inf]])
+    assert functional.softmax_focal_loss(pairs, torch.tensor([1]), alpha=alpha, **options) == 0
+    assert functional.sigmoid_focal_loss(pairs[:, 1], torch.tensor([1]), alpha=alpha, **options) == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize(("gamma", "threshold"), [(30.0, 0.05), (30.0, 0.5), (1e4, 0.5), (1e4, 1.0)])
+def test_reduced_focal_loss_does_not_overflow(gamma: float, threshold: float, smoothing: float, dtype) -> None:
+    z = torch.tensor([20.0, -20.0, 0.5, 2.0, -3.5], dtype=dtype)
+    options = {"gamma": gamma, "reduced_threshold": threshold, "label_smoothing": smoothing}
+    tolerance = 1e-11 if dtype == torch.float64 else 1e-5
+    half = torch.finfo(dtype).eps if dtype.itemsize == 2 else 0
+    for target in (torch.zeros(5, dtype=torch.long), torch.ones(5, dtype=torch.long)):
+        for name, logits in (("sigmoid_focal_loss", z), ("softmax_focal_loss", torch.stack([z * 0, z], dim=1))):
+            loss, oracle = (partial(getattr(of, name), **options) for of in (functional, oracles))
+            value, gradient = value_and_gradient(loss, logits, target)
+            expected, expected_gradient = value_and_gradient(oracle, logits.double(), target)
+            torch.testing.assert_close(value, expected.to(value.dtype), rtol=tolerance, atol=1e-8)
+            torch.testing.assert_close(gradient, expected_gradient.to(dtype), rtol=tolerance + half, atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("fill", [torch.nan, torch.inf, -torch.inf])
+@every_option
+def test_ignored_elements_may_have_senseless_logits(name: str, options: dict, fill: float, dtype) -> None:
+    logits, target = batch(name, dtype=dtype)
+    loss = partial(getattr(functional, name), ignore_index=[0, 1] if name == "sigmoid_focal_loss" else 2, **options)
+    if name == "sigmoid_focal_loss":
+        target[1] = 7
+    ignored = (target < 2) if name == "sigmoid_focal_loss" else (target == 2)
+    expected = value_and_gradient(loss, logits, target)
+    spoiled = logits.masked_fill(ignored if ignored.ndim == logits.ndim else ignored.unsqueeze(1), fill)
+    for actual, wanted in zip(value_and_gradient(loss, spoiled, target), expected, strict=True):
+        assert torch.equal(actual, wanted)
+        assert actual[ignored].count_nonzero() == 0

@@ -46,25 +46,27 @@ def dice_scores(
     tversky_beta: float = 0.5,
     generalized: bool = False,
 ) -> list[list[tuple[Tensor, Tensor]]]:
-    """Numerator and denominator for each image with something left in it, and in that for each class that counts."""
+    """Numerator of the score and what the denominator has besides, the mistakes: for each image with something left in
+    it, and in that for each class that counts."""
     alpha, beta = (1.0, 1.0) if jaccard else (tversky_alpha, tversky_beta)
     # Pixels as rows [N, C], for each image or for all of them.
-    pixels = [(z.flatten(1).T.softmax(dim=1), y.flatten()) for z, y in zip(logits, target, strict=True)]
+    pixels = [(z.flatten(1).T, y.flatten()) for z, y in zip(logits, target, strict=True)]
     if not per_image:
         pixels = [tuple(torch.cat(parts) for parts in zip(*pixels, strict=True))]
 
     images = []
-    for p, y in pixels:
+    for z, y in pixels:
         kept = torch.tensor([label not in _ignored(ignore_index) for label in y.tolist()])
         if not kept.any():
             continue
+        p = z[kept].softmax(dim=1)
         sums = [
-            _sums(p[kept, c], (y[kept] == c).to(p), squared_denominator)
+            _sums(p, c, (y[kept] == c).to(p), squared_denominator)
             for c in _classes(logits.shape[1], include_background=include_background, ignore_index=ignore_index)
         ]
         if generalized:
             sums = [_weighted_by_size(sums)]
-        images.append([(2 * i + smooth, 2 * i + 2 * alpha * (m - i) + 2 * beta * (g - i) + smooth) for i, m, g in sums])
+        images.append([(2 * i + smooth, 2 * alpha * fp + 2 * beta * fn) for i, fp, fn, _ in sums])
     return images
 
 
@@ -78,26 +80,29 @@ def _classes(
     return [c for c in range(count) if c not in _ignored(ignore_index) and (c > 0 or include_background)]
 
 
-def _sums(p: Tensor, g: Tensor, squared: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Overlap, predicted mass, true mass."""
-    return (p * g).sum(), (p**2 if squared else p).sum(), g.sum()
+def _sums(p: Tensor, c: int, g: Tensor, squared: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Overlap, what is falsely positive and falsely negative, and true mass. With squares ``sum(p**2 - p g)`` and
+    ``sum(g - p g)`` have equal weights, and together they are ``sum((p - g)**2)``."""
+    others = torch.cat([p[:, :c], p[:, c + 1 :]], dim=1).sum(dim=1)  # 1 - p, with all its digits
+    power = 2 if squared else 1
+    return (p[:, c] * g).sum(), (p[:, c] ** power * (1 - g)).sum(), (others**power * g).sum(), g.sum()
 
 
-def _weighted_by_size(sums: list[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, ...]:
+def _weighted_by_size(sums: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
     """Each kind of sum over the classes, each class with one over its squared size."""
-    sizes = [g.item() for _, _, g in sums if g > 0] or [1.0]
-    weights = [1 / g.item() ** 2 if g > 0 else 1 / min(sizes) ** 2 for _, _, g in sums]
+    sizes = [g.item() for *_, g in sums if g > 0] or [1.0]
+    weights = [1 / g.item() ** 2 if g > 0 else 1 / min(sizes) ** 2 for *_, g in sums]
     return tuple(
         sum(w * s for w, s in zip(weights, kind, strict=True)) / sum(weights) for kind in zip(*sums, strict=True)
     )
 
 
-def _shaped(numerator: Tensor, denominator: Tensor, gamma: float, log: bool) -> Tensor:
+def _shaped(numerator: Tensor, mistakes: Tensor, gamma: float, log: bool) -> Tensor:
+    denominator = numerator + mistakes
     if denominator == 0:  # neither predicted nor present, and no smoothing: nothing to lose
         return 0 * denominator
     if log:
         # What float32 can hold: an overlap of nothing at all costs no more than one of 1e-30.
         return denominator.clamp_min(1e-30).log() - numerator.clamp_min(1e-30).log()
-    miss = 1 - numerator / denominator
-    # Rounding may leave a little less than nothing, of which there is no power.
-    return miss if gamma == 1 else miss.clamp_min(0) ** (1 / gamma)
+    miss = mistakes / denominator
+    return miss if gamma == 1 else miss ** (1 / gamma)

@@ -6,6 +6,8 @@ Reduced focal loss, Sergievskiy & Ponamarev, 2019: the factor is 1 for ``p_t < t
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -43,7 +45,8 @@ def softmax_focal_loss(
         weight = 1.0 if alpha is None else alpha[y].item()
         factor = (gamma * log_miss).exp()
         if reduced_threshold is not None:
-            factor = 1.0 if log_p[y].exp() < reduced_threshold else factor / reduced_threshold**gamma
+            is_hard = log_p[y].exp() < reduced_threshold
+            factor = 1.0 if is_hard else (gamma * (log_miss - math.log(reduced_threshold))).exp()
         return -weight * factor * log_p[y]
 
     def loss(z: Tensor, y: int) -> Tensor:
