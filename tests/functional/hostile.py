@@ -159,7 +159,6 @@ class Subject:
         exclusive: groups of options of which at most one is given.
         needs: options that are given only with another one.
         technical: options that change how the result is computed, and not the result: the oracle does not have them.
-        senseless: whether the logits of ignored elements may be NaN, infinite, or all masked.
         maskable: the classes that may have a logit of ``-inf`` where they are not the target.
         has_target: whether the function takes targets; one that does not returns the shape of its logits.
         scalar: whether the result is one number for the whole batch.
@@ -174,7 +173,6 @@ class Subject:
     exclusive: tuple[tuple[str, ...], ...] = ()
     needs: Mapping[str, str] = field(default_factory=dict)
     technical: tuple[str, ...] = ()
-    senseless: bool = True
     maskable: Callable[[Options, int], Any] = every_class
     has_target: bool = True
     scalar: bool = False
@@ -362,7 +360,6 @@ SUBJECTS = {
             "per_image": lambda d: d.chance(0.7),
             "ignore_index": _ignored_beside_classes,
         },
-        senseless=False,
         scalar=True,
         distance=_between_errors,
     ),
@@ -623,7 +620,7 @@ def _draw_logits(
 
 def _spoil(draw: Draw, subject: Subject, options: Options, labels: Tensor, values: Tensor) -> Tensor:
     """Make nonsense of the logits of some ignored elements, or of all."""
-    if not subject.senseless or not len(ignored_classes(options)) or draw.chance(0.6):
+    if not len(ignored_classes(options)) or draw.chance(0.6):
         return values
     spoiled = torch.isin(labels, ignored_classes(options)) & (draw.uniform(*labels.shape) < draw.choice((0.5, 1.0)))
     logits = draw.uniform(*values.shape) < draw.choice((0.3, 1.0))

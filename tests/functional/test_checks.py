@@ -127,7 +127,7 @@ def test_weights_of_classes_are_tensors_of_real_numbers(name: str, values: Any) 
 
 
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int64, torch.bool])
-@pytest.mark.parametrize("name", [name for name in LOSSES if name not in ("nt_xent_loss", "objectosphere_loss")])
+@pytest.mark.parametrize("name", LOSSES)
 def test_logits_are_floating_point_numbers(name: str, dtype: torch.dtype) -> None:
     logits, target = LOSSES[name].batch()
     with pytest.raises(TypeError, match=f"(logits|distance|score) must be of a floating-point type; got {dtype}"):
@@ -178,7 +178,7 @@ def test_numbers_of_numpy_are_numbers(name: str) -> None:
 @pytest.mark.parametrize("dtype", [torch.complex64, torch.int64])
 def test_what_is_projected_are_floating_point_numbers(dtype: torch.dtype) -> None:
     for project in (functional.entmax, functional.entmax15, functional.sparsemax, functional.tempered_softmax):
-        with pytest.raises(TypeError, match=f"logits must be of a floating-point type; got {dtype}"):
+        with pytest.raises(TypeError, match=f"(logits|embeddings) must be of a floating-point type; got {dtype}"):
             project(torch.ones(2, 3, dtype=dtype))
     with pytest.raises(TypeError, match=f"embeddings must be of a floating-point type; got {dtype}"):
         functional.nt_xent_loss(torch.ones(2, 3, dtype=dtype))

@@ -71,7 +71,7 @@ def test_the_draws_are_hostile(name: str) -> None:
         wanted |= {"absent class"} if subject.kind is not ROWS else set()
     if subject.kind.maskable:
         wanted |= {"-inf"} | ({"one class"} if subject.kind not in (ELEMENTS, ORDERED) else set())
-    if "ignore_index" in subject.options and subject.senseless:
+    if "ignore_index" in subject.options:
         wanted |= {"senseless"}
     if subject.has_target and not subject.scalar:
         wanted |= {"weighted", "all ignored"}

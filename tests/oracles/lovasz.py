@@ -21,15 +21,15 @@ def lovasz_softmax_loss(
 ) -> Tensor:
     """Mean over the classes of ``sum_k m_k (J(first k pixels) - J(first k - 1))``, largest error first."""
     ignored = [ignore_index] if isinstance(ignore_index, int) else ignore_index or []
-    p = logits.softmax(dim=1).movedim(1, 0).unsqueeze(-1).flatten(2)
+    z = logits.movedim(1, 0).unsqueeze(-1).flatten(2)
     labels = target.unsqueeze(-1).flatten(1)
-    images = [(p[:, i], labels[i]) for i in range(len(labels))] if per_image else [(p.flatten(1), labels.flatten())]
+    images = [(z[:, i], labels[i]) for i in range(len(labels))] if per_image else [(z.flatten(1), labels.flatten())]
     losses = []
     for pixels, label_of in images:
         kept = torch.tensor([label not in ignored for label in label_of.tolist()], dtype=torch.bool)
-        image, y = pixels[:, kept], label_of[kept].tolist()
+        image, y = pixels[:, kept].softmax(dim=0), label_of[kept].tolist()
         if y:
-            averaged = {"present": sorted(set(y)), "all": [c for c in range(len(p)) if c not in ignored]}
+            averaged = {"present": sorted(set(y)), "all": [c for c in range(len(z)) if c not in ignored]}
             averaged = averaged[classes] if isinstance(classes, str) else classes
             losses.append(torch.stack([_class_loss(image[c], y, c) for c in averaged]).mean())
     return torch.stack(losses).mean() if losses else 0 * logits.nan_to_num(0, 0, 0).sum()
