@@ -98,6 +98,34 @@ class Numbers(Number):
 
 
 @dataclass(frozen=True, kw_only=True)
+class NumberOrWord(Number):
+    """A number within a range, or a word that stands for one."""
+
+    options: tuple[str, ...]
+
+    @property
+    def allowed(self) -> str:
+        return ", ".join([super().allowed, *self.options])
+
+    def accepts(self, value: Any) -> bool:
+        return value in self.options if isinstance(value, str) else super().accepts(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whole(Parameter):
+    """A whole number from ``minimum`` on."""
+
+    minimum: int
+
+    @property
+    def allowed(self) -> str:
+        return f"a whole number >= {self.minimum}"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, numbers.Integral) and not isinstance(value, bool) and int(value) >= self.minimum
+
+
+@dataclass(frozen=True, kw_only=True)
 class Index(Parameter):
     """The index of a class or symbol, or nothing."""
 

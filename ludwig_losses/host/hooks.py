@@ -34,6 +34,7 @@ def replace(owner: Any, name: str, wrapper: Callable) -> None:
 def register(metric_modules: ModuleType) -> None:
     """Register every loss of the pack and of its plug-ins, and the metrics of feature types."""
     import ludwig_losses.losses
+    import ludwig_losses.metrics.anomaly
     import ludwig_losses.metrics.segmentation  # noqa: F401
     from ludwig_losses import plugins
     from ludwig_losses.host.registry import complete_metrics, losses_by_feature, register_term_metrics
@@ -51,8 +52,11 @@ def check_written_configs(backward_compatibility: ModuleType) -> None:
     from ludwig_losses.host.validation import names, written
 
     def upgrade(original: Callable, config: dict[str, Any]) -> dict[str, Any]:
+        from ludwig_losses.host.anomaly import schema
+
         written.check_raw_config(config)
-        return names.keep_words(original, config)
+        schema.check_features(config)
+        return names.keep_words(original, schema.spread_defaults(config))
 
     replace(backward_compatibility, "upgrade_config_dict_to_latest_version", upgrade)
 
@@ -60,10 +64,12 @@ def check_written_configs(backward_compatibility: ModuleType) -> None:
 def check_configs(model_types: ModuleType) -> None:
     """Check loss sections that come from defaults or a saved model, and what sections say together; choose the
     validation metric."""
+    from ludwig_losses.host.anomaly import schema
     from ludwig_losses.host.validation import names, parsed, written
 
     def check_schema(original: Callable, config: dict[str, Any]) -> Any:
         written.check_raw_config(config)
+        schema.check_features(config)
         names.name_classes(config)
         return original(config)
 
@@ -73,10 +79,16 @@ def check_configs(model_types: ModuleType) -> None:
 
 
 def resolve_classes(feature_registries: ModuleType) -> None:
-    """Resolve class names in loss parameters once the vocabulary is known."""
+    """Resolve class names in loss parameters once the vocabulary is known; provide the anomaly feature."""
     from ludwig_losses.host import classes
+    from ludwig_losses.host.anomaly import feature
 
     replace(feature_registries, "update_config_with_metadata", classes.update_config_with_metadata)
+    for registry, cls in (
+        ("get_base_type_registry", feature.AnomalyFeatureMixin),
+        ("get_output_type_registry", feature.AnomalyOutputFeature),
+    ):
+        replace(feature_registries, registry, feature.with_anomaly(cls))
 
 
 def project_category_predictions(category_feature: ModuleType) -> None:
@@ -114,7 +126,9 @@ def project_sequence_predictions(sequence_feature: ModuleType) -> None:
 def evaluate_images(predictor: ModuleType) -> None:
     """Evaluate image features although Ludwig does not load their targets."""
     from ludwig_losses.host import evaluation
+    from ludwig_losses.host.anomaly import training
 
+    replace(predictor.Predictor, "batch_evaluation", training.measure)
     replace(predictor, "calculate_overall_stats", evaluation.calculate_overall_stats)
 
 
@@ -128,8 +142,10 @@ def separate_caches(cache_manager: ModuleType) -> None:
 def prepare_data(preprocessing: ModuleType) -> None:
     """Keep pairs of rows together from the file to the data set, and give all ranks of a training the same data."""
     from ludwig_losses.host import distributed, pairs
+    from ludwig_losses.host.anomaly import labels
 
     replace(preprocessing, "build_dataset", pairs.build_dataset)
+    replace(preprocessing, "build_dataset", labels.build_dataset)
     replace(preprocessing, "split_dataset", pairs.split_dataset)
     replace(preprocessing, "load_hdf5", pairs.load_hdf5)
     replace(preprocessing, "preprocess_for_training", pairs.preprocess_for_training)
@@ -149,12 +165,16 @@ def fold_pairs(api: ModuleType) -> None:
 def train_together(trainer: ModuleType) -> None:
     """Refuse to train a loss that compares rows on data that was preprocessed for another loss, to choose the best
     model by a metric that the validation data does not have, and soft labels that are no distributions; let all ranks
-    of a training decide alike."""
+    of a training decide alike; keep centre, radius and threshold of anomaly features."""
     from ludwig_losses.host import distributed, evaluation, pairs, soft_labels
+    from ludwig_losses.host.anomaly import training
 
     replace(trainer.Trainer, "train", pairs.train)
     replace(trainer.Trainer, "train", evaluation.train)
     replace(trainer.Trainer, "train", soft_labels.train)
+    replace(trainer.Trainer, "train", training.train)
+    replace(trainer.Trainer, "_train_loop", training.train_epoch)
+    replace(trainer.Trainer, "run_evaluation", training.evaluate)
     replace(trainer, "append_metrics", distributed.append_metrics)
     replace(trainer.Trainer, "_has_nan_or_inf_weights", distributed.has_nan_or_inf_weights)
 

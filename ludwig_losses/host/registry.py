@@ -21,7 +21,7 @@ from ludwig.modules.metric_registry import (
 from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
-from ludwig_losses.host.schema import BaseLossConfig, DeclaredLossConfig, json_schema, parameters_of, with_type
+from ludwig_losses.host.schema import ANOMALY, BaseLossConfig, DeclaredLossConfig, json_schema, parameters_of, with_type
 from ludwig_losses.parameters import Parameter, Terms
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ class DeclaredLossMetric(LossMetric):
     def __init__(self, config: BaseLossConfig, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = loss_modules.create_loss(config)
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        self.avg.update(self.get_current_value(preds, target), self.loss_function.share(target))
 
     def get_current_value(self, preds: Tensor, target: Tensor) -> Tensor:
         return self.loss_function(preds, target)
@@ -169,11 +172,11 @@ def _check(config_cls: type, module_cls: type, features: tuple[str, ...], aliase
         raise TypeError(f'{where}: {config_cls.__name__} has no name; write `type: str = loss_type("my_loss")` in it')
     if not (issubclass(module_cls, nn.Module) and hasattr(module_cls, "projects")):
         raise TypeError(f"{where}: a loss module is a subclass of ludwig_losses.Loss; got {module_cls.__mro__[1]!r}")
-    unknown = [feature for feature in features if feature not in loss_schemas._loss_feature_registry]
+    known = {ANOMALY, *loss_schemas._loss_feature_registry}  # older Ludwigs get the feature type from the pack
+    unknown = [feature for feature in features if feature not in known]
     if unknown or not features:
         raise ValueError(
-            f"{where}: features = {list(features)}; the output feature types are "
-            f"{', '.join(sorted(loss_schemas._loss_feature_registry))}"
+            f"{where}: features = {list(features)}; the output feature types are {', '.join(sorted(known))}"
         )
     for name in (config_cls.type, *aliases):
         _check_name(where, name, module_cls)

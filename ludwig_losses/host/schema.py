@@ -19,15 +19,20 @@ from ludwig_losses.parameters import (
     Flag,
     Index,
     Number,
+    NumberOrWord,
     Numbers,
     OptionalNumber,
     Order,
     Parameter,
     PerClass,
     Terms,
+    Whole,
 )
 
+ANOMALY = "anomaly"  # Ludwig's constants have it from 0.14 on.
+
 __all__ = [
+    "ANOMALY",
     "BINARY",
     "CATEGORY",
     "IMAGE",
@@ -140,11 +145,15 @@ def _native_field(parameter: Parameter) -> Any:
     match parameter:
         case Numbers():
             return schema_utils.OneOfOptionsField(allow_none=False, field_options=_numbers_options(parameter), **common)
+        case NumberOrWord():
+            return schema_utils.OneOfOptionsField(allow_none=False, field_options=_word_options(parameter), **common)
         case Number():
             nothing = isinstance(parameter, OptionalNumber)
             return schema_utils.FloatRange(**_range(parameter), allow_none=nothing, **common)
         case Index():
             return schema_utils.NonNegativeInteger(allow_none=True, **common)
+        case Whole(minimum=minimum):
+            return schema_utils.IntegerRange(min=minimum, **common)
         case Count():
             return schema_utils.PositiveInteger(allow_none=True, **common)
         case Flag():
@@ -172,6 +181,13 @@ def _range(parameter: Number) -> dict[str, Any]:
 def _numbers_options(parameter: Numbers) -> list[Any]:
     number = schema_utils.FloatRange(default=parameter.default, **_range(parameter))
     return [number, schema_utils.List(list_type=float, allow_none=False)]
+
+
+def _word_options(parameter: NumberOrWord) -> list[Any]:
+    lowest = _range(parameter)["min"]
+    number = schema_utils.FloatRange(default=lowest if parameter.above is None else lowest + 1.0, **_range(parameter))
+    words = schema_utils.StringOptions(list(parameter.options), default=parameter.options[0], allow_none=False)
+    return [number, words]
 
 
 def _classes_options() -> list[Any]:

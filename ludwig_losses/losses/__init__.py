@@ -15,6 +15,14 @@ from ludwig_losses.losses.fenchel_young import (
 from ludwig_losses.losses.focal import FocalLoss, FocalLossConfig
 from ludwig_losses.losses.lovasz_softmax import LovaszSoftmaxLoss, LovaszSoftmaxLossConfig
 from ludwig_losses.losses.nt_xent import NTXentLoss, NTXentLossConfig
+from ludwig_losses.losses.one_class import (
+    DeepSADLoss,
+    DeepSADLossConfig,
+    DeepSVDDLoss,
+    DeepSVDDLossConfig,
+    DROCCLoss,
+    DROCCLossConfig,
+)
 from ludwig_losses.losses.open_set import (
     EntropicOpenSetLoss,
     EntropicOpenSetLossConfig,
@@ -28,6 +36,12 @@ __all__ = [
     "CompoundLossConfig",
     "CornLoss",
     "CornLossConfig",
+    "DROCCLoss",
+    "DROCCLossConfig",
+    "DeepSADLoss",
+    "DeepSADLossConfig",
+    "DeepSVDDLoss",
+    "DeepSVDDLossConfig",
     "DiceLoss",
     "DiceLossConfig",
     "Entmax15Loss",

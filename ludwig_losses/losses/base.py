@@ -198,6 +198,10 @@ class Loss(nn.Module, LogitsInputsMixin):
         """Whether some targets (``None`` where they are not at hand) have what the metrics need."""
         return True
 
+    def share(self, target: Tensor) -> float | Tensor:
+        """Return what the batch with these targets weighs in the loss of an evaluation; Ludwig weighs all alike."""
+        return 1.0
+
     def __call__(self, preds: Tensor, target: Tensor) -> Tensor:
         loss = super().__call__(preds, target)
         if not isinstance(loss, Tensor) or loss.ndim != 0:

@@ -32,6 +32,9 @@ PAIRS = [
     ("binary", "tempered_softmax_cross_entropy"),
     ("category", "tempered_softmax_cross_entropy"),
     ("category", "corn"),
+    ("anomaly", "deep_svdd"),
+    ("anomaly", "deep_sad"),
+    ("anomaly", "drocc"),
 ]
 
 # The same losses with a parameter, or on a further feature type: trained through the API, not by the command line.
@@ -66,6 +69,7 @@ OPTIONS = {
     ("binary", "objectosphere"): {"background_class": 0},
     ("category", "objectosphere"): {"background_class": ["class_2"]},
     ("binary", "tempered_softmax_cross_entropy"): {"t1": 0.5, "t2": 1.5},
+    ("anomaly", "drocc"): {"radius": "auto", "warmup_epochs": 1, "num_perturbation_steps": 2},
     ("category", "tempered_softmax_cross_entropy"): {"t1": 0.8, "t2": 2.0, "label_smoothing": 0.1},
     ("category", "corn"): {"order": ["class_0", "class_1", "class_2"]},
 }
@@ -94,6 +98,12 @@ def _binary(folder: pathlib.Path):
     columns = {name: f"f{index}" for index, name in enumerate(names)}
     frame = data.frame[names].rename(columns=columns).assign(y=data.target.map({0: "malignant", 1: "benign"}))
     return _numbers(columns.values()), {"preprocessing": {"fallback_true_label": "malignant"}}, frame
+
+
+def _anomaly(folder: pathlib.Path):
+    inputs, _, frame = _binary(folder)
+    labels = frame["y"].map({"benign": 0.0, "malignant": 1.0}).where(frame.index % 3 > 0)  # a third has none
+    return inputs, {}, frame.assign(y=labels)
 
 
 def _category(folder: pathlib.Path):
@@ -161,6 +171,7 @@ def _numbers(names):
 
 
 FEATURES = {
+    "anomaly": _anomaly,
     "binary": _binary,
     "category": _category,
     "number": _number,

@@ -128,6 +128,9 @@ def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
     after_reload = predictions(tmp_path / "predicted")
     assert np.isfinite(numbers(after_reload)).all()
     np.testing.assert_allclose(numbers(after_reload), numbers(predictions(results)), rtol=1e-5, atol=1e-6)
+    if feature == "anomaly":
+        assert {"anomaly_auroc", "f1_max", "recall_at_threshold"} <= evaluated["y"].keys()
+        assert 0 < after_reload["y_predictions"].mean() < 1, "the threshold is saved with the model"
     if feature == "category" and loss in SPARSE:
         rows = np.stack(after_reload["y_probabilities"].tolist())
         np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)

@@ -53,7 +53,7 @@ SECOND = {
     },
 }
 # These have tables of their own.
-ELSEWHERE = {"compound_loss", "dice_loss", "lovasz_softmax_loss", "nt_xent_loss"}
+ELSEWHERE = {"compound_loss", "deep_sad", "deep_svdd", "dice_loss", "drocc", "lovasz_softmax_loss", "nt_xent_loss"}
 LETTERS = Feature("y", classes=["a", "b", "c", "d"], num_classes=4, frequencies=[50, 30, 15, 5], padding=0)
 
 

@@ -1,0 +1,211 @@
+"""The ``anomaly`` output feature and its decoder, the same on both generations of Ludwig."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from ludwig.constants import COLUMN, HIDDEN, LOGITS, PREDICTIONS, PROC_COLUMN
+from ludwig.decoders.base import Decoder
+from ludwig.decoders.registry import register_decoder
+from ludwig.features.base_feature import OutputFeature, PredictModule
+from ludwig.utils import output_feature_utils
+from torch import Tensor, nn
+
+from ludwig_losses.functional.one_class import squared_distance
+from ludwig_losses.host.anomaly import labels
+from ludwig_losses.host.anomaly.schema import AUTO, AnomalyDecoderConfig, AnomalyOutputFeatureConfig
+from ludwig_losses.host.schema import ANOMALY
+
+SCORE = "anomaly_score"
+VECTOR = "anomaly_vector"
+# The documentation knows the column of scores by this name, too.
+SCORE_PREDICTIONS = f"{SCORE}_{PREDICTIONS}"
+
+
+@register_decoder("anomaly", [ANOMALY])
+class AnomalyDecoder(Decoder):
+    """Maps the output of the combiner to a hidden vector, and that to an anomaly score: the higher, the more anomalous.
+
+    What training finds out about the data belongs to the model and is saved with it: the centre, the squared radius
+    and the threshold are persistent buffers.
+    """
+
+    def __init__(
+        self, input_size: int, output_size: int, use_bias: bool, decoder_config: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__()
+        self.config = decoder_config
+        self.linear = nn.Linear(input_size, output_size, bias=use_bias)
+        self.head: nn.Module | None = None
+        self.register_buffer("center", torch.zeros(output_size))
+        self.register_buffer("is_centred", torch.tensor(False))
+        self.register_buffer("radius2", torch.tensor(0.0))
+        # Finite: Ludwig stops a training when it finds an infinite value in the model.
+        self.register_buffer("threshold", torch.tensor(torch.finfo(torch.float32).max))
+
+    def add_head(self) -> None:
+        """Score by a learned linear function of the hidden vector instead of its distance to the centre."""
+        self.head = nn.Linear(self.linear.out_features, 1)
+
+    def forward(self, hidden: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Return the hidden vectors, shape (batch, output_size), and their scores, shape (batch,)."""
+        vector = self.linear(hidden)
+        if self.head is None:
+            return vector, squared_distance(vector, self.center)
+        return vector, self.head(vector).squeeze(-1)
+
+    @staticmethod
+    def get_schema_cls() -> type:
+        return AnomalyDecoderConfig
+
+    @property
+    def input_shape(self) -> torch.Size:
+        return torch.Size([self.linear.in_features])
+
+    @property
+    def output_shape(self) -> torch.Size:
+        return torch.Size([1])
+
+
+class AnomalyFeatureMixin:
+    """What preprocessing asks of the feature type."""
+
+    @staticmethod
+    def type() -> str:
+        return ANOMALY
+
+    @staticmethod
+    def cast_column(column: Any, backend: Any) -> Any:
+        return labels.cast(column, backend)
+
+    @staticmethod
+    def get_feature_meta(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        return {}
+
+    @staticmethod
+    def add_feature_data(feature_config: Any, input_df: Any, proc_df: Any, *args: Any, **kwargs: Any) -> Any:
+        proc_df[feature_config[PROC_COLUMN]] = input_df[feature_config[COLUMN]]
+        return proc_df
+
+
+class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
+    """Scores how anomalous a row is, and flags what lies above the threshold."""
+
+    def __init__(self, output_feature_config: Any, output_features: dict[str, OutputFeature], **kwargs: Any) -> None:
+        super().__init__(output_feature_config, output_features, **kwargs)
+        self.threshold, self.threshold_percentile = (
+            output_feature_config.threshold,
+            output_feature_config.threshold_percentile,
+        )
+        self.decoder_obj = self.initialize_decoder(output_feature_config.decoder)
+        if getattr(self.loss, "score_head", False):
+            self.decoder_obj.add_head()
+        if self.threshold != AUTO:
+            self.decoder_obj.threshold.fill_(float(self.threshold))
+        # The scores and labels of the training batches of this epoch, while there is one.
+        self.seen: list[tuple[Tensor, Tensor]] | None = None
+        # The way from the inputs to the score, while there is a forward pass that a loss may perturb.
+        self.network = None
+        self._setup_loss()
+        self._setup_metrics()
+
+    def logits(self, inputs: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
+        vector, score = self.decoder_obj(inputs[HIDDEN])
+        return {LOGITS: score, VECTOR: vector, PREDICTIONS: score > self.decoder_obj.threshold}
+
+    def train_loss(self, targets: Tensor, predictions: dict[str, Tensor], feature_name: str) -> Tensor:
+        score = output_feature_utils.get_output_feature_tensor(predictions, feature_name, LOGITS)
+        if self.seen is not None:
+            self.seen.append((score.detach(), targets))
+        return self._informed(self.train_loss_function)(score, targets)
+
+    def eval_loss(self, targets: Tensor, predictions: dict[str, Tensor]) -> Tensor:
+        self._informed(self.eval_loss_metric.loss_function)
+        return super().eval_loss(targets, predictions)
+
+    def update_metrics(self, targets: Tensor, predictions: dict[str, Tensor]) -> None:
+        self._informed(self.eval_loss_metric.loss_function)
+        super().update_metrics(targets, predictions)
+
+    def _informed(self, loss: nn.Module) -> nn.Module:
+        """Tell a loss the squared radius, which the decoder keeps so that it is saved with the model, and the way from
+        the inputs to the score."""
+        loss.radius2, loss.network = self.decoder_obj.radius2, self.network
+        return loss
+
+    def create_predict_module(self) -> PredictModule:
+        return AnomalyPredict()
+
+    def get_prediction_set(self) -> set[str]:
+        return {SCORE, PREDICTIONS}
+
+    @classmethod
+    def get_output_dtype(cls) -> torch.dtype:
+        return torch.float32
+
+    @property
+    def output_shape(self) -> torch.Size:
+        return torch.Size([1])
+
+    @property
+    def input_shape(self) -> torch.Size:
+        return torch.Size([self.input_size])
+
+    @staticmethod
+    def update_config_with_metadata(feature_config: Any, feature_metadata: Any, *args: Any, **kwargs: Any) -> None:
+        """Nothing in the configuration depends on the data."""
+
+    @staticmethod
+    def calculate_overall_stats(predictions: Any, targets: Any, train_set_metadata: Any) -> dict[str, Any]:
+        return {}
+
+    def postprocess_predictions(self, result: Any, metadata: Any) -> Any:
+        score = f"{self.feature_name}_{SCORE}"
+        if score in result:
+            result[f"{self.feature_name}_{SCORE_PREDICTIONS}"] = result[score]
+        return result
+
+    @classmethod
+    def get_postproc_output_dtype(cls, metadata: Any) -> str:
+        return "float32"
+
+    @staticmethod
+    def create_postproc_module(metadata: Any) -> nn.Module:
+        return AnomalyPostprocessing()
+
+    @staticmethod
+    def get_schema_cls() -> type:
+        return AnomalyOutputFeatureConfig
+
+
+class AnomalyPredict(PredictModule):
+    """Names what the decoder has found; TorchScript can compile it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score_key = SCORE
+
+    def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
+        score = output_feature_utils.get_output_feature_tensor(inputs, feature_name, self.logits_key)
+        flag = output_feature_utils.get_output_feature_tensor(inputs, feature_name, self.predictions_key)
+        return {self.score_key: score, self.predictions_key: flag, self.logits_key: score}
+
+
+class AnomalyPostprocessing(nn.Module):
+    """The same for a model that was exported to TorchScript."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.score_key, self.predictions_key = SCORE, PREDICTIONS
+
+    def forward(self, preds: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
+        score = output_feature_utils.get_output_feature_tensor(preds, feature_name, self.score_key)
+        flag = output_feature_utils.get_output_feature_tensor(preds, feature_name, self.predictions_key)
+        return {self.score_key: score, self.predictions_key: flag}
+
+
+def with_anomaly(cls: type) -> Callable:
+    """Return a wrapper that adds the feature type to one of Ludwig's registries, which are made on each call."""
+    return lambda registry: {**registry(), ANOMALY: cls}

@@ -1,0 +1,203 @@
+"""How an ``anomaly`` output feature is written in a configuration, and the strict check of it."""
+
+import difflib
+from typing import Any
+
+from ludwig.constants import DECODER, LOSS, MODEL_ECD, PREPROCESSING
+from ludwig.error import ConfigValidationError
+from ludwig.schema import utils as schema_utils
+from ludwig.schema.decoders.base import BaseDecoderConfig
+from ludwig.schema.decoders.utils import DecoderDataclassField, register_decoder_config
+from ludwig.schema.features.base import BaseOutputFeatureConfig
+from ludwig.schema.features.loss.loss import BaseLossConfig
+from ludwig.schema.features.loss.utils import LossDataclassField
+from ludwig.schema.features.preprocessing.base import BasePreprocessingConfig
+from ludwig.schema.features.preprocessing.utils import PreprocessingDataclassField, register_preprocessor
+from ludwig.schema.features.utils import ecd_output_config_registry
+from ludwig.schema.metadata.parameter_metadata import INTERNAL_ONLY
+
+from ludwig_losses.host.schema import ANOMALY
+from ludwig_losses.parameters import is_number
+
+AUTO = "auto"
+# Completes a class on the generation that needs it.
+schema_class = getattr(schema_utils, "ludwig_dataclass", lambda cls: cls)
+
+
+@register_preprocessor("anomaly_output")
+@schema_class
+class AnomalyPreprocessingConfig(BasePreprocessingConfig):
+    """Rows without a label are unlabelled."""
+
+    missing_value_strategy: str = schema_utils.StringOptions(
+        ["fill_with_const"], default="fill_with_const", allow_none=False, description="Missing labels are unlabelled."
+    )
+
+    fill_value: int = schema_utils.IntegerOptions(
+        options=[-1], default=-1, allow_none=False, description="The label of rows without one."
+    )
+
+    computed_fill_value: int = schema_utils.IntegerOptions(
+        options=[-1], default=-1, allow_none=False, description="The label of rows without one."
+    )
+
+
+@register_decoder_config("anomaly", [ANOMALY], model_types=[MODEL_ECD])
+@schema_class
+class AnomalyDecoderConfig(BaseDecoderConfig):
+    """A stack of fully connected layers and a linear one, whose output is the hidden vector that is scored."""
+
+    @classmethod
+    def module_name(cls) -> str:
+        return "AnomalyDecoder"
+
+    type: str = schema_utils.ProtectedString("anomaly", description="Type of decoder.")
+
+    num_fc_layers: int = schema_utils.NonNegativeInteger(
+        default=1, description="Number of fully connected layers where fc_layers is not given."
+    )
+
+    fc_output_size: int = schema_utils.PositiveInteger(default=128, description="Output size of these layers.")
+
+    fc_use_bias: bool = schema_utils.Boolean(default=False, description="Internal: follows use_bias.")
+
+    output_size: int = schema_utils.PositiveInteger(default=32, description="Size of the hidden vector.")
+
+    use_bias: bool = schema_utils.Boolean(
+        default=False,
+        description="Whether the layers of the decoder have biases. With them a network can map everything to the "
+        "centre (Ruff et al., 2018, proposition 2).",
+    )
+
+    input_size: int = schema_utils.PositiveInteger(
+        default=None, allow_none=True, description="Size of the input, which Ludwig sets."
+    )
+
+    def __post_init__(self) -> None:
+        self.fc_use_bias = self.use_bias
+
+
+@ecd_output_config_registry.register(ANOMALY)
+@schema_class
+class AnomalyOutputFeatureConfig(BaseOutputFeatureConfig):
+    """An output feature that scores how unlike the training data a row is."""
+
+    type: str = schema_utils.ProtectedString(ANOMALY)
+
+    decoder: BaseDecoderConfig = DecoderDataclassField(MODEL_ECD, feature_type=ANOMALY, default="anomaly")
+
+    loss: BaseLossConfig = LossDataclassField(feature_type=ANOMALY, default="deep_svdd")
+
+    preprocessing: BasePreprocessingConfig = PreprocessingDataclassField(feature_type="anomaly_output")
+
+    default_validation_metric: str = schema_utils.StringOptions(
+        ["anomaly_auroc"],
+        default="anomaly_auroc",
+        description="Internal: the metric that chooses the best model.",
+        parameter_metadata=INTERNAL_ONLY,
+    )
+
+    threshold: float | str = schema_utils.OneOfOptionsField(
+        default=AUTO,
+        allow_none=False,
+        description="Rows with a score above it are anomalies. auto: the threshold_percentile of the scores of the "
+        "validation data.",
+        field_options=[
+            schema_utils.Float(default=0.0, allow_none=False, description="A score."),
+            schema_utils.StringOptions([AUTO], default=AUTO, allow_none=False, description="From validation data."),
+        ],
+    )
+
+    threshold_percentile: float = schema_utils.FloatRange(
+        default=95.0,
+        min=0.0,
+        max=100.0,
+        description="With threshold: auto, the percentage of the validation data that lies below the threshold. Rows "
+        "labelled as anomalies do not count.",
+    )
+
+
+# What Ludwig sets itself, and writes into the configuration of a saved model; and bias, which it renames use_bias.
+_OF_LUDWIG = {"active", "proc_column", "default_validation_metric", "input_size", "num_classes", "fc_use_bias", "bias"}
+
+
+def check_features(config: dict[str, Any]) -> None:
+    """Check every anomaly feature of a configuration dictionary, and their defaults, beside the losses.
+
+    Raises:
+        ConfigValidationError: with one line for each mistake.
+    """
+    errors = []
+    for index, feature in enumerate(config.get("output_features") or []):
+        if isinstance(feature, dict) and feature.get("type") == ANOMALY:
+            path = f"output_features[{index}] (output feature '{feature.get('name')}')"
+            errors += _check_feature(path, feature)
+    default = (config.get("defaults") or {}).get(ANOMALY)
+    if isinstance(default, dict):
+        errors += _check_feature(f"defaults.{ANOMALY}", default)
+    if errors:
+        raise ConfigValidationError("\n".join(errors))
+
+
+def _check_feature(path: str, feature: dict[str, Any]) -> list[str]:
+    errors = _check_keys(path, feature, AnomalyOutputFeatureConfig, "An anomaly feature")
+    threshold, percentile = feature.get("threshold", AUTO), feature.get("threshold_percentile", 95.0)
+    if threshold != AUTO and not is_number(threshold):
+        errors.append(f"{path}.threshold: got {threshold!r}, expected auto or a number.")
+    if not (is_number(percentile) and 0 <= percentile <= 100):
+        errors.append(f"{path}.threshold_percentile: got {percentile!r}, expected a number in [0, 100].")
+    decoder = feature.get(DECODER)
+    if isinstance(decoder, dict):
+        errors += _check_keys(f"{path}.decoder", decoder, AnomalyDecoderConfig, "The anomaly decoder")
+        errors += _check_biases(f"{path}.decoder", decoder)
+    if isinstance(feature.get(PREPROCESSING), dict):
+        where = f"{path}.preprocessing"
+        errors += _check_keys(
+            where, feature[PREPROCESSING], AnomalyPreprocessingConfig, "The preprocessing of an anomaly feature"
+        )
+    return errors
+
+
+def _check_keys(path: str, section: dict[str, Any], schema: Any, what: str) -> list[str]:
+    known = [name for name in schema.get_valid_field_names() if name not in _OF_LUDWIG]
+    errors = []
+    for key, value in section.items():
+        if key not in known and key not in _OF_LUDWIG:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            errors.append(
+                f"{path}: unknown parameter '{key}' (value {value!r}).{hint} {what} has the parameters: "
+                f"{', '.join(sorted(known))}."
+            )
+    return errors
+
+
+def _check_biases(path: str, decoder: dict[str, Any]) -> list[str]:
+    key = "bias" if "bias" in decoder else "use_bias"
+    bias = decoder.get(key, False)
+    if not isinstance(bias, bool):
+        return [f"{path}.{key}: got {bias!r}, expected true or false."]
+    if decoder.get("fc_use_bias", bias) != bias:
+        return [f"{path}.fc_use_bias: {key} decides for all layers, and is {str(bias).lower()}. Write {key}: true."]
+    return []
+
+
+def spread_defaults(config: dict[str, Any]) -> dict[str, Any]:
+    """Give every anomaly feature what ``defaults.anomaly`` says; Ludwig knows no such section."""
+    default = (config.get("defaults") or {}).get(ANOMALY)
+    if default is None:
+        return config
+    features = [_merged(default, feature) for feature in config.get("output_features") or []]
+    defaults = {key: value for key, value in config["defaults"].items() if key != ANOMALY}
+    return {**config, "defaults": defaults, "output_features": features}
+
+
+def _merged(default: dict[str, Any], feature: dict[str, Any]) -> dict[str, Any]:
+    if feature.get("type") != ANOMALY:
+        return feature
+    sections = {}
+    for key in (DECODER, LOSS):
+        ours, theirs = default.get(key), feature.get(key)
+        if isinstance(ours, dict) and isinstance(theirs, dict) and theirs.get("type") in (None, ours.get("type")):
+            sections[key] = {**ours, **theirs}
+    return {**default, **feature, **sections}

@@ -1,0 +1,231 @@
+"""What one-class training asks of Ludwig's trainer: a centre before the first step, a radius after each epoch, a
+threshold before each evaluation, and no silent collapse."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from ludwig.constants import LOGITS, LOSS
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from ludwig_losses.functional.one_class import initial_center
+from ludwig_losses.host.anomaly.feature import VECTOR, AnomalyOutputFeature
+from ludwig_losses.host.anomaly.labels import ANOMALOUS, NORMAL
+from ludwig_losses.host.anomaly.perturbation import remember_inputs
+from ludwig_losses.host.anomaly.schema import AUTO
+from ludwig_losses.host.distributed import ranks
+
+logger = logging.getLogger(__name__)
+
+REMEDIES = (
+    "A network collapses where it can map everything to one point: through biases (write bias: false in the decoder, "
+    "and fc_use_bias or use_bias: false in combiner and encoders), the shift of a batch or layer norm, bounded "
+    "activations (prefer relu or leaky_relu to tanh and sigmoid), or a learning rate at which all its units die. "
+    "Change that, train for fewer epochs, or take drocc or deep_sad with labelled anomalies."
+)
+
+
+def features_of(model: nn.Module) -> list[AnomalyOutputFeature]:
+    """Return the anomaly features of a model."""
+    features = getattr(model, "output_features", None)
+    return [] if features is None else [f for f in features.values() if isinstance(f, AnomalyOutputFeature)]
+
+
+def train(
+    original: Callable, trainer: Any, training_set: Any, validation_set: Any = None, *args: Any, **kwargs: Any
+) -> Any:
+    """Train; choose the best model by what the validation data can tell, and report the threshold in the end."""
+    features = features_of(trainer.model)
+    if not features:
+        return original(trainer, training_set, validation_set, *args, **kwargs)
+    _choose_metric(trainer, features, training_set if validation_set is None else validation_set)
+    with remember_inputs(trainer.model, features):
+        result = original(trainer, training_set, validation_set, *args, **kwargs)
+    state = result[0] if isinstance(result[0], dict) else result[0].state_dict()
+    for feature in features:
+        (threshold,) = (value for key, value in state.items() if key.endswith(_threshold_of(trainer.model, feature)))
+        logger.info(
+            f"Anomaly feature '{feature.feature_name}': rows with a score above {float(threshold):.6g} are flagged."
+        )
+    return result
+
+
+def _threshold_of(model: nn.Module, feature: AnomalyOutputFeature) -> str:
+    """Return the name of the threshold of a feature among the weights of its model."""
+    tensor = feature.decoder_obj.threshold
+    return next(name for name, buffer in model.named_buffers() if buffer is tensor)
+
+
+def _choose_metric(trainer: Any, features: list[AnomalyOutputFeature], data: Any) -> None:
+    """Let the loss choose the best model where the default metric needs labels that the data has not.
+
+    Raises:
+        ValueError: another metric that needs labels was chosen.
+    """
+    for feature in features:
+        name, metric = feature.feature_name, trainer.validation_metric
+        if trainer.validation_field != name or metric not in METRICS_OF_LABELS:
+            continue
+        targets = data.dataset.get(feature.proc_column) if isinstance(getattr(data, "dataset", None), dict) else None
+        if targets is None or {NORMAL, ANOMALOUS} <= set(np.unique(targets)):
+            continue
+        lacking = f"output feature '{name}': the validation data has not both normal rows and anomalies with a label"
+        if metric != "anomaly_auroc":
+            raise ValueError(
+                f"trainer.validation_metric: {metric} is not available for {lacking}. Add them, or choose the loss."
+            )
+        logger.warning(f"{lacking}, so the loss and not anomaly_auroc chooses the best model.")
+        trainer._validation_metric = LOSS
+
+
+METRICS_OF_LABELS = (
+    "anomaly_auroc",
+    "anomaly_average_precision",
+    "f1_max",
+    "precision_at_threshold",
+    "recall_at_threshold",
+)
+
+
+def train_epoch(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Train one epoch, from a centre to a radius."""
+    features = features_of(trainer.model)
+    if not features:
+        return original(trainer, *args, **kwargs)
+    given = inspect.signature(original).bind(trainer, *args, **kwargs).arguments
+    progress = given["progress_tracker"]
+    _place_centres(trainer, features, given["training_set"], progress.batch_size)
+    for feature in features:
+        feature.seen = []
+        feature.train_loss_function.begin_epoch(progress.epoch)
+    result = original(trainer, *args, **kwargs)
+    for feature in features:
+        _end_epoch(feature)
+    if getattr(trainer, "skip_all_evaluation", False):
+        _set_thresholds(trainer, features, given, progress.batch_size)
+    return result
+
+
+def evaluate(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Evaluate with the threshold of the present model, which is saved with it if it is the best one."""
+    features = features_of(trainer.model)
+    if features:
+        given = inspect.signature(original).bind(trainer, *args, **kwargs).arguments
+        _set_thresholds(trainer, features, given, given["progress_tracker"].batch_size)
+    return original(trainer, *args, **kwargs)
+
+
+def measure(original: Callable, predictor: Any, *args: Any, **kwargs: Any) -> Any:
+    """Evaluate a data set with the adversary of the losses that have one."""
+    with remember_inputs(predictor.model, features_of(predictor.model)):
+        return original(predictor, *args, **kwargs)
+
+
+def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_set: Any, batch_size: int) -> None:
+    """Set the centres that are not set: the mean of the hidden vectors of the untrained network.
+
+    Before the first step, as in the paper: after an epoch the network has already learned to be close to a point that
+    was nowhere near its outputs. Rows labelled as anomalies have no say in what is normal.
+
+    Raises:
+        ValueError: there is no row that is not labelled as an anomaly.
+    """
+    features = [feature for feature in features if not feature.decoder_obj.is_centred]
+    if not features:
+        return
+    sums, counts = {}, {}
+    for outputs, targets in _outputs(trainer, training_set, batch_size):
+        for feature in features:
+            name = feature.feature_name
+            usual = targets[name] != ANOMALOUS
+            vectors = outputs[f"{name}::{VECTOR}"][usual].double()
+            sums[name] = sums.get(name, 0) + vectors.sum(dim=0)
+            counts[name] = counts.get(name, 0) + len(vectors)
+    for feature in features:
+        name, decoder = feature.feature_name, feature.decoder_obj
+        if not counts[name]:
+            raise ValueError(
+                f"output feature '{name}': every row of the training data is labelled as an anomaly (1). An anomaly "
+                f"feature learns what is normal: add rows labelled 0, or without a label (-1)."
+            )
+        decoder.center.copy_(initial_center((sums[name] / counts[name]).to(decoder.center)))
+        decoder.is_centred.fill_(True)
+
+
+def _outputs(trainer: Any, dataset: Any, batch_size: int) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
+    """Yield the outputs of the network and the labels of all rows, in batches. All ranks see all rows."""
+    model = trainer.model
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad(), dataset.initialize_batcher(batch_size=batch_size, should_shuffle=False) as batcher:
+            while not batcher.last_batch():
+                batch = batcher.next_batch()
+                inputs, targets = (
+                    _tensors(batch, f, trainer.device) for f in (model.input_features, model.output_features)
+                )
+                yield model(inputs), targets
+    finally:
+        model.train(training)
+
+
+def _tensors(batch: dict[str, np.ndarray], features: Any, device: torch.device) -> dict[str, Tensor]:
+    columns = {feature.feature_name: np.array(batch[feature.proc_column], copy=True) for feature in features.values()}
+    return {name: torch.from_numpy(column).to(device) for name, column in columns.items()}
+
+
+def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: dict[str, Any], batch_size: int) -> None:
+    """Set the thresholds that follow from the scores of the validation data, or of the training data without any."""
+    features = [feature for feature in features if feature.threshold == AUTO]
+    if not features:
+        return
+    validation_set = given.get("validation_set")
+    dataset = validation_set if validation_set is not None and len(validation_set) else given["training_set"]
+    scores = {feature.feature_name: [] for feature in features}
+    for outputs, targets in _outputs(trainer, dataset, batch_size):
+        for name, found in scores.items():
+            found.append(outputs[f"{name}::{LOGITS}"][targets[name] != ANOMALOUS].cpu())
+    for feature in features:
+        found = torch.cat(scores[feature.feature_name]).double().numpy()
+        if len(found):
+            feature.decoder_obj.threshold.fill_(float(np.percentile(found, feature.threshold_percentile)))
+
+
+def _end_epoch(feature: AnomalyOutputFeature) -> None:
+    """Keep the quantile of the distances of the epoch, if the loss wants one, and look for a collapse."""
+    seen, feature.seen = feature.seen, None
+    scores = [score[target != ANOMALOUS].float().cpu() for score, target in seen]
+    scores = torch.cat(scores).numpy() if scores else np.zeros(0, dtype=np.float32)
+    if ranks() > 1:
+        gathered = [None] * ranks()
+        dist.all_gather_object(gathered, scores)
+        scores = np.concatenate(gathered)
+    quantile = feature.train_loss_function.quantile
+    if quantile is not None and len(scores):
+        feature.decoder_obj.radius2.fill_(float(np.quantile(scores.astype(np.float64), quantile)))
+    check_collapse(feature, scores)
+
+
+def check_collapse(feature: AnomalyOutputFeature, scores: np.ndarray) -> None:
+    """Stop a training whose network gives every row the same score.
+
+    Raises:
+        RuntimeError: the scores do not differ, or all lie in the centre, beyond rounding.
+    """
+    if len(scores) < 8 or not np.isfinite(scores).all():
+        return
+    scores = scores.astype(np.float64)
+    spread, size = scores.std(), np.abs(scores).mean()
+    scale = float((feature.decoder_obj.center.double() ** 2).sum()) if feature.decoder_obj.head is None else 0.0
+    if spread <= 1e-5 * size or size <= 1e-9 * scale:
+        raise RuntimeError(
+            f"output feature '{feature.feature_name}': the network has collapsed. The anomaly scores of the last epoch "
+            f"are {size:.3g} on average with a standard deviation of {spread:.3g} ({len(np.unique(scores))} distinct "
+            f"ones among {len(scores)}), so they tell nothing apart. {REMEDIES}"
+        )

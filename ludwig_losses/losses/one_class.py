@@ -1,0 +1,203 @@
+"""Deep SVDD, Deep SAD and DROCC: what is normal, learned from examples of it."""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from ludwig_losses.functional._numerics import weighted_mean
+from ludwig_losses.functional.one_class import deep_sad_loss, deep_svdd_loss, drocc_adversary, drocc_loss
+from ludwig_losses.host.registry import register_loss
+from ludwig_losses.host.schema import ANOMALY, field, loss_type
+from ludwig_losses.losses.base import Loss, LossConfig
+from ludwig_losses.parameters import Number, NumberOrWord, Whole
+
+AUTO = "auto"
+
+
+class OneClassLossConfig(LossConfig):
+    """Base of the schemas of losses for anomaly features."""
+
+    # Whether the score is a learned function of the hidden vector, not its squared distance to the centre.
+    score_head: ClassVar[bool] = False
+
+
+class OneClassLoss(Loss):
+    """Base of the modules for anomaly features: called with the anomaly score of each row and its label.
+
+    The score is the squared distance of the hidden vector to the centre, or what the schema says with ``score_head``.
+    A label is 0 (normal), 1 (anomaly) or -1 (unlabelled). Rows labelled as anomalies do not count here unless a loss
+    has a use for them: who knows an anomaly does not want to learn that it is normal.
+    """
+
+    # Which quantile of the squared distances of an epoch the loss wants to find in ``radius2`` in the next one.
+    quantile: float | None = None
+    # 0 until the first epoch is over.
+    radius2: Tensor | None = None
+    # Whether the loss perturbs the inputs of the network, and the way from them to the score in this forward pass:
+    # network.once(f) is f(inputs, score_of), with inputs of shape (B, D) and a function from such to scores.
+    perturbs_inputs: ClassVar[bool] = False
+    network: Any = None
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Learn the number of the epoch of the training that begins, from 0."""
+
+    def share(self, target: Tensor) -> float | Tensor:
+        """The rows that :meth:`mean` counts: a batch of anomalies has no loss, rather than one of 0."""
+        return (target != 1).sum().clamp_min(1e-6)
+
+    @staticmethod
+    def mean(loss: Tensor, target: Tensor) -> Tensor:
+        """Return the mean over the rows that are not labelled as anomalies."""
+        return weighted_mean(loss, target != 1)
+
+
+class DeepSVDDLossConfig(OneClassLossConfig):
+    """A sphere around the centre that holds what is normal (Ruff et al., ICML 2018)."""
+
+    type: str = loss_type("deep_svdd")
+
+    nu: float = field(
+        Number(
+            default=0.1,
+            minimum=0,
+            maximum=1,
+            description=(
+                "Share of the training rows that may lie outside of the sphere, whose squared radius is the (1 - nu) "
+                "quantile of their distances, taken anew after each epoch. 0: no radius, the mean squared distance."
+            ),
+        )
+    )
+
+
+@register_loss(DeepSVDDLossConfig, features=[ANOMALY])
+class DeepSVDDLoss(OneClassLoss):
+    """Mean Deep SVDD loss of the rows that are not labelled as anomalies."""
+
+    def __init__(self, config: DeepSVDDLossConfig) -> None:
+        super().__init__(config)
+        self.nu = config.nu
+        self.quantile = 1 - config.nu if config.nu > 0 else None
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        radius2 = preds.new_zeros(()) if self.radius2 is None else self.radius2
+        return self.mean(deep_svdd_loss(preds, nu=self.nu, radius2=radius2), target)
+
+
+class DeepSADLossConfig(OneClassLossConfig):
+    """Deep SVDD that pushes labelled anomalies away from the centre (Ruff et al., ICLR 2020)."""
+
+    type: str = loss_type("deep_sad")
+
+    eta: float = field(
+        Number(
+            default=1.0,
+            above=0,
+            description=(
+                "Weight of the labelled rows, normal (0) and anomalous (1), against unlabelled ones (-1), which are "
+                "taken for normal with weight 1."
+            ),
+        )
+    )
+
+
+@register_loss(DeepSADLossConfig, features=[ANOMALY])
+class DeepSADLoss(OneClassLoss):
+    """Mean Deep SAD loss of all rows."""
+
+    def __init__(self, config: DeepSADLossConfig) -> None:
+        super().__init__(config)
+        self.eta = config.eta
+
+    def share(self, target: Tensor) -> float | Tensor:
+        return len(target)
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        return deep_sad_loss(preds, target, eta=self.eta).mean()
+
+
+class DROCCLossConfig(OneClassLossConfig):
+    """What is normal against the worst points at some distance from it (Goyal et al., ICML 2020)."""
+
+    type: str = loss_type("drocc")
+
+    radius: float | str = field(
+        NumberOrWord(
+            default=1.0,
+            above=0,
+            options=(AUTO,),
+            description=(
+                "Distance from a normal row at which anomalies begin, in the space of what is perturbed. auto is half "
+                "the square root of its dimension, as the authors recommend for standardised tabular data."
+            ),
+        )
+    )
+
+    gamma: float = field(
+        Number(default=2.0, minimum=1, description="Adversarial points lie between radius and gamma * radius.")
+    )
+
+    mu: float = field(Number(default=1.0, minimum=0, description="Weight of the adversarial points."))
+
+    perturbation_strength: float = field(
+        Number(default=0.1, above=0, description="Length of a step of the gradient ascent that finds them.")
+    )
+
+    num_perturbation_steps: int = field(
+        Whole(
+            default=5,
+            minimum=1,
+            description="Steps of the ascent. Each costs a forward and a backward pass through the network.",
+        )
+    )
+
+    warmup_epochs: int = field(
+        Whole(default=0, minimum=0, description="Epochs at the start without adversarial points.")
+    )
+
+    score_head: ClassVar[bool] = True
+
+
+@register_loss(DROCCLossConfig, features=[ANOMALY])
+class DROCCLoss(OneClassLoss):
+    """Mean DROCC loss of the rows that are not labelled as anomalies.
+
+    The network's confidence that a row is normal is the negative anomaly score. An adversary costs
+    ``num_perturbation_steps`` forward and backward passes to the inputs, and one more of each than a loss without it.
+    An evaluation has it, too, always with the same random start and also during the warm-up: the loss of the normal
+    rows alone is the smaller, the less the network knows of anything else.
+    """
+
+    perturbs_inputs = True
+
+    def __init__(self, config: DROCCLossConfig) -> None:
+        super().__init__(config)
+        self.radius, self.gamma, self.mu = config.radius, config.gamma, config.mu
+        self.num_steps, self.step_size = config.num_perturbation_steps, config.perturbation_strength
+        self.warmup_epochs = config.warmup_epochs
+        self.warming_up = False
+
+    def begin_epoch(self, epoch: int) -> None:
+        self.warming_up = epoch < self.warmup_epochs
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        if self.network is None or self.warming_up:
+            return self.mean(drocc_loss(-preds, preds, mu=0.0), target)
+        adversarial_score = self.network.once(self._adversarial_score)
+        if not preds.requires_grad:
+            adversarial_score = adversarial_score.detach()
+        return self.mean(drocc_loss(-preds, adversarial_score, mu=self.mu), target)
+
+    def _adversarial_score(self, inputs: Tensor, score_of: Callable[[Tensor], Tensor]) -> Tensor:
+        perturbation = drocc_adversary(
+            lambda x: -score_of(x),
+            inputs,
+            radius=math.sqrt(inputs.shape[1]) / 2 if self.radius == AUTO else self.radius,
+            gamma=self.gamma,
+            num_steps=self.num_steps,
+            step_size=self.step_size,
+            generator=None if torch.is_grad_enabled() else torch.Generator(inputs.device).manual_seed(0),
+        )
+        return -score_of(inputs + perturbation)

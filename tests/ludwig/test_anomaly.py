@@ -1,0 +1,358 @@
+"""Anomaly features: labels, centre, radius, threshold, metrics and collapse, on both generations of Ludwig."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from ludwig.api import LudwigModel
+from ludwig.backend import LOCAL_BACKEND
+from ludwig.distributed import init_dist_strategy
+from ludwig.error import ConfigValidationError
+from ludwig.modules.loss_modules import create_loss
+from ludwig.schema.features.loss.loss import get_loss_cls
+from ludwig.schema.model_types.base import ModelConfig
+from sklearn.datasets import load_digits
+from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
+
+from ludwig_losses.host.anomaly import labels, training
+from ludwig_losses.host.registry import catalogue
+from ludwig_losses.metrics.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
+
+
+def digits() -> pd.DataFrame:
+    """Zeros to train on, other digits among those to validate and test with."""
+    data = load_digits()
+    pixels = data.data[:, data.data[data.target == 0].std(axis=0) > 0.5][:, ::4] / 16
+    frame = pd.DataFrame(pixels, columns=[f"x{index}" for index in range(pixels.shape[1])])
+    frame["y"] = (data.target != 0).astype(int)
+    frame = frame[(frame["y"] == 0) | (frame.index % 9 == 0)].reset_index(drop=True)
+    frame["split"] = np.where(frame["y"] == 1, 1 + frame.index % 2, np.array([0, 0, 0, 1, 2])[frame.index % 5])
+    return frame
+
+
+DATA = digits()
+
+
+def configuration(loss: dict, data: pd.DataFrame = DATA, **output) -> dict:
+    return {
+        "input_features": [{"name": name, "type": "number"} for name in data if name.startswith("x")],
+        "combiner": {"type": "concat"},
+        "output_features": [{"name": "y", "type": "anomaly", "loss": loss, **output}],
+        "preprocessing": {"split": {"type": "fixed"}},
+        "trainer": {"epochs": 3, "batch_size": 32, "learning_rate": 0.003},
+    }
+
+
+def train(config: dict, folder, data: pd.DataFrame = DATA) -> tuple[LudwigModel, object]:
+    model = LudwigModel(config, logging_level=logging.ERROR)
+    return model, model.train(data, output_directory=str(folder), skip_save_processed_input=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A trained model, its statistics, its folder, and what the hooks of the trainer saw."""
+    seen = {"epochs": []}
+    end_epoch = training._end_epoch
+
+    def spy(feature):
+        scores = torch.cat([score[target != 1] for score, target in feature.seen]).double().numpy()
+        end_epoch(feature)
+        decoder = feature.decoder_obj
+        seen["epochs"].append((scores, float(decoder.radius2), decoder.center.clone()))
+
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_end_epoch", spy)
+        model, result = train(configuration({"type": "deep_svdd", "nu": 0.2}), folder)
+    return model, result, folder, seen
+
+
+def decoder_of(model: LudwigModel):
+    return model.model.output_features.get("y").decoder_obj
+
+
+def test_deep_svdd_finds_the_other_digits(trained):
+    model, result, _, _ = trained
+    predicted, _ = model.predict(DATA)
+    test = DATA["split"] == 2
+    assert roc_auc_score(DATA["y"][test], predicted["y_anomaly_score"][test]) > 0.9
+    assert result.train_stats.validation["y"]["anomaly_auroc"][-1] > 0.9
+    assert "anomaly_auroc" not in result.train_stats.training["y"], "the training data has normal rows only"
+    assert model.config_obj.trainer.validation_metric == "anomaly_auroc"
+
+
+def test_the_radius_is_the_quantile_of_the_epoch(trained):
+    epochs = trained[3]["epochs"]
+    assert len(epochs) == 3
+    for scores, radius2, _ in epochs:
+        assert len(scores) == (DATA["split"] == 0).sum()
+        assert radius2 == pytest.approx(np.quantile(scores, 0.8), rel=1e-6)
+
+
+def test_the_centre_is_set_once_away_from_zero(trained):
+    model, _, _, seen = trained
+    centres = [centre for _, _, centre in seen["epochs"]]
+    assert all(torch.equal(centre, decoder_of(model).center) for centre in centres)
+    assert (centres[0].abs() >= 0.1 - 1e-6).all() and decoder_of(model).is_centred
+
+
+def test_the_threshold_is_the_percentile_of_the_validation_data(trained):
+    model, _, folder, _ = trained
+    predicted, _ = model.predict(DATA)
+    usual = predicted["y_anomaly_score"][(DATA["split"] == 1) & (DATA["y"] == 0)]
+    threshold = float(decoder_of(model).threshold)
+    assert threshold == pytest.approx(np.percentile(usual.astype(float), 95), rel=1e-5)
+    flagged = predicted["y_predictions"].astype(bool)
+    assert flagged.equals(predicted["y_anomaly_score"] > threshold) and flagged.any() and not flagged.all()
+    assert (predicted["y_anomaly_score_predictions"] == predicted["y_anomaly_score"]).all()
+
+    model.save(str(folder / "saved"))
+    again = LudwigModel.load(str(folder / "saved"), logging_level=logging.ERROR)
+    for name, value in decoder_of(model).named_buffers():
+        assert torch.equal(value, dict(decoder_of(again).named_buffers())[name]), name
+    pd.testing.assert_frame_equal(again.predict(DATA)[0], predicted)
+
+
+def test_without_labels_metrics_are_left_out(trained, tmp_path):
+    model = trained[0]
+    labelled, _, _ = model.evaluate(DATA[DATA["split"] == 2], skip_save_predictions=True)
+    names = {*AnomalyRankingMetric.NAMES, *AnomalyThresholdMetric.NAMES}
+    assert names <= labelled["y"].keys()
+    bare, _, _ = model.evaluate(DATA.drop(columns="y"), skip_save_predictions=True)
+    assert not names & bare["y"].keys() and np.isfinite(bare["y"]["loss"])
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("deep_sad", {"eta": 2.0}),
+        ("drocc", {"radius": "auto", "warmup_epochs": 1}),
+        ("deep_svdd", {"nu": 0}),
+    ],
+)
+def test_a_data_set_without_the_label_column_trains_and_predicts(name, options, tmp_path, caplog):
+    data = DATA.drop(columns="y")
+    config = configuration({"type": name, **options}, threshold=0.25)
+    config["trainer"]["epochs"] = 8 if name == "drocc" else 3
+    model, result = train(config, tmp_path, data)
+    losses = result.train_stats.training["y"]["loss"]
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
+    predicted, _ = model.predict(data)
+    assert (predicted["y_predictions"].astype(bool) == (predicted["y_anomaly_score"] > 0.25)).all()
+    test = DATA["split"] == 2
+    assert roc_auc_score(DATA["y"][test], predicted["y_anomaly_score"][test]) > 0.8
+
+
+def test_every_kind_of_input_beside_another_feature(tmp_path):
+    rows = np.random.default_rng(0).integers(0, 3, size=(60, 2))
+    data = pd.DataFrame(
+        {
+            "number": rows[:, 0] + 0.1,
+            "category": np.array(["a", "b", "c"])[rows[:, 1]],
+            "text": [["red", "green", "blue"][row[0]] + " sky" for row in rows],
+            "vector": [f"{row[0]} {row[1]} 1" for row in rows],
+            "y": np.where(np.arange(60) % 7 == 0, 1, -1),
+            "z": rows.sum(axis=1).astype(float),
+        }
+    )
+    config = {
+        "input_features": [{"name": name, "type": name} for name in ("number", "category", "vector")]
+        + [{"name": "text", "type": "text", "encoder": {"type": "embed"}}],
+        "combiner": {"type": "concat"},
+        "output_features": [
+            {"name": "z", "type": "number"},
+            {"name": "y", "type": "anomaly", "loss": {"type": "drocc"}, "dependencies": ["z"]},
+        ],
+        "trainer": {"epochs": 2, "batch_size": 16},
+    }
+    model, result = train(config, tmp_path, data)
+    assert np.isfinite(result.train_stats.training["y"]["loss"]).all()
+    predicted, _ = model.predict(data)
+    assert {"z_predictions", "y_predictions"} <= {*predicted} and predicted["y_anomaly_score"].nunique() > 5
+
+
+def test_a_collapsed_network_is_an_error(tmp_path):
+    config = configuration({"type": "deep_svdd", "nu": 0}, decoder={"fc_weights_initializer": "zeros"})
+    with pytest.raises(
+        RuntimeError, match=r"output feature 'y': the network has collapsed.*\(1 distinct ones among.*bias"
+    ):
+        train(config, tmp_path)
+
+
+class Decoded:
+    """As much of a feature as the check for a collapse looks at."""
+
+    feature_name = "y"
+
+    class decoder_obj:
+        center = torch.full((4,), 0.5)
+        head = None
+
+
+@pytest.mark.parametrize(
+    ("scores", "collapsed"),
+    [
+        (np.full(100, 0.3), True),
+        (np.zeros(100), True),
+        (0.3 + 1e-8 * np.arange(100), True),
+        (1e-12 * np.arange(100), True),
+        (0.3 + 1e-3 * np.arange(100), False),
+        (1e-4 * np.arange(100), False),
+    ],
+)
+def test_what_a_collapse_is(scores, collapsed):
+    if collapsed:
+        with pytest.raises(RuntimeError, match="distinct"):
+            training.check_collapse(Decoded(), scores)
+    else:
+        training.check_collapse(Decoded(), scores)
+
+
+def test_nothing_normal_is_an_error(tmp_path):
+    with pytest.raises(ValueError, match="every row of the training data is labelled as an anomaly"):
+        train(configuration({"type": "deep_svdd"}), tmp_path, DATA.assign(y=1))
+
+
+class Straight:
+    """A network of one layer, as losses see one."""
+
+    inputs = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+
+    def once(self, compute):
+        torch.manual_seed(0)
+        return compute(self.inputs, lambda x: x.sum(dim=1).tanh())
+
+
+CHANGES = {
+    "deep_svdd": {"nu": 0.5},
+    "deep_sad": {"eta": 2.0},
+    "drocc": {
+        "radius": 3.0,
+        "gamma": 1.0,
+        "mu": 0.5,
+        "perturbation_strength": 1.0,
+        "num_perturbation_steps": 1,
+        "warmup_epochs": 1,
+    },
+}
+
+
+@pytest.mark.parametrize(("name", "key"), [(name, key) for name, values in CHANGES.items() for key in values])
+def test_every_parameter_changes_the_loss(name, key):
+    def value(**options) -> float:
+        loss = create_loss(get_loss_cls("anomaly", name).from_dict({"type": name, **options}))
+        loss.radius2, loss.network = torch.tensor(0.5), Straight()
+        loss.begin_epoch(0)
+        return loss(Straight.inputs.sum(dim=1).tanh().square(), torch.arange(12) % 3 - 1).item()
+
+    assert {*CHANGES[name], "weight"} == set(catalogue()[name].parameters)
+    assert abs(value(**{key: CHANGES[name][key]}) - value()) > 1e-3
+
+
+@pytest.mark.parametrize("name", ["deep_svdd", "drocc"])
+def test_labelled_anomalies_are_no_examples_of_what_is_normal(name):
+    loss = create_loss(get_loss_cls("anomaly", name).from_dict({"type": name}))
+    score = torch.tensor([0.1, 5.0, 0.3], requires_grad=True)
+    torch.testing.assert_close(loss(score, torch.tensor([0, 1, -1])), loss(score[[0, 2]], torch.tensor([-1, 0])))
+    nothing = loss(score, torch.ones(3))
+    nothing.backward()
+    assert nothing == 0 and (score.grad == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ([0, 1, -1], [0, 1, -1]),
+        ([True, False], [1, 0]),
+        (["0", "1", "-1", "", "true", "False", " 1.0"], [0, 1, -1, -1, 1, 0, 1]),
+        ([0.0, 1.0, float("nan"), None, pd.NA], [0, 1, -1, -1, -1]),
+    ],
+)
+def test_labels_as_they_are_written(written, expected):
+    cast = labels.cast(pd.Series(written, dtype=object, name="y"), LOCAL_BACKEND)
+    assert cast.dtype == np.int8 and cast.tolist() == expected
+
+
+@pytest.mark.parametrize("value", [2, 0.5, "fraud", float("inf"), (1,)])
+def test_other_labels_are_an_error_with_row_and_value(value):
+    with pytest.raises(ValueError, match="column 'y', row 3 of the data: got") as error:
+        labels.cast(pd.Series([0, 1, value], dtype=object, name="y"), LOCAL_BACKEND)
+    assert repr(value) in str(error.value) and "0 or false (normal)" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("feature", "message"),
+    [
+        ({"loss": {"type": "deep_svdd", "nu": 2}}, r"nu: got 2, expected a number in \[0, 1\]"),
+        ({"loss": {"type": "drocc", "radius": "auot"}}, "radius: got 'auot', expected a number > 0, auto"),
+        ({"loss": {"type": "drocc", "num_perturbation_steps": 2.5}}, "expected a whole number >= 1"),
+        ({"loss": {"type": "deep_sad", "etta": 2}}, "unknown parameter 'etta'.*Did you mean 'eta'"),
+        ({"loss": {"type": "focal_loss"}}, "focal_loss is a loss for"),
+        ({"treshold": 1}, "unknown parameter 'treshold'.*Did you mean 'threshold'"),
+        ({"threshold": "high"}, "threshold: got 'high', expected auto or a number"),
+        ({"threshold_percentile": 101}, r"expected a number in \[0, 100\]"),
+        ({"decoder": {"output_sise": 3}}, "decoder: unknown parameter 'output_sise'.*Did you mean 'output_size'"),
+        ({"decoder": {"fc_use_bias": True}}, "fc_use_bias: use_bias decides for all layers"),
+        ({"decoder": {"bias": "no"}}, "bias: got 'no', expected true or false"),
+    ],
+)
+def test_a_mistake_in_the_configuration_is_an_error(feature, message):
+    config = configuration({"type": "deep_svdd"})
+    config["output_features"][0].update(feature)
+    with pytest.raises(ConfigValidationError, match=message):
+        ModelConfig.from_dict(config)
+
+
+def test_defaults_and_rendered_configurations_parse():
+    config = configuration({"nu": 0.3})
+    config["defaults"] = {"anomaly": {"decoder": {"bias": True}, "threshold": 3.0, "loss": {"type": "deep_svdd"}}}
+    parsed = ModelConfig.from_dict(config)
+    again = ModelConfig.from_dict(parsed.to_dict())
+    for feature in (parsed.output_features[0], again.output_features[0]):
+        assert feature.decoder.use_bias and feature.decoder.fc_use_bias
+        assert feature.threshold == 3.0 and feature.loss.nu == 0.3
+    plain = ModelConfig.from_dict(configuration({"type": "deep_svdd"})).output_features[0]
+    assert not plain.decoder.fc_use_bias and plain.threshold == "auto" and plain.threshold_percentile == 95.0
+
+
+@pytest.fixture
+def strategy():
+    """Ludwig's metrics ask for one when they compute."""
+    init_dist_strategy("local")
+
+
+def test_metrics_are_those_of_scikit_learn(strategy):
+    generator = np.random.default_rng(0)
+    target, score = generator.integers(-1, 2, 300), generator.normal(size=300).round(1) * 5  # with ties
+    score = score + target
+    ranking, flags = AnomalyRankingMetric(), AnomalyThresholdMetric()
+    assert ranking.compute() == flags.compute() == {}
+    for rows in np.array_split(np.arange(300), 4):
+        ranking.update(torch.tensor(score[rows]), torch.tensor(target[rows], dtype=torch.int8))
+        flags.update(torch.tensor(score[rows] > 2), torch.tensor(target[rows], dtype=torch.int8))
+    known = target >= 0
+    anomalous, score = target[known] == 1, score[known]
+    values = {name: value.item() for name, value in (ranking.compute() | flags.compute()).items()}
+    best = max(f1_score(anomalous, score >= threshold) for threshold in np.unique(score))
+    found = (anomalous & (score > 2)).sum()
+    assert values == pytest.approx(
+        {
+            "anomaly_auroc": roc_auc_score(anomalous, score),
+            "anomaly_average_precision": average_precision_score(anomalous, score),
+            "f1_max": best,
+            "precision_at_threshold": found / (score > 2).sum(),
+            "recall_at_threshold": found / anomalous.sum(),
+        },
+        abs=1e-6,
+    )
+
+
+def test_a_metric_of_labels_needs_them(tmp_path, caplog):
+    config = configuration({"type": "deep_svdd"})
+    config["trainer"]["validation_metric"] = "f1_max"
+    with pytest.raises(ValueError, match=r"trainer.validation_metric: f1_max is not available for output feature 'y'"):
+        train(config, tmp_path, DATA.assign(y=0))
