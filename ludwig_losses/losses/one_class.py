@@ -191,10 +191,11 @@ class DROCCLoss(OneClassLoss):
         return self.mean(drocc_loss(-preds, adversarial_score, mu=self.mu), target)
 
     def _adversarial_score(self, inputs: Tensor, score_of: Callable[[Tensor], Tensor]) -> Tensor:
+        radius = math.sqrt(inputs.shape[1]) / 2 if isinstance(self.radius, str) else self.radius
         perturbation = drocc_adversary(
             lambda x: -score_of(x),
             inputs,
-            radius=math.sqrt(inputs.shape[1]) / 2 if self.radius == AUTO else self.radius,
+            radius=radius,
             gamma=self.gamma,
             num_steps=self.num_steps,
             step_size=self.step_size,

@@ -129,7 +129,7 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
         self._informed(self.eval_loss_metric.loss_function)
         super().update_metrics(targets, predictions)
 
-    def _informed(self, loss: nn.Module) -> nn.Module:
+    def _informed(self, loss: Any) -> Any:
         """Tell a loss the squared radius, which the decoder keeps so that it is saved with the model, and the way from
         the inputs to the score."""
         loss.radius2, loss.network = self.decoder_obj.radius2, self.network

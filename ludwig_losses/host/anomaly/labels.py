@@ -78,4 +78,4 @@ def _parsed(value: Any) -> int | None:
         return UNLABELLED if value is None or type(value).__name__ in ("NAType", "NaTType") else None
     if math.isnan(value):
         return UNLABELLED
-    return int(value) if value in (NORMAL, ANOMALOUS, UNLABELLED) else None
+    return int(float(value)) if value in (NORMAL, ANOMALOUS, UNLABELLED) else None

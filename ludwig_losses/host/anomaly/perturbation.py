@@ -19,7 +19,7 @@ CONTINUOUS = (AUDIO, IMAGE, NUMBER, TIMESERIES, VECTOR)
 
 
 @contextlib.contextmanager
-def remember_inputs(model: nn.Module, features: list) -> Iterator[None]:
+def remember_inputs(model: Any, features: list) -> Iterator[None]:
     """Let the features whose loss perturbs inputs know those of each forward pass."""
     with contextlib.ExitStack() as stack:
         for feature in features:
@@ -48,7 +48,7 @@ def _connected(network: Network) -> Iterator[None]:
 class Network:
     """A model from its inputs to the score of one of its features, as in its last forward pass."""
 
-    def __init__(self, model: nn.Module, feature: Any) -> None:
+    def __init__(self, model: Any, feature: Any) -> None:
         self.model, self.feature = model, feature
         self.raw: dict[str, Tensor] = {}
         self.encoded: dict[str, dict[str, Tensor]] | None = None

@@ -139,13 +139,14 @@ def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_
     features = [feature for feature in features if not feature.decoder_obj.is_centred]
     if not features:
         return
-    sums, counts = {}, {}
+    sums: dict[str, Tensor] = {}
+    counts: dict[str, int] = {}
     for outputs, targets in _outputs(trainer, training_set, batch_size):
         for feature in features:
             name = feature.feature_name
             usual = targets[name] != ANOMALOUS
             vectors = outputs[f"{name}::{VECTOR}"][usual].double()
-            sums[name] = sums.get(name, 0) + vectors.sum(dim=0)
+            sums[name] = sums.get(name, torch.zeros(())).to(vectors) + vectors.sum(dim=0)
             counts[name] = counts.get(name, 0) + len(vectors)
     for feature in features:
         name, decoder = feature.feature_name, feature.decoder_obj
@@ -187,23 +188,23 @@ def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: d
         return
     validation_set = given.get("validation_set")
     dataset = validation_set if validation_set is not None and len(validation_set) else given["training_set"]
-    scores = {feature.feature_name: [] for feature in features}
+    scores: dict[str, list[Tensor]] = {feature.feature_name: [] for feature in features}
     for outputs, targets in _outputs(trainer, dataset, batch_size):
         for name, found in scores.items():
             found.append(outputs[f"{name}::{LOGITS}"][targets[name] != ANOMALOUS].cpu())
     for feature in features:
-        found = torch.cat(scores[feature.feature_name]).double().numpy()
-        if len(found):
-            feature.decoder_obj.threshold.fill_(float(np.percentile(found, feature.threshold_percentile)))
+        usual = torch.cat(scores[feature.feature_name]).double().numpy()
+        if len(usual):
+            feature.decoder_obj.threshold.fill_(float(np.percentile(usual, feature.threshold_percentile)))
 
 
 def _end_epoch(feature: AnomalyOutputFeature) -> None:
     """Keep the quantile of the distances of the epoch, if the loss wants one, and look for a collapse."""
-    seen, feature.seen = feature.seen, None
-    scores = [score[target != ANOMALOUS].float().cpu() for score, target in seen]
-    scores = torch.cat(scores).numpy() if scores else np.zeros(0, dtype=np.float32)
+    seen, feature.seen = feature.seen or [], None
+    parts = [score[target != ANOMALOUS].float().cpu().numpy() for score, target in seen]
+    scores = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
     if ranks() > 1:
-        gathered = [None] * ranks()
+        gathered: list[Any] = [None] * ranks()
         dist.all_gather_object(gathered, scores)
         scores = np.concatenate(gathered)
     quantile = feature.train_loss_function.quantile
