@@ -250,41 +250,25 @@ def _class_mistakes(
     With squares, the mistakes are ``sum((p - g)**2)``. No mistake, and no gradient, is a difference of numbers near 1.
     """
     target, counted = _only_classes(target, ignore_index)
-    if counted is not None:  # what does not count may be NaN
-        logits = logits.where(counted.unsqueeze(1), 0)
-    of_classes = _two_class_mistakes if logits.shape[1] == 2 else _many_class_mistakes
-    return *of_classes(logits, target, counted, squared), _true_mass(target, counted, logits.shape[1])
-
-
-def _many_class_mistakes(
-    logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    p, index = logits.softmax(dim=1), target.unsqueeze(1)
-    hit, others = p.gather(1, index).squeeze(1), p.scatter(1, index, 0.0)
-    if counted is not None:
-        hit, others = hit.where(counted, 0), others.where(counted.unsqueeze(1), 0)
-    missed = others.sum(dim=1)
-    if squared:
-        others, missed = others.square(), missed.square()
-    overlap, false_negative = (
-        _sums_by_class(each.to(summation_dtype(p.device)), target, logits.shape[1]).to(p.dtype)
-        for each in (hit, missed)
-    )
-    return overlap, others.flatten(2).sum(dim=2), false_negative
+    of_pixels = None if counted is None else counted.flatten(1).unsqueeze(1)
+    sums = _two_class_mistakes if logits.shape[1] == 2 else _ClassMistakes.apply
+    return *sums(logits.flatten(2), target, of_pixels, squared), _true_mass(target, counted, logits.shape[1])
 
 
 def _two_class_mistakes(
     logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """What is missing from one class is too much for the other."""
-    first, second = logits.flatten(2).unbind(dim=1)
+    """As :class:`_ClassMistakes`: what is missing from one class is too much for the other."""
+    if counted is not None:  # what does not count may be NaN
+        logits = logits.where(counted, 0)
+    first, second = logits.unbind(dim=1)
     of_second = target.flatten(1).to(first.dtype)
     wrong_way = (second - first) * (1 - 2 * of_second)
     hit, missed = (-wrong_way).sigmoid(), wrong_way.sigmoid()
     missed = missed.square() if squared else missed
     of_first = 1 - of_second
     if counted is not None:
-        of_first, of_second = (each * counted.flatten(1) for each in (of_first, of_second))
+        of_first, of_second = (each * counted.squeeze(1) for each in (of_first, of_second))
     overlap, false_negative = (
         torch.stack([(each * of_first).sum(dim=1), (each * of_second).sum(dim=1)], dim=1) for each in (hit, missed)
     )
@@ -333,6 +317,44 @@ class _ClassSums(torch.autograd.Function):
         else:
             by_p = grad_mass.unsqueeze(2).expand_as(p).clone(memory_format=torch.contiguous_format)
         by_p.scatter_add_(1, index, grad_overlap.gather(1, index.squeeze(1)).unsqueeze(1))
+        return softmax_backward(by_p, p), None, None, None
+
+
+class _ClassMistakes(torch.autograd.Function):
+    """``sum(p g)``, ``sum(p (1 - g))`` and ``sum((1 - p) g)``, or of the squares of the factors ``p`` and ``1 - p`` of
+    the last two, per image and class; as :class:`_ClassSums`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        p = _probabilities(logits, counted)
+        index = target.flatten(1).unsqueeze(1)
+        hit = p.gather(1, index)
+        others = p.scatter_(1, index, 0.0)
+        missed = others.sum(dim=1)
+        false_positive = others.square().sum(dim=2) if squared else others.sum(dim=2)
+        p = others.scatter_(1, index, hit)
+        ctx.save_for_backward(logits, index, counted, p, missed)
+        ctx.squared = squared
+        overlap, false_negative = (
+            _sums_by_class(each.view_as(target).to(summation_dtype(p.device)), target, p.shape[1]).to(p.dtype)
+            for each in (hit, missed.square() if squared else missed)
+        )
+        return overlap, false_positive, false_negative
+
+    @staticmethod
+    def backward(ctx: Any, grad_overlap: Tensor, by_others: Tensor, by_missed: Tensor) -> tuple[Tensor | None, ...]:
+        logits, index, counted, p, missed = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
+            p = _probabilities(logits, counted)
+            missed = p.scatter(1, index, 0.0).sum(dim=1)
+        of_pixel = index.squeeze(1)
+        by_others, by_missed = by_others.unsqueeze(2), by_missed.gather(1, of_pixel)
+        if ctx.squared:
+            by_others, by_missed = 2 * by_others * p, 2 * by_missed * missed
+        by_p = by_others + by_missed.unsqueeze(1)
+        by_p = by_p.scatter_(1, index, grad_overlap.gather(1, of_pixel).unsqueeze(1))
         return softmax_backward(by_p, p), None, None, None
 
 
