@@ -154,9 +154,11 @@ def _sigmoid_focal_terms(
     wrong_way = z * sign
     # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
     miss, nll = wrong_way.sigmoid(), logsigmoid(-wrong_way).neg_()
-    weight, by_nll = miss, 1 - miss
+    # A large gamma would show the digits that a subtraction loses.
+    hit = 1 - miss if threshold is None and gamma <= 5 else (-wrong_way).sigmoid()
+    weight, by_nll = miss, hit
     if threshold is not None:
-        hard = (-wrong_way).sigmoid() < threshold
+        hard = hit < threshold
         # Before the power, which may overflow where it does not count.
         weight, by_nll = torch.where(hard, 1, miss / threshold), by_nll * ~hard
     weight = weight**gamma
@@ -238,23 +240,24 @@ def _smoothed_focal_loss(
 
 
 def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    miss, by_nll = _miss(nll, gamma)
+    _, miss, by_miss = _hit_and_miss(nll, gamma)
     weight = miss**gamma
-    return weight * nll, by_nll.add_(1).mul_(weight)
+    return weight * nll, by_miss.add_(1).mul_(weight)
 
 
 def _reduced_focal_of_nll(nll: Tensor, parameter: tuple[float, float]) -> tuple[Tensor, Tensor]:
     gamma, threshold = parameter
-    miss, by_nll = _miss(nll, gamma)
-    hard = torch.exp(-nll) < threshold
+    hit, miss, by_miss = _hit_and_miss(nll, gamma)
+    hard = hit < threshold
     # Before the power, which may overflow where it does not count.
     weight = torch.where(hard, 1, miss / threshold) ** gamma
-    return weight * nll, weight * (1 + by_nll * ~hard)
+    return weight * nll, weight * (1 + by_miss * ~hard)
 
 
-def _miss(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    """Return ``1 - p``, and ``gamma p nll / (1 - p)``, the derivative by ``nll`` of what its power does to the loss."""
-    # 1 - p = -expm1(-nll). The clamp gives nll / miss its limits: 1 where p rounds to 1, a finite number where p is 0.
+def _hit_and_miss(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``p``, ``1 - p`` and ``gamma p nll / (1 - p)``, what the power of the second adds to the slope."""
+    # The clamp gives nll / miss its limits: 1 where p rounds to 1, a finite number where p is 0.
     nll = nll.clamp(torch.finfo(nll.dtype).tiny, torch.finfo(nll.dtype).max)
-    miss = -torch.expm1(-nll)
-    return miss, (1 - miss).mul_(nll / miss).mul_(gamma)
+    # Not one from the other: a large gamma would show the digits that a subtraction loses.
+    hit, miss = torch.exp(-nll), -torch.expm1(-nll)
+    return hit, miss, (hit * nll).div_(miss).mul_(gamma)
