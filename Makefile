@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
-.PHONY: train open-set noisy-labels lint format test test-quick test-hostile test-ludwig test-distributed test-versions bench env
+.PHONY: train open-set noisy-labels anomaly lint format test test-quick test-hostile test-ludwig test-distributed test-versions bench env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -20,8 +20,8 @@ train: env
 	done
 	$(BIN)/python examples/compare.py diagnosis cross_entropy=$(RESULTS)/cross_entropy/test focal=$(RESULTS)/focal/test
 
-# Rejecting unknown classes, and learning from wrong labels: three seeds each, a table and a plot.
-open-set noisy-labels: env
+# Rejecting unknown classes, learning from wrong labels, finding anomalies: three seeds each, a table and a plot.
+open-set noisy-labels anomaly: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python examples/$(subst -,_,$@)/run.py results/$(subst -,_,$@)-$(VERSION)
 

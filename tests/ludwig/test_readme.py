@@ -59,7 +59,7 @@ def test_commands_list_explain_and_check(tmp_path, capsys):
     assert main(["check", str(tmp_path / "missing.yaml")]) == 2
 
 
-@pytest.mark.parametrize("example", ["open_set", "noisy_labels"])
+@pytest.mark.parametrize("example", ["open_set", "noisy_labels", "anomaly"])
 def test_the_tables_of_the_examples_are_what_they_wrote(example):
     (table,) = re.findall(rf"<!-- {example} -->\n(.*?)<!-- /{example} -->", README, re.DOTALL)
     assert table == (pathlib.Path(__file__).parents[2] / "examples" / example / "table.md").read_text()
