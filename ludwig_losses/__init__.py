@@ -34,6 +34,7 @@ _HOMES = {
     "ludwig_losses.parameters": (
         "Choice",
         "Classes",
+        "Coefficients",
         "Count",
         "Flag",
         "Index",

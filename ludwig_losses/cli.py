@@ -1,10 +1,15 @@
-"""``ludwig-losses list | explain NAME | check CONFIG | table``: catalogue and strict check on the command line."""
+"""``ludwig-losses list | explain NAME | check CONFIG [--dataset DATA] | table``: catalogue and strict check on the
+command line."""
 
 from __future__ import annotations
 
 import argparse
+import difflib
+import platform
 import sys
 import textwrap
+from importlib.metadata import version
+from typing import Any
 
 from ludwig_losses._startup import DISABLE, disabled
 from ludwig_losses.parameters import Parameter
@@ -13,6 +18,7 @@ from ludwig_losses.parameters import Parameter
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return 0, or 2 with a message on standard error for a mistake of the user."""
     parser = argparse.ArgumentParser(prog="ludwig-losses", description="Losses for Ludwig, selected with loss.type.")
+    parser.add_argument("--version", action="version", version=versions())
     commands = parser.add_subparsers(required=True)
     for command, summary in ((list_losses, "list the losses"), (table, "print the losses as a Markdown table")):
         commands.add_parser(command.__name__.partition("_")[0], help=summary).set_defaults(run=lambda _, c=command: c())
@@ -21,12 +27,19 @@ def main(arguments: list[str] | None = None) -> int:
     explain_parser.set_defaults(run=lambda options: explain(options.name))
     check_parser = commands.add_parser("check", help="check a Ludwig configuration without training")
     check_parser.add_argument("config", help="path of a YAML file")
-    check_parser.set_defaults(run=lambda options: check(options.config))
+    check_parser.add_argument("--dataset", help="data to find the class names in, as for `ludwig train`")
+    check_parser.set_defaults(run=lambda options: check(options.config, options.dataset))
     options = parser.parse_args(arguments)
     if disabled():
         print(f"ludwig-losses is switched off by {DISABLE}.", file=sys.stderr)
         return 2
     return options.run(options)
+
+
+def versions() -> str:
+    """Return the versions that matter for a report."""
+    found = [f"{name} {version(name)}" for name in ("ludwig-losses", "ludwig", "torch")]
+    return ", ".join([*found, f"Python {platform.python_version()}"])
 
 
 def list_losses() -> int:
@@ -42,11 +55,16 @@ def list_losses() -> int:
 
 def explain(name: str) -> int:
     """Print what a loss and each of its parameters is for."""
-    from ludwig_losses.host.registry import catalogue, find
+    from ludwig_losses.host.registry import catalogue, find, losses_by_feature
 
     declaration = find(name)
     if declaration is None:
-        print(f"There is no loss '{name}'. The losses are: {', '.join(catalogue())}.", file=sys.stderr)
+        features = [feature for feature, names in losses_by_feature().items() if name in names]
+        if features:
+            return _explain_ludwigs(name, features)
+        near = difflib.get_close_matches(name, catalogue(), n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        print(f"There is no loss '{name}'.{hint} The losses are: {', '.join(catalogue())}.", file=sys.stderr)
         return 2
     also = f" (also: {', '.join(declaration.aliases)})" if declaration.aliases else ""
     print(f"{declaration.name}{also}, for {', '.join(declaration.features)} features\n\n{declaration.summary}\n")
@@ -57,21 +75,37 @@ def explain(name: str) -> int:
         types = declaration.features_with(key)
         only = "" if types == declaration.features else f" Only on {', '.join(types)} features."
         print(f"  {key}: {_default(parameter)}")
-        text = f"{parameter.description}{only} Allowed: {parameter.allowed}."
-        print(textwrap.fill(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6))
+        print(_indented(f"{parameter.description}{only} Allowed: {parameter.allowed}."))
     return 0
 
 
-def check(path: str) -> int:
-    """Parse a configuration as Ludwig does, with the strict check of its losses."""
-    from ludwig.schema.model_types.base import ModelConfig
+def _explain_ludwigs(name: str, features: list[str]) -> int:
+    from ludwig_losses.host.registry import parameter_schemas
+
+    print(f"{name}, for {', '.join(features)} features\n\nA loss of Ludwig's own.\n")
+    for key, schema in parameter_schemas(name).items():
+        print(f"  {key}: {_in_yaml(schema.get('default'))}")
+        if schema.get("description"):
+            print(_indented(" ".join(schema["description"].split())))
+    return 0
+
+
+def _indented(text: str) -> str:
+    return textwrap.fill(text, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+
+
+def check(path: str, dataset: str | None = None) -> int:
+    """Parse a configuration as Ludwig does, with the strict check of its losses, against data if there are any."""
+    from ludwig_losses.host import dry_run
 
     try:
-        ModelConfig.from_yaml(path)
+        config = dry_run.read(path)
+        dry_run.parse(path, config)
+        found = [] if dataset is None else dry_run.resolve(config, dataset)
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{path}: the configuration is valid.")
+    print("\n".join([f"{path}: the configuration is valid.", *found]))
     return 0
 
 
@@ -103,11 +137,13 @@ def _row(*cells: str) -> str:
 
 def _default(parameter: Parameter) -> str:
     """The default as it is written in YAML."""
-    if parameter.required:
-        return "(required)"
-    if isinstance(parameter.default, bool):
-        return str(parameter.default).lower()
-    return "null" if parameter.default is None else str(parameter.default)
+    return "(required)" if parameter.required else _in_yaml(parameter.default)
+
+
+def _in_yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "null" if value is None else str(value)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,41 @@ from __future__ import annotations
 import math
 import numbers
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with a value.
+
+    Args:
+        value: what is not accepted.
+        expected: what would be, as a message says it.
+        entry: which part of the parameter's value it is, such as ``[1]``; empty for all of it.
+    """
+
+    value: Any
+    expected: str
+    entry: str = ""
+
+    def __str__(self) -> str:
+        return f"got {shown(self.value)}, expected {self.expected}."
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where something stands in a configuration, as messages begin with it."""
+
+    path: str
+    feature: str | None = None
+
+    def at(self, path: str) -> Place:
+        """Return a place inside of this one, for instance ``at(".gamma")`` or ``at("[1]")``."""
+        return replace(self, path=self.path + path)
+
+    def __str__(self) -> str:
+        return self.path if self.feature is None else f"{self.path} (output feature '{self.feature}')"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,10 +69,28 @@ class Parameter:
         """Whether the value may be written."""
         raise NotImplementedError
 
+    def fault(self, value: Any) -> Fault | None:
+        """Return what is wrong with the value, or ``None``."""
+        return None if self.accepts(value) else Fault(value, self.allowed)
+
 
 def is_number(value: Any) -> bool:
     """Whether ``value`` is a finite number (a bool is none)."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer larger than every float
+        return False
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages show it: what is very long is cut."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write integers of thousands of digits.
+        return "a very large number"
+    return text if len(text) <= 200 else f"{text[:100]}...{text[-20:]}"
 
 
 def _is_index(value: Any) -> bool:
@@ -87,14 +138,38 @@ class OptionalNumber(Number):
 class Numbers(Number):
     """A number within a range, or a list of such numbers."""
 
+    def entry(self, index: int) -> Number:
+        """What the entry of a list may be."""
+        return Number(default=None, description="", minimum=self.minimum, above=self.above, maximum=self.maximum)
+
     @property
     def allowed(self) -> str:
         return f"{super().allowed}, or a list of such numbers"
 
     def accepts(self, value: Any) -> bool:
         if isinstance(value, (list, tuple)):
-            return bool(value) and all(map(super().accepts, value))
+            return bool(value) and all(self.entry(index).accepts(number) for index, number in enumerate(value))
         return super().accepts(value)
+
+    def fault(self, value: Any) -> Fault | None:
+        entries = enumerate(value) if isinstance(value, (list, tuple)) else ()
+        faults = ((index, self.entry(index).fault(number)) for index, number in entries)
+        wrong = (replace(fault, entry=f"[{index}]") for index, fault in faults if fault is not None)
+        return next(wrong, None) or super().fault(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coefficients(Numbers):
+    """The first coefficients of a series, one number or a list; the j-th, from 1, is at least ``minimum / j``."""
+
+    minimum: float
+
+    def entry(self, index: int) -> Number:
+        return Number(default=None, description="", minimum=self.minimum / (index + 1))
+
+    @property
+    def allowed(self) -> str:
+        return f"a number >= {self.minimum:g}, or a list whose j-th number is >= {self.minimum:g} / j"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +234,13 @@ class Classes(Parameter):
         if not isinstance(value, (list, tuple)):
             return value is None or _is_name(value) or _is_index(value)
         return bool(value) and (all(map(_is_name, value)) or all(map(_is_index, value)))
+
+    def fault(self, value: Any) -> Fault | None:
+        fault = super().fault(value)
+        if fault and isinstance(value, (list, tuple)) and value and all(_is_name(v) or _is_index(v) for v in value):
+            mixed = "names or indices, which cannot be mixed: put quotes around a name that looks like a number"
+            return replace(fault, expected=mixed)
+        return fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,12 +311,14 @@ class PerClass(Parameter):
         minimum, maximum: the range of each number, bounds included.
         single: whether one number may stand for all classes.
         by_frequency: words that may stand for numbers, which follow from how often each class occurs.
+        weights: whether the numbers weigh examples, so that there is nothing to learn if all of them are 0.
     """
 
     minimum: float | None = None
     maximum: float | None = None
     single: bool = False
     by_frequency: tuple[str, ...] = ()
+    weights: bool = False
 
     @property
     def _entry(self) -> Number:
@@ -244,16 +328,26 @@ class PerClass(Parameter):
     def allowed(self) -> str:
         entry = self._entry.allowed
         per_class = f"a list or a dict by class name with {entry} for every class"
+        per_class += ", not all of them 0" if self.weights else ""
         return ", ".join([*([entry] if self.single else []), "null", *self.by_frequency, per_class])
 
     def accepts(self, value: Any) -> bool:
         if isinstance(value, str):
             return value in self.by_frequency
-        if isinstance(value, dict):
-            return bool(value) and all(map(self._entry.accepts, value.values()))
-        if isinstance(value, (list, tuple)):
-            return bool(value) and all(map(self._entry.accepts, value))
-        return value is None or (self.single and self._entry.accepts(value))
+        if not isinstance(value, (dict, list, tuple)):
+            return value is None or (self.single and self._entry.accepts(value))
+        values = _entries(value)
+        return bool(values) and all(map(self._entry.accepts, values)) and not (self.weights and not any(values))
+
+    def fault(self, value: Any) -> Fault | None:
+        fault = super().fault(value)
+        if fault and self.weights and replace(self, weights=False).accepts(value):
+            return replace(fault, expected="a number > 0 for at least one class: else there is nothing to learn")
+        return fault
+
+
+def _entries(value: dict | list | tuple) -> list[Any]:
+    return [*value.values()] if isinstance(value, dict) else [*value]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,6 +377,7 @@ class Feature:
         synonyms: further names of classes.
         padding: the index of the padding symbol, for sequences.
         frequencies: how often each class occurs, in the order of the classes; ``None`` where Ludwig has not counted.
+        path: where its loss, or the term of it that is looked at, stands in the configuration.
     """
 
     name: str
@@ -292,6 +387,11 @@ class Feature:
     synonyms: Mapping[str, str] = field(default_factory=dict)
     padding: int | None = None
     frequencies: list[int] | None = None
+    path: str = "loss"
+
+    def place(self, parameter: str = "") -> Place:
+        """Where the loss, or one of its parameters, stands, for a message to begin with."""
+        return Place(f"{self.path}.{parameter}" if parameter else self.path, self.name)
 
 
 def _range_text(minimum: float | None, above: float | None, maximum: float | None) -> str:

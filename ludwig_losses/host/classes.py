@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from ludwig.constants import BINARY, IMAGE, PREPROCESSING
@@ -15,10 +16,13 @@ from ludwig_losses.parameters import Feature
 
 def update_config_with_metadata(update: Callable, config: Any, training_set_metadata: dict) -> None:
     """Resolve the class names in the losses, then let Ludwig update the configuration."""
-    declared = [feature for feature in config.output_features if declaration_of(type(feature.loss)) is not None]
-    for feature in declared:
+    features = enumerate(config.output_features)
+    indices = {index: feature for index, feature in features if declaration_of(type(feature.loss)) is not None}
+    declared = [*indices.values()]
+    for index, feature in indices.items():
+        described = describe(feature, training_set_metadata[feature.name])
         try:
-            feature.loss.resolve(_describe(feature, training_set_metadata[feature.name]))
+            feature.loss.resolve(replace(described, path=f"output_features[{index}].loss"))
         except ValueError as error:
             raise ConfigValidationError(str(error)) from error
 
@@ -40,7 +44,8 @@ def update_config_with_metadata(update: Callable, config: Any, training_set_meta
 SYMBOLS = frozenset(getattr(strings_utils, f"{name}_SYMBOL") for name in ("START", "STOP", "PADDING", "UNKNOWN"))
 
 
-def _describe(feature: Any, metadata: dict) -> Feature:
+def describe(feature: Any, metadata: dict) -> Feature:
+    """Return what preprocessing found out about an output feature."""
     if feature.type == BINARY:
         named = "bool2str" in metadata
         return Feature(

@@ -7,6 +7,7 @@ partly loaded when a hook runs.
 from __future__ import annotations
 
 import functools
+import inspect
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -24,7 +25,8 @@ def replace(owner: Any, name: str, wrapper: Callable) -> None:
     def replacement(*args: Any, **kwargs: Any) -> Any:
         return wrapper(original, *args, **kwargs)
 
-    setattr(owner, name, replacement)
+    static = isinstance(inspect.getattr_static(owner, name), staticmethod)
+    setattr(owner, name, staticmethod(replacement) if static else replacement)
     if isinstance(owner, ModuleType):
         for module_name, module in list(sys.modules.items()):
             if module_name.startswith("ludwig.") and vars(module).get(name) is original:
@@ -54,6 +56,7 @@ def check_written_configs(backward_compatibility: ModuleType) -> None:
     def upgrade(original: Callable, config: dict[str, Any]) -> dict[str, Any]:
         from ludwig_losses.host.anomaly import schema
 
+        config = names.plain_losses(config)
         written.check_raw_config(config)
         schema.check_features(config)
         return names.keep_words(original, schema.spread_defaults(config))
@@ -75,7 +78,7 @@ def check_configs(model_types: ModuleType) -> None:
 
     replace(model_types, "check_schema", check_schema)
     replace(model_types, "set_validation_parameters", parsed.set_validation_parameters)
-    model_types.get_config_check_registry().register(parsed.check_parsed_config)
+    replace(model_types.ModelConfig, "from_dict", parsed.parse)
 
 
 def resolve_classes(feature_registries: ModuleType) -> None:

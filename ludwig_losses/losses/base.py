@@ -18,7 +18,13 @@ from ludwig_losses.host.schema import (
     field,
     parameters_of,
 )
-from ludwig_losses.losses.class_names import class_indices, class_order, frequency_weights, per_class_values
+from ludwig_losses.losses.class_names import (
+    check_some_weight,
+    class_indices,
+    class_order,
+    frequency_weights,
+    per_class_values,
+)
 from ludwig_losses.parameters import Classes, Feature, Number, Order, PerClass
 
 if TYPE_CHECKING:
@@ -98,7 +104,7 @@ class LossConfig(DeclaredLossConfig):
         for name, parameter in parameters_of(type(self)).items():
             value = getattr(self, name)
             if isinstance(parameter, PerClass) and isinstance(value, str):
-                setattr(self, name, self.weights_by_frequency(f"loss.{name} = {value}", value, feature))
+                setattr(self, name, self.weights_by_frequency(f"{feature.place(name)}: {value}", value, feature))
             elif isinstance(parameter, PerClass):
                 setattr(self, name, per_class_values(name, value, feature))
             elif isinstance(parameter, Order):
@@ -112,7 +118,7 @@ class LossConfig(DeclaredLossConfig):
         Raises:
             ValueError: how often the classes occur is not known.
         """
-        raise ValueError(f"output feature '{feature.name}': {what} has no meaning for {self.type}.")
+        raise ValueError(f"{what} has no meaning for {self.type}.")
 
 
 class ClassificationLossConfig(LossConfig):
@@ -122,6 +128,7 @@ class ClassificationLossConfig(LossConfig):
         PerClass(
             default=None,
             minimum=0,
+            weights=True,
             by_frequency=(BALANCED, EFFECTIVE_NUMBER),
             features=(CATEGORY, TEXT, SEQUENCE, IMAGE),
             description=(
@@ -153,10 +160,17 @@ class ClassificationLossConfig(LossConfig):
                 f"{EFFECTIVE_NUMBER}, or remove effective_number_beta."
             )
 
+    def resolve(self, feature: Feature) -> None:
+        super().resolve(feature)
+        ignored = ignored_classes(getattr(self, "ignore_index", None))
+        if feature.num_classes:
+            counted = [index for index in range(feature.num_classes) if index not in ignored]
+            check_some_weight(self, counted, feature)
+
     def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
         if feature.frequencies is None:
             raise ValueError(
-                f"output feature '{feature.name}': {what} needs to know how often each class occurs, which Ludwig does "
+                f"{what} needs to know how often each class occurs, which Ludwig does "
                 f"not count for this type of feature. Write a list with one number per class."
             )
         return frequency_weights(1.0 if word == BALANCED else self.effective_number_beta, feature)

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from ludwig_losses.parameters import Feature, is_number
+from ludwig_losses.host.schema import parameters_of
+from ludwig_losses.parameters import Feature, PerClass, is_number, shown
 
 
 def per_class_values(name: str, value: Any, feature: Feature) -> Any:
     """Return one number per class in the order of the classes, of a parameter as the user wrote it."""
-    where = f"output feature '{feature.name}': loss.{name} = {value}"
+    where = f"{feature.place(name)}: {shown(value)}"
     count = feature.num_classes
     if isinstance(value, dict):
         if feature.classes is None:
@@ -27,6 +28,27 @@ def per_class_values(name: str, value: Any, feature: Feature) -> Any:
     return value
 
 
+def check_some_weight(config: Any, counted: list[int], feature: Feature) -> None:
+    """Check, once classes are indices, that some class counts and has a weight in each list of weights.
+
+    Raises:
+        ValueError: there is nothing to learn.
+    """
+    symbols = [index for index in counted if feature.classes and feature.classes[index] in feature.symbols]
+    left, weights = set(counted).difference(symbols), ""
+    for name, parameter in parameters_of(type(config)).items():
+        values = getattr(config, name)
+        if isinstance(parameter, PerClass) and parameter.weights and isinstance(values, (list, tuple)):
+            left = {index for index in left if values[index]}
+            weights += f" and {name}: {shown(values)}"
+    if not left:
+        ignored = f"ignore_index: {shown(getattr(config, 'ignore_index', None))}"
+        raise ValueError(
+            f"{feature.place()}: {ignored}{weights} leave none of the {feature.num_classes} classes"
+            f"{'' if feature.classes is None else f' {shown(feature.classes)}'}, so there is nothing to learn."
+        )
+
+
 def frequency_weights(beta: float, feature: Feature) -> list[float]:
     """Return weights proportional to ``(1 - beta) / (1 - beta**n)``, ``1 / n`` for ``beta`` 1, that average 1 over
     all examples. Classes without an example, and symbols that nobody wrote, weigh 1."""
@@ -44,7 +66,7 @@ def frequency_weights(beta: float, feature: Feature) -> list[float]:
 def class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
     if value is None:
         return None
-    where = f"output feature '{feature.name}': loss.{name} = {value}"
+    where = f"{feature.place(name)}: {shown(value)}"
     values = list(value) if isinstance(value, (list, tuple)) else [value]
     if isinstance(values[0], (str, bool)):
         if feature.classes is None:
@@ -57,9 +79,10 @@ def class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
     outside = [index for index in values if feature.num_classes is not None and index >= feature.num_classes]
     if outside:
         quote = f" Quote the name: '{outside[0]}'." if str(outside[0]) in (feature.classes or ()) else ""
+        order = "" if feature.classes is None else f", in this order: {feature.classes}"
         raise ValueError(
-            f"{where}: there is no class with index {outside[0]}; the {feature.num_classes} classes are numbered from "
-            f"0{'' if feature.classes is None else f', in this order: {feature.classes}'}.{quote}"
+            f"{feature.place(name)}: there is no class with index {shown(outside[0])}; the {feature.num_classes} "
+            f"classes are numbered from 0{order}.{quote}"
         )
     # A list is left alone: a saved model holds its indices.
     classes = feature.classes or []
@@ -77,18 +100,18 @@ def class_order(name: str, value: Any, feature: Feature) -> list[dict[str, int]]
     Without a value, names that are numbers come in their numeric order. What nobody wrote, such as ``<UNK>``, has a
     place in the order only if it is named.
     """
-    where, classes = f"output feature '{feature.name}': loss.{name}", feature.classes or []
+    where, classes = feature.place(name), feature.classes or []
     if value is None:
-        value = _numeric_order(where, [entry for entry in classes if entry not in feature.symbols])
+        value = _numeric_order(f"{where}: {name}", [entry for entry in classes if entry not in feature.symbols])
     names = [next(iter(entry)) if isinstance(entry, dict) else str(entry) for entry in value]
     unknown = [entry for entry in names if entry not in classes]
     missing = [entry for entry in classes if entry not in names and entry not in feature.symbols]
     if unknown or missing:
-        raise _misfit(f"{where} = {names}", unknown, missing, feature)
+        raise _misfit(f"{where}: {names}", unknown, missing, feature)
     resolved = [{entry: classes.index(entry)} for entry in names]
     if any(isinstance(entry, dict) for entry in value) and resolved != list(value):
         raise ValueError(
-            f"{where} = {value} gives indices that are not those of the classes. Write names only: {names}."
+            f"{where}: {value} gives indices that are not those of the classes. Write names only: {names}."
         )
     return resolved
 
@@ -102,7 +125,7 @@ def _numeric_order(where: str, names: list[str]) -> list[str]:
     if len({number for number in numbers.values() if is_number(number)}) < len(names):
         raise ValueError(
             f"{where} is missing: which of the classes is higher than another one does not follow from their names. "
-            f"Write {where.rpartition('.')[2]}: with these names from low to high: {sorted(names)}."
+            f"Write {where.rpartition(' ')[2]}: with these names from low to high: {sorted(names)}."
         )
     return sorted(names, key=lambda entry: numbers[entry])
 

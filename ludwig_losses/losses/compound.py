@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
@@ -104,7 +105,10 @@ class CompoundLossConfig(LossConfig):
 
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
-        self.terms = [_resolved(config, index, feature).to_dict() for index, config in enumerate(self.parsed)]
+        self.terms = [
+            _resolved(config, replace(feature, path=f"{feature.path}.terms[{index}]")).to_dict()
+            for index, config in enumerate(self.parsed)
+        ]
 
 
 def _projects(config: Any) -> bool:
@@ -112,17 +116,12 @@ def _projects(config: Any) -> bool:
     return declaration is not None and declaration.module_cls.projects(config)
 
 
-def _resolved(config: Any, index: int, feature: Feature) -> Any:
+def _resolved(config: Any, feature: Feature) -> Any:
     """Return the configuration of a term with classes as indices."""
-    try:
-        if isinstance(config, LossConfig):
-            config.resolve(feature)
-        elif isinstance(getattr(config, "class_weights", None), (list, tuple, dict)):
-            config.class_weights = per_class_values("class_weights", config.class_weights, feature)
-    except ValueError as error:
-        # Say which of the terms it is.
-        start = f"output feature '{feature.name}': loss"
-        raise ValueError(str(error).replace(start, f"{start}.terms[{index}]", 1)) from error
+    if isinstance(config, LossConfig):
+        config.resolve(feature)
+    elif isinstance(getattr(config, "class_weights", None), (list, tuple, dict)):
+        config.class_weights = per_class_values("class_weights", config.class_weights, feature)
     return config
 
 

@@ -5,6 +5,7 @@ from ludwig_losses.functional.dice import check_options, counted_classes, mistak
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import IMAGE, field, loss_type, parameters_of
 from ludwig_losses.losses.base import Loss, LossConfig
+from ludwig_losses.losses.class_names import check_some_weight
 from ludwig_losses.parameters import Classes, Feature, Flag, Number, PerClass
 
 
@@ -42,7 +43,10 @@ class DiceLossConfig(LossConfig):
 
     class_weights: list[float] | dict[str, float] | None = field(  # type: ignore[misc]  # Here it is a parameter.
         PerClass(
-            default=None, minimum=0, description="Weight of each class; the mean divides by the sum of the weights."
+            default=None,
+            minimum=0,
+            weights=True,
+            description="Weight of each class; the mean divides by the sum of the weights.",
         )
     )
 
@@ -97,9 +101,11 @@ class DiceLossConfig(LossConfig):
         super().resolve(feature)
         if feature.num_classes:
             try:
-                counted_classes(feature.num_classes, self.include_background, self.indices("ignore_index"))
+                ignored = self.indices("ignore_index")
+                counted = counted_classes(feature.num_classes, self.include_background, ignored)
             except ValueError as error:
-                raise ValueError(f"output feature '{feature.name}': loss: {error}") from None
+                raise ValueError(f"{feature.place()}: {error}") from None
+            check_some_weight(self, counted, feature)
 
 
 @register_loss(DiceLossConfig, features=[IMAGE], aliases=["dice"])

@@ -32,7 +32,7 @@ class FenchelYoungLossConfig(ClassificationLossConfig):
             self.padding_index = feature.padding
         elif feature.num_classes is not None and self.padding_index >= feature.num_classes:
             raise ValueError(
-                f"output feature '{feature.name}': loss.padding_index = {self.padding_index}, but the vocabulary has "
+                f"{feature.place('padding_index')}: got {self.padding_index}, but the vocabulary has "
                 f"only {feature.num_classes} symbols. Write a smaller index, or null."
             )
 

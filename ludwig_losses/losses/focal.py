@@ -24,6 +24,7 @@ class FocalLossConfig(ClassificationLossConfig):
             minimum=0,
             maximum=1,
             single=True,
+            weights=True,
             description=(
                 "Balance of the classes. A number weighs class 1 (the positive class) with alpha and class 0 with "
                 "1 - alpha; with more than two classes one number has no meaning and is not applied. A list or "
@@ -36,6 +37,7 @@ class FocalLossConfig(ClassificationLossConfig):
         Number(
             default=2.0,
             minimum=0,
+            maximum=20,
             description="Focusing parameter: the higher, the less easy examples count. 0 gives cross-entropy.",
         )
     )
@@ -77,7 +79,7 @@ class FocalLossConfig(ClassificationLossConfig):
             # The default is worth a word, a number that the user chose a warning.
             logger.log(
                 logging.INFO if self.is_default("alpha") else logging.WARNING,
-                f"output feature '{feature.name}': loss.alpha = {self.alpha:g} is not applied, since one number cannot "
+                f"{feature.place('alpha')}: {self.alpha:g} is not applied, since one number cannot "
                 f"balance {feature.num_classes} classes. Write one number per class, or null.",
             )
 

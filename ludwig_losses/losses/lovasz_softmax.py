@@ -44,7 +44,7 @@ class LovaszSoftmaxLossConfig(LossConfig):
             try:
                 chosen_classes(cast("str | list[int]", self.classes), self.indices("ignore_index"), feature.num_classes)
             except ValueError as error:
-                raise ValueError(f"output feature '{feature.name}': loss: {error}") from None
+                raise ValueError(f"{feature.place()}: {error}") from None
 
 
 @register_loss(LovaszSoftmaxLossConfig, features=[IMAGE], aliases=["lovasz_softmax"])

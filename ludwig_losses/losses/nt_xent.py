@@ -21,7 +21,7 @@ class NTXentLossConfig(LossConfig):
     type: str = loss_type("nt_xent_loss")
 
     temperature: float = field(
-        Number(default=0.07, above=0, description="Scale of the cosine similarities; the lower, the sharper.")
+        Number(default=0.07, minimum=0.001, description="Scale of the cosine similarities; the lower, the sharper.")
     )
 
     pairing: str = field(

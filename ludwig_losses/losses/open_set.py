@@ -34,7 +34,7 @@ class OpenSetLossConfig(ClassificationLossConfig):
         super().resolve(feature)
         if self.background_class is None:
             logger.warning(
-                f"output feature '{feature.name}': {self.type} has no loss.background_class, so no example counts as "
+                f"{feature.place()}: {self.type} has no background_class, so no example counts as "
                 "unknown. Name the class whose examples do."
             )
         elif feature.classes is not None:
@@ -43,7 +43,7 @@ class OpenSetLossConfig(ClassificationLossConfig):
             self.background_class = sorted({*background, *symbols})
             if len(self.background_class) >= len(feature.classes):
                 raise ValueError(
-                    f"output feature '{feature.name}': loss.background_class = {self.background_class} leaves no known "
+                    f"{feature.place('background_class')}: {self.background_class} leaves no known "
                     f"class. The classes are {feature.classes}."
                 )
 

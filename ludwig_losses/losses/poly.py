@@ -6,7 +6,7 @@ from ludwig_losses.functional import poly_loss
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import CATEGORY, IMAGE, field, loss_type
 from ludwig_losses.losses.base import LABEL_SMOOTHING, ClassificationLoss, ClassificationLossConfig, ignore_index
-from ludwig_losses.parameters import Number, Numbers
+from ludwig_losses.parameters import Coefficients, Number
 
 
 class PolyLossConfig(ClassificationLossConfig):
@@ -15,7 +15,7 @@ class PolyLossConfig(ClassificationLossConfig):
     type: str = loss_type("poly_loss")
 
     epsilon: float | list[float] = field(
-        Numbers(
+        Coefficients(
             default=1.0,
             minimum=-1,
             description=(
@@ -29,6 +29,7 @@ class PolyLossConfig(ClassificationLossConfig):
         Number(
             default=0.0,
             minimum=0,
+            maximum=20,
             description="Focusing parameter: multiplies the loss by (1 - p)**gamma (poly-focal).",
         )
     )

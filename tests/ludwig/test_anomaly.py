@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import numpy as np
 import pandas as pd
@@ -303,8 +304,10 @@ def test_other_labels_are_an_error_with_row_and_value(value):
 def test_a_mistake_in_the_configuration_is_an_error(feature, message):
     config = configuration({"type": "deep_svdd"})
     config["output_features"][0].update(feature)
-    with pytest.raises(ConfigValidationError, match=message):
+    with pytest.raises(ConfigValidationError) as error:
         ModelConfig.from_dict(config)
+    assert str(error.value).startswith("output_features[0]") and " (output feature 'y'): " in str(error.value)
+    assert re.search(message, str(error.value).replace(" (output feature 'y')", ""))
 
 
 def test_defaults_and_rendered_configurations_parse():

@@ -64,10 +64,10 @@ def test_names_that_are_numbers_have_their_numeric_order(classes, expected):
         (
             CLASSES,
             None,
-            "loss.order is missing: .* Write order: with these names from low to high: .*'mild', 'moderate'",
+            r"loss.order \(output feature '\w+'\): order is missing: .* Write order: with these names from low to high: .*'mild', 'moderate'",
         ),
-        (["1", "1.0"], None, "loss.order is missing"),
-        (["1", "nan"], None, "loss.order is missing"),
+        (["1", "1.0"], None, r"loss.order \(output feature '\w+'\): order is missing"),
+        (["1", "nan"], None, r"loss.order \(output feature '\w+'\): order is missing"),
         (CLASSES, ORDER[:3], r"missing \['severe'\]"),
         (CLASSES, [*ORDER, "fatal"], r"unknown \['fatal'\]"),
         (CLASSES, [{name: i} for i, name in enumerate(ORDER)], "gives indices that are not those of the classes"),
@@ -82,7 +82,7 @@ def test_no_order_or_a_wrong_one_is_an_error(classes, order, expected):
 def test_what_is_no_list_of_names_is_refused_where_it_stands(order):
     output = {"name": "y", "type": "category", "loss": {"type": "corn", "order": order}}
     with pytest.raises(
-        ConfigValidationError, match=r"output_features\[0\]\.loss .*\.order: got .*a list with the names"
+        ConfigValidationError, match=r"output_features\[0\]\.loss\.order \(.*\): got .*a list with the names"
     ):
         ModelConfig.from_dict({"input_features": [{"name": "x", "type": "number"}], "output_features": [output]})
 
@@ -235,5 +235,8 @@ def test_a_cut_vocabulary_trains(grades):
 
 def test_names_without_an_order_stop_the_training(tmp_path):
     config, path = matrix.write("category", {"type": "corn"}, tmp_path)
-    with pytest.raises(ConfigValidationError, match=r"output feature 'y': loss.order is missing.*class_0"):
+    with pytest.raises(
+        ConfigValidationError,
+        match=r"output_features\[0\]\.loss\.order \(output feature 'y'\): order is missing.*class_0",
+    ):
         LudwigModel(config, logging_level=logging.ERROR).train(str(path), output_directory=str(tmp_path))

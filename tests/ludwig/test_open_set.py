@@ -52,7 +52,7 @@ def test_the_unknown_symbol_belongs_to_the_background():
     [
         (
             "d",
-            r"loss.background_class = d does not fit the classes: unknown \['d'\]. The classes are \['a', 'b', 'c'\]",
+            r"loss.background_class \(output feature '\w+'\): 'd' does not fit the classes: unknown \['d'\]. The classes are \['a', 'b', 'c'\]",
         ),
         (["a", "d"], "unknown"),
         (3, "there is no class with index 3; the 3 classes are numbered from 0, in this order"),
@@ -74,7 +74,7 @@ def test_an_index_that_is_the_name_of_another_class_is_an_error():
 
 def test_no_background_is_pointed_out(caplog):
     resolved(None)
-    assert "entropic_open_set has no loss.background_class" in caplog.text
+    assert "entropic_open_set has no background_class" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["entropic_open_set", "objectosphere"])
@@ -223,7 +223,9 @@ def test_calibration_is_refused_where_predictions_are_not_softmax(loss, refused)
     output = {"name": "y", "type": "category", "calibration": True, "loss": loss}
     config = {"input_features": [{"name": "x", "type": "number"}], "output_features": [output]}
     if refused:
-        with pytest.raises(ConfigValidationError, match="calibration: true rescales softmax probabilities"):
+        with pytest.raises(
+            ConfigValidationError, match=r"calibration \(output feature 'y'\): true rescales softmax probabilities"
+        ):
             LudwigModel(config)
     else:
         LudwigModel(config)

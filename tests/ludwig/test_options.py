@@ -111,14 +111,16 @@ def test_what_has_no_examples_weighs_1() -> None:
 
 def test_unknown_frequencies_are_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"'y': loss.class_weights = balanced needs to know how often each class occurs"
+        ValueError,
+        match=r"loss.class_weights \(output feature 'y'\): balanced needs to know how often each class occurs",
     ):
         resolved("poly_loss", {"class_weights": "balanced"}, Feature("y", num_classes=3))
 
 
 def test_a_class_that_is_not_there_is_refused() -> None:
     with pytest.raises(
-        ValueError, match=r"loss.ignore_index = z does not fit the classes: unknown \['z'\]. The classes"
+        ValueError,
+        match=r"loss.ignore_index \(output feature 'y'\): 'z' does not fit the classes: unknown \['z'\]. The classes",
     ):
         resolved("focal_loss", {"ignore_index": "z"})
 

@@ -261,4 +261,4 @@ def test_a_loss_without_class_weights_trains_on_any_feature(after_mistakes):
 def test_a_loss_of_your_own_may_be_a_term(after_mistakes):
     _, known = after_mistakes
     assert {"loss_plain_loss", "loss_generalized_cross_entropy"} < {*known["plain"][2]}
-    assert "loss.terms[0] (output feature 'y').q: got 0, expected a number in (0, 1]" in known["term"]
+    assert "loss.terms[0].q (output feature 'y'): got 0, expected a number in (0, 1]" in known["term"]

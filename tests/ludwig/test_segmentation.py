@@ -231,7 +231,7 @@ MISNAMED = [
 @pytest.mark.parametrize(("name", "options", "expected"), MISNAMED, ids=str)
 def test_classes_that_do_not_exist_or_contradict_each_other(name, options, expected):
     loss = get_loss_cls("image", name).from_dict({"type": name, **options})
-    with pytest.raises(ValueError, match=f"output feature 'mask': loss.*{expected}"):
+    with pytest.raises(ValueError, match=rf"loss.* \(output feature 'mask'\): .*{expected}"):
         loss.resolve(GREY)
 
 

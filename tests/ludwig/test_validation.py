@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from ludwig.api import LudwigModel
 from ludwig.error import ConfigValidationError
 from ludwig.schema.model_types.base import ModelConfig
 
-from ludwig_losses.host.registry import find
+from ludwig_losses.functional.dice import mistake_weights
+from ludwig_losses.host.registry import find, losses_for
+from ludwig_losses.losses.dice import DiceLossConfig
 from ludwig_losses.parameters import Feature
 
 
@@ -24,9 +29,15 @@ def config(feature: str, loss, defaults=None, **output) -> dict:
 
 
 def message(configuration: dict) -> str:
+    """What is wrong with a configuration; without the name of its one output feature, which every line has to give."""
     with pytest.raises(ConfigValidationError) as caught:
         ModelConfig.from_dict(configuration)
-    return str(caught.value)
+    text = str(caught.value)
+    assert all(
+        re.match(r"output_features\[0\][^ ]* \(output feature 'target'\): |(?!output_features)", line)
+        for line in text.split("\n")
+    )
+    return text.replace(" (output feature 'target')", "")
 
 
 WRONG = [
@@ -37,7 +48,7 @@ WRONG = [
     ("binary", {"type": "focal_loss", "class_weights": [1, 2]}, "class_weights is for category, image features only"),
     ("category", {"type": "entmax15", "padding_index": 0}, "padding_index is for text, sequence features only"),
     # wrong types
-    ("category", {"type": "focal_loss", "gamma": "high"}, "gamma: got 'high', expected a number >= 0"),
+    ("category", {"type": "focal_loss", "gamma": "high"}, r"gamma: got 'high', expected a number in \[0, 20\]"),
     ("category", {"type": "focal_loss", "gamma": True}, "gamma: got True, expected a number"),
     ("category", {"type": "focal_loss", "gamma": None}, "gamma: got None, expected a number"),
     ("vector", {"type": "nt_xent_loss", "temperature": "1e-1"}, r"got '1e-1', .* In YAML this is text; write 0\.1\."),
@@ -49,7 +60,7 @@ WRONG = [
     ("text", {"type": "sparsemax", "padding_index": -100}, "padding_index: got -100, expected a whole number >= 0, or null"),
     ("category", {"type": "poly_loss", "class_weights": "ballanced"}, "class_weights: got 'ballanced'.*Did you mean 'balanced'"),
     ("category", {"type": "focal_loss", "normalize": 1}, "normalize: got 1, expected true or false"),
-    ("category", {"type": "poly_loss", "epsilon": [1, "x"]}, r"epsilon: got .* a number >= -1, or a list of such numbers"),
+    ("category", {"type": "poly_loss", "epsilon": [1, "x"]}, r"epsilon\[1\]: got 'x', expected a number >= -0.5"),
     ("category", {"type": "sparsemax", "ignore_index": -100}, "ignore_index: got -100, expected the name or the index"),
     ("binary", {"type": "focal_loss", "ignore_index": 0}, "ignore_index is for category, image features only"),
     # what several parameters say together
@@ -71,12 +82,12 @@ WRONG = [
     ("image", {"type": "dice_loss", "ignore_index": -100}, "ignore_index: got -100, expected the name or the index"),
     # out of range, and not numbers at all
     ("binary", {"type": "focal", "alpha": 1.5}, r"alpha: got 1.5, expected a number in \[0, 1\]"),
-    ("category", {"type": "focal_loss", "gamma": -0.1}, "gamma: got -0.1, expected a number >= 0"),
+    ("category", {"type": "focal_loss", "gamma": -0.1}, r"gamma: got -0.1, expected a number in \[0, 20\]"),
     ("category", {"type": "entmax_loss", "alpha": 1}, r"alpha: got 1, expected a number in \(1, 2\]"),
     ("category", {"type": "focal_loss", "reduced_threshold": 0}, r"got 0, expected a number in \(0, 1\], or null"),
     ("category", {"type": "poly_loss", "effective_number_beta": 1.1}, r"got 1.1, expected a number in \[0, 1\]"),
     ("category", {"type": "poly_loss", "epsilon": -1.01}, "epsilon: got -1.01, expected a number >= -1"),
-    ("vector", {"type": "nt_xent_loss", "temperature": 0}, "temperature: got 0, expected a number > 0"),
+    ("vector", {"type": "nt_xent_loss", "temperature": 0}, "temperature: got 0, expected a number >= 0.001"),
     ("image", {"type": "dice_loss", "smooth": -1}, "smooth: got -1, expected a number >= 0"),
     ("image", {"type": "dice_loss", "weight": -1}, "weight: got -1, expected a number >= 0"),
     ("category", {"type": "focal_loss", "gamma": float("nan")}, "gamma: got nan, expected a number"),
@@ -99,7 +110,7 @@ WRONG = [
 def test_mistakes_name_the_feature_the_parameter_and_what_is_allowed(feature, loss, expected):
     text = message(config(feature, loss))
     assert re.search(expected, text, re.DOTALL), text
-    assert "output feature 'target'" in text
+    assert text.startswith("output_features[0].loss")
 
 
 MEANINGLESS = [
@@ -114,7 +125,113 @@ MEANINGLESS = [
 @pytest.mark.parametrize(("options", "expected"), MEANINGLESS, ids=str)
 def test_options_that_mean_nothing_together_are_refused(options, expected):
     text = message(config("image", {"type": "dice_loss", **options}))
-    assert re.search(expected, text) and "output feature 'target': loss: " in text
+    assert re.search(expected, text) and text.startswith("output_features[0].loss: ")
+
+
+# The whole message: the same words and the same place on both generations of Ludwig.
+EXACT = [
+    ("category", {"type": "poly_loss", "epsilon": [1, -1]}, ".epsilon[1]: got -1, expected a number >= -0.5."),
+    ("category", {"type": "poly_loss", "epsilon": [-1, 0, -0.4]}, ".epsilon[2]: got -0.4, expected a number >= -0.333333."),
+    ("category", {"type": "focal_loss", "alpha": [0, 0]}, ".alpha: got [0, 0], expected a number > 0 for at least one class: else there is nothing to learn."),
+    ("category", {"type": "sparsemax", "class_weights": {"a": 0, "b": 0.0}}, ".class_weights: got {'a': 0, 'b': 0.0}, expected a number > 0 for at least one class: else there is nothing to learn."),
+    ("image", {"type": "dice", "class_weights": [0, 0]}, ".class_weights: got [0, 0], expected a number > 0 for at least one class: else there is nothing to learn."),
+    ("category", {"type": "focal_loss", "gamma": 1e6}, ".gamma: got 1000000.0, expected a number in [0, 20]."),
+    ("category", {"type": "poly_loss", "gamma": 20.5}, ".gamma: got 20.5, expected a number in [0, 20]."),
+    ("category", {"type": "focal_loss", "gamma": 10**400}, f".gamma: got 1{'0' * 99}...{'0' * 20}, expected a number in [0, 20]."),
+    ("category", {"type": "focal_loss", "weight": 10**400}, f".weight: got 1{'0' * 99}...{'0' * 20}, expected a number >= 0."),
+    ("vector", {"type": "nt_xent", "temperature": 1e-30}, ".temperature: got 1e-30, expected a number >= 0.001."),
+    ("category", {"type": "focal_loss", "ignore_index": ["nine", 2]}, ".ignore_index: got ['nine', 2], expected names or indices, which cannot be mixed: put quotes around a name that looks like a number."),
+    ("vector", {"type": None}, ".type: type is empty; choose one of {losses}."),
+    ("vector", {"type": None, "temperature": 1}, ".type: type is empty; choose one of {losses}."),
+    ("vector", {"type": "compound_loss", "terms": [{"type": None}]}, ".terms[0].type: type is empty; choose one of {losses}."),
+    ("category", {"type": "compound_loss", "terms": [{"type": "focal_loss", "alpha": [0]}]}, ".terms[0].alpha: got [0], expected a number > 0 for at least one class: else there is nothing to learn."),
+    ("category", {"type": "compound_loss", "terms": [{"type": "softmax_cross_entropy", "class_weights": [0]}]}, ".terms[0].class_weights: got [0], expected a number > 0 for at least one class: else there is nothing to learn."),
+    ("category", {"type": "compound_loss"}, ": terms is missing. Write a list of losses, for instance [{type: focal_loss, weight: 1.0}, ...]."),
+    ("image", {"type": "dice_loss", "tversky_alpha": 0, "tversky_beta": 0}, ": {dice}"),
+    ("image", {"type": "compound_loss", "terms": [{"type": "focal_loss"}, {"type": "dice_loss", "tversky_alpha": 0, "tversky_beta": 0}]}, ".terms[1]: {dice}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("feature", "loss", "expected"), EXACT, ids=range(len(EXACT)))
+def test_messages_are_the_same_to_the_letter_on_every_host(feature, loss, expected):
+    dice = ""
+    if "{dice}" in expected:
+        with pytest.raises(ValueError) as of_function:  # noqa: PT011
+            mistake_weights(False, 0, 0, False)
+        dice = str(of_function.value)
+    expected = expected.replace("{losses}", ", ".join(losses_for(feature))).replace("{dice}", dice)
+    assert message(config(feature, copy.deepcopy(loss))) == f"output_features[0].loss{expected}"
+    where = f"defaults.{feature}.loss"
+    if not expected.startswith((":", ".terms[1]")):
+        default = message(config(feature, None, defaults={feature: {"loss": copy.deepcopy(loss)}}))
+        assert f"{where}{expected}" in default.split("\n")
+
+
+def test_several_outputs_are_told_apart():
+    several = config("category", {"type": "focal_loss"})
+    several["output_features"] += [
+        {"name": "second", "type": "category", "loss": {"type": "sparsemax"}, "calibration": True},
+        {"name": "third", "type": "category", "loss": {"type": "focal_loss"}},
+    ]
+    with pytest.raises(ConfigValidationError) as caught:
+        ModelConfig.from_dict(several)
+    assert str(caught.value) == (
+        "output_features[1].calibration (output feature 'second'): true rescales softmax probabilities, but a feature "
+        "trained with sparsemax predicts others. Remove calibration, or choose another loss."
+    )
+    several["output_features"][1]["calibration"] = False
+    several["output_features"][2]["loss"]["gamma"] = -1
+    with pytest.raises(
+        ConfigValidationError, match=r"^output_features\[2\]\.loss\.gamma \(output feature 'third'\): got"
+    ):
+        ModelConfig.from_dict(several)
+
+
+@pytest.mark.parametrize("wrap", [np.array, torch.tensor, pd.Series], ids=["numpy", "torch", "pandas"])
+def test_arrays_are_taken_as_the_lists_that_they_are(wrap):
+    terms = [{"type": "softmax_cross_entropy", "class_weights": wrap([1.0, 2.0])}]
+    for loss, key, expected in (
+        ({"type": "focal_loss", "alpha": wrap([0.25, 0.75])}, "alpha", [0.25, 0.75]),
+        ({"type": "focal_loss", "gamma": wrap([1, 2])[1], "ignore_index": wrap([1])[0]}, "ignore_index", 1),
+        (
+            {"type": "poly_loss", "ignore_index": wrap([0, 2]), "label_smoothing": wrap([0.5])[0]},
+            "ignore_index",
+            [0, 2],
+        ),
+        ({"type": "compound_loss", "terms": terms}, "terms", None),
+    ):
+        before = copy.deepcopy(loss)
+        parsed = ModelConfig.from_dict(config("category", loss))
+        section = parsed.to_dict()["output_features"][0]["loss"]
+        assert repr(loss) == repr(before), "what the user holds stays as it is"
+        assert json.loads(json.dumps(section)) == section
+        assert section[key] == expected or section["terms"][0]["class_weights"] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ({"type": "focal_loss", "ignore_index": ["a", "b"]}, "ignore_index: [1, 2] leave none of the 3 classes"),
+        ({"type": "poly_loss", "ignore_index": "a", "class_weights": {"a": 1, "b": 0}}, "ignore_index: [1] and class_weights: [1, 1, 0] leave none"),
+        ({"type": "focal_loss", "alpha": [1, 0, 1], "class_weights": [1, 1, 0]}, "ignore_index: None and alpha: [1, 0, 1] and class_weights: [1, 1, 0] leave none"),
+        ({"type": "compound_loss", "terms": [{"type": "poly"}, {"type": "poly", "ignore_index": [1, 2]}]}, "ignore_index: [1, 2] leave none"),
+    ],
+)  # fmt: skip
+def test_something_is_left_to_learn(loss, expected):
+    feature = Feature("target", ["<UNK>", "a", "b"], 3, symbols=frozenset({"<UNK>"}), path="output_features[0].loss")
+    found = ModelConfig.from_dict(config("category", copy.deepcopy(loss))).output_features[0].loss
+    place = "output_features[0].loss" + (".terms[1]" if "terms" in loss else "")
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        found.resolve(feature)
+    text = str(caught.value)
+    assert text.startswith(f"{place} (output feature 'target'): ") and text.endswith("so there is nothing to learn.")
+    assert expected in text.replace(".0", "")
+
+
+def test_dice_counts_some_class():
+    loss = DiceLossConfig.from_dict({"type": "dice_loss", "class_weights": [1, 0], "include_background": False})
+    with pytest.raises(ValueError, match=r"class_weights: \[1(.0)?, 0(.0)?\] leave none of the 2 classes"):
+        loss.resolve(Feature("mask", num_classes=2))
 
 
 def test_every_mistake_is_reported_at_once():
@@ -235,16 +352,19 @@ def test_search_over_the_loss_type_leaves_other_parameters_behind():
     [
         (
             {"type": "focal_loss", "alpha": [0.1, 0.2]},
-            r"loss.alpha = \[0.1, 0.2\] has 2 numbers, but there are 3 classes",
+            r"alpha \(output feature 'target'\): \[0.1, 0.2\] has 2 numbers, but there are 3 classes",
         ),
-        ({"type": "poly_loss", "class_weights": {"a": 1, "b": 1, "d": 1}}, r"unknown \['d'\], missing \['c'\]"),
+        (
+            {"type": "poly_loss", "class_weights": {"a": 1, "b": 1, "d": 1}},
+            r"class_weights \(output feature 'target'\): .*unknown \['d'\], missing \['c'\]",
+        ),
     ],
 )
 def test_lists_and_names_must_fit_the_classes(loss, expected, tmp_path):
     import pandas as pd
 
     data = pd.DataFrame({"x": np.arange(60.0), "target": list("abc") * 20})
-    with pytest.raises(ConfigValidationError, match=f"output feature 'target': .*{expected}"):
+    with pytest.raises(ConfigValidationError, match=rf"^output_features\[0\]\.loss\..*{expected}"):
         LudwigModel(config("category", loss)).train(
             data, output_directory=str(tmp_path), skip_save_processed_input=True
         )
@@ -262,7 +382,9 @@ def test_a_padding_index_must_be_in_the_vocabulary():
     from ludwig_losses.losses import SparsemaxLossConfig
 
     loss = SparsemaxLossConfig.from_dict({"type": "sparsemax_loss", "padding_index": 8})
-    with pytest.raises(ValueError, match="padding_index = 8, but the vocabulary has only 8 symbols"):
+    with pytest.raises(
+        ValueError, match=r"padding_index \(output feature 'target'\): got 8, but the vocabulary has only 8 symbols"
+    ):
         loss.resolve(Feature("target", num_classes=8, padding=2))
 
 
@@ -276,4 +398,6 @@ def test_one_alpha_for_many_classes_is_reported(alpha, level, caplog):
         assert not caplog.records
         loss.resolve(Feature("target", classes=["a", "b", "c"], num_classes=3))
     (record,) = caplog.records
-    assert record.levelname == level and f"loss.alpha = {alpha} is not applied" in record.message
+    assert (
+        record.levelname == level and f"loss.alpha (output feature 'target'): {alpha} is not applied" in record.message
+    )

@@ -17,7 +17,7 @@ from ludwig.schema.features.utils import ecd_output_config_registry
 from ludwig.schema.metadata.parameter_metadata import INTERNAL_ONLY
 
 from ludwig_losses.host.schema import ANOMALY
-from ludwig_losses.parameters import is_number
+from ludwig_losses.parameters import Place, is_number, shown
 
 AUTO = "auto"
 # Completes a class on the generation that needs it.
@@ -130,35 +130,34 @@ def check_features(config: dict[str, Any]) -> None:
     errors = []
     for index, feature in enumerate(config.get("output_features") or []):
         if isinstance(feature, dict) and feature.get("type") == ANOMALY:
-            path = f"output_features[{index}] (output feature '{feature.get('name')}')"
-            errors += _check_feature(path, feature)
+            errors += _check_feature(Place(f"output_features[{index}]", feature.get("name")), feature)
     default = (config.get("defaults") or {}).get(ANOMALY)
     if isinstance(default, dict):
-        errors += _check_feature(f"defaults.{ANOMALY}", default)
+        errors += _check_feature(Place(f"defaults.{ANOMALY}"), default)
     if errors:
         raise ConfigValidationError("\n".join(errors))
 
 
-def _check_feature(path: str, feature: dict[str, Any]) -> list[str]:
-    errors = _check_keys(path, feature, AnomalyOutputFeatureConfig, "An anomaly feature")
+def _check_feature(place: Place, feature: dict[str, Any]) -> list[str]:
+    errors = _check_keys(place, feature, AnomalyOutputFeatureConfig, "An anomaly feature")
     threshold, percentile = feature.get("threshold", AUTO), feature.get("threshold_percentile", 95.0)
     if threshold != AUTO and not is_number(threshold):
-        errors.append(f"{path}.threshold: got {threshold!r}, expected auto or a number.")
+        errors.append(f"{place.at('.threshold')}: got {threshold!r}, expected auto or a number.")
     if not (is_number(percentile) and 0 <= percentile <= 100):
-        errors.append(f"{path}.threshold_percentile: got {percentile!r}, expected a number in [0, 100].")
+        errors.append(f"{place.at('.threshold_percentile')}: got {percentile!r}, expected a number in [0, 100].")
     decoder = feature.get(DECODER)
     if isinstance(decoder, dict):
-        errors += _check_keys(f"{path}.decoder", decoder, AnomalyDecoderConfig, "The anomaly decoder")
-        errors += _check_biases(f"{path}.decoder", decoder)
+        errors += _check_keys(place.at(".decoder"), decoder, AnomalyDecoderConfig, "The anomaly decoder")
+        errors += _check_biases(place.at(".decoder"), decoder)
     if isinstance(feature.get(PREPROCESSING), dict):
-        where = f"{path}.preprocessing"
+        where = place.at(".preprocessing")
         errors += _check_keys(
             where, feature[PREPROCESSING], AnomalyPreprocessingConfig, "The preprocessing of an anomaly feature"
         )
     return errors
 
 
-def _check_keys(path: str, section: dict[str, Any], schema: Any, what: str) -> list[str]:
+def _check_keys(place: Place, section: dict[str, Any], schema: Any, what: str) -> list[str]:
     known = [name for name in schema.get_valid_field_names() if name not in _OF_LUDWIG]
     errors = []
     for key, value in section.items():
@@ -166,19 +165,21 @@ def _check_keys(path: str, section: dict[str, Any], schema: Any, what: str) -> l
             near = difflib.get_close_matches(str(key), known, n=1)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             errors.append(
-                f"{path}: unknown parameter '{key}' (value {value!r}).{hint} {what} has the parameters: "
+                f"{place}: unknown parameter '{key}' (value {shown(value)}).{hint} {what} has the parameters: "
                 f"{', '.join(sorted(known))}."
             )
     return errors
 
 
-def _check_biases(path: str, decoder: dict[str, Any]) -> list[str]:
+def _check_biases(place: Place, decoder: dict[str, Any]) -> list[str]:
     key = "bias" if "bias" in decoder else "use_bias"
     bias = decoder.get(key, False)
     if not isinstance(bias, bool):
-        return [f"{path}.{key}: got {bias!r}, expected true or false."]
+        return [f"{place.at(f'.{key}')}: got {bias!r}, expected true or false."]
     if decoder.get("fc_use_bias", bias) != bias:
-        return [f"{path}.fc_use_bias: {key} decides for all layers, and is {str(bias).lower()}. Write {key}: true."]
+        return [
+            f"{place.at('.fc_use_bias')}: {key} decides for all layers, and is {str(bias).lower()}. Write {key}: true."
+        ]
     return []
 
 

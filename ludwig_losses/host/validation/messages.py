@@ -7,10 +7,10 @@ from typing import Any
 
 from ludwig_losses import plugins
 from ludwig_losses.host.registry import Declaration, find, losses_for
-from ludwig_losses.parameters import Parameter
+from ludwig_losses.parameters import Parameter, Place, shown
 
 
-def check_foreign_name(path: str, feature_type: str, name: Any) -> list[str]:
+def check_foreign_name(place: Place, feature_type: str, name: Any) -> list[str]:
     """A name that is neither ours nor Ludwig's for this feature is reported with the nearest ones."""
     known = losses_for(feature_type)
     if not known or name in known:
@@ -19,34 +19,47 @@ def check_foreign_name(path: str, feature_type: str, name: Any) -> list[str]:
     near = did_you_mean(name, known)
     own = "" if near or failed else f" A loss of your own needs {plugins.VARIABLE}, or its package installed."
     return [
-        f"{path}.type: unknown loss {name!r}.{near} For {feature_type} features there are: {', '.join(known)}."
-        f"{failed}{own}"
+        (
+            f"{place.at('.type')}: unknown loss {shown(name)}.{near} "
+            f"For {feature_type} features there are: {', '.join(known)}.{failed}{own}"
+        )
     ]
 
 
-def wrong_feature(path: str, feature_type: str, name: str, declaration: Declaration) -> str:
+def empty_type(place: Place, feature_type: str) -> str:
+    return f"{place.at('.type')}: type is empty; choose one of {', '.join(losses_for(feature_type))}."
+
+
+def reason(error: Exception) -> str:
+    """What an error of Ludwig's schemas says, without what pydantic writes around it."""
+    details = error.errors() if hasattr(error, "errors") else ()
+    return "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in details) or str(error)
+
+
+def wrong_feature(place: Place, feature_type: str, name: str, declaration: Declaration) -> str:
     alternatives = losses_for(feature_type)
     others = [other for other in alternatives if (found := find(other)) is None or feature_type in found.features]
     instead = f" For {feature_type} features there are: {', '.join(others)}." if others else ""
     return (
-        f"{path}.type: {name} is a loss for {', '.join(declaration.features)} features, "
+        f"{place.at('.type')}: {name} is a loss for {', '.join(declaration.features)} features, "
         f"not for {feature_type} features.{instead}"
     )
 
 
 def unknown_parameter(
-    path: str, feature_type: str, key: str, value: Any, here: dict[str, Parameter | None], declaration: Declaration
+    place: Place, feature_type: str, key: str, value: Any, here: dict[str, Parameter | None], declaration: Declaration
 ) -> str:
     parameters = f"{declaration.name} on {feature_type} features has the parameters: {', '.join(here)}."
     if key in declaration.parameters:
         types = ", ".join(declaration.features_with(key))
-        return f"{path}.{key}: got {value!r}, but {key} is for {types} features only. {parameters}"
-    return f"{path}: unknown parameter '{key}' (value {value!r}).{did_you_mean(key, here)} {parameters}"
+        return f"{place.at('.' + key)}: got {shown(value)}, but {key} is for {types} features only. {parameters}"
+    return f"{place}: unknown parameter '{key}' (value {shown(value)}).{did_you_mean(key, here)} {parameters}"
 
 
-def check_value(parameter: Parameter | None, value: Any) -> str | None:
-    """Return what is wrong with a value, or ``None``."""
-    if parameter is None or parameter.accepts(value):
+def check_value(place: Place, parameter: Parameter | None, value: Any) -> str | None:
+    """Return what is wrong with the value of a parameter, or ``None``."""
+    fault = None if parameter is None else parameter.fault(value)
+    if parameter is None or fault is None:
         return None
     hint = ""
     if isinstance(value, str):
@@ -55,7 +68,7 @@ def check_value(parameter: Parameter | None, value: Any) -> str | None:
         except ValueError:
             words = getattr(parameter, "options", getattr(parameter, "by_frequency", ()))
             hint = did_you_mean(value, words)
-    return f"got {value!r}, expected {parameter.allowed}.{hint}"
+    return f"{place.at(fault.entry)}: {fault}{hint}"
 
 
 def did_you_mean(word: Any, known: Any) -> str:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
 from ludwig.constants import LOSS
 
 from ludwig_losses.host.registry import find
-from ludwig_losses.host.validation.sections import loss_sections
+from ludwig_losses.host.validation.sections import loss_sections, name_of_loss
 from ludwig_losses.parameters import Classes, Number, Order, Parameter, PerClass, Terms
 
 # Parameters of Ludwig's own losses that mean the same as ours; their other ones are checked against the JSON schema.
 OF_LUDWIGS_LOSSES: dict[str, Parameter | None] = {
     "weight": Number(default=1.0, minimum=0, description=""),
-    "class_weights": PerClass(default=None, minimum=0, description=""),
+    "class_weights": PerClass(default=None, minimum=0, weights=True, description=""),
 }
 
 
@@ -34,9 +35,28 @@ def keep_words(upgrade: Callable, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _parameter(config: dict[str, Any], feature: dict[str, Any], key: str) -> Parameter | None:
-    default = ((config.get("defaults") or {}).get(feature.get("type")) or {}).get(LOSS) or {}
-    declaration = find(feature[LOSS].get("type", default.get("type")))
+    declaration = find(name_of_loss(config, feature))
     return declaration.parameters.get(key) if declaration else None
+
+
+def plain_losses(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy in which our loss sections hold plain numbers and lists for NumPy's and torch's, which nothing
+    could save with the model."""
+    config = copy.deepcopy(config)
+    features = [feature for feature in config.get("output_features") or () if isinstance(feature, dict)]
+    defaults = [default for default in (config.get("defaults") or {}).values() if isinstance(default, dict)]
+    for holder in (*features, *defaults):
+        if isinstance(holder.get(LOSS), dict) and find(name_of_loss(config, holder)) is not None:
+            holder[LOSS] = _plain(holder[LOSS])
+    return config
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_plain(key): _plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry) for entry in value]
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def name_classes(config: dict[str, Any]) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ludwig.constants import LOSS
 from ludwig.error import ConfigValidationError
 
-from ludwig_losses.host.registry import declaration_of
+from ludwig_losses.host.registry import declaration_of, load_config
+from ludwig_losses.host.schema import parameters_of
+from ludwig_losses.parameters import Place, Terms
 
 
 def set_validation_parameters(set_parameters: Callable, config: Any) -> None:
@@ -21,32 +23,52 @@ def set_validation_parameters(set_parameters: Callable, config: Any) -> None:
                 config.trainer.validation_metric = LOSS
 
 
+def parse(from_dict: Callable, config: dict[str, Any]) -> Any:
+    """Parse a configuration, and check what its sections say together: pydantic would put its own words around the
+    message of a check that Ludwig runs while it parses."""
+    parsed = from_dict(config)
+    check_parsed_config(parsed)
+    return parsed
+
+
 def check_parsed_config(config: Any) -> None:
     """Check what several sections of a configuration say together.
 
     Raises:
         ConfigValidationError: naming the sections, their values and what to write instead.
     """
-    for feature in config.output_features:
+    for index, feature in enumerate(config.output_features):
         declaration = declaration_of(type(feature.loss))
         if declaration is None:
             continue
-        try:
-            feature.loss.check()
-        except ValueError as error:
-            raise ConfigValidationError(f"output feature '{feature.name}': loss: {error}") from error
+        place = Place(f"output_features[{index}]", feature.name)
+        for where, loss in _with_terms(place.at(".loss"), feature.loss):
+            try:
+                loss.check()
+            except ValueError as error:
+                raise ConfigValidationError(f"{where}: {error}") from error
         if declaration.module_cls.projects(feature.loss) and getattr(feature, "calibration", False):
             raise ConfigValidationError(
-                f"output feature '{feature.name}': calibration: true rescales softmax probabilities, but a feature "
+                f"{place.at('.calibration')}: true rescales softmax probabilities, but a feature "
                 f"trained with {feature.loss.type} predicts others. Remove calibration, or choose another loss."
             )
         if feature.loss.keeps_pairs:
-            _check_pairs(config, feature)
+            _check_pairs(f"{place.at('.loss')}: {feature.loss.type} with consecutive pairs", config, feature)
 
 
-def _check_pairs(config: Any, feature: Any) -> None:
+def _with_terms(place: Place, loss: Any) -> Iterator[tuple[Place, Any]]:
+    """Yield the declared losses among the terms of a loss, then the loss itself."""
+    for key, parameter in parameters_of(type(loss)).items():
+        terms = getattr(loss, key) if isinstance(parameter, Terms) else None
+        for index, term in enumerate(terms or ()):
+            config = load_config(term)
+            if config is not None:
+                yield place.at(f".{key}[{index}]"), config
+    yield place, loss
+
+
+def _check_pairs(what: str, config: Any, feature: Any) -> None:
     """Refuse what tears the pairs of consecutive rows apart."""
-    what = f"output feature '{feature.name}': {feature.loss.type} with consecutive pairs"
     instead = f"or {feature.loss.instead_of_pairs}."
     for key in ("batch_size", "eval_batch_size", "max_batch_size"):
         size = getattr(config.trainer, key, None)

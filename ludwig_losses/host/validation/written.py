@@ -27,12 +27,15 @@ from ludwig_losses.host.validation.messages import (
     check_foreign_name,
     check_value,
     did_you_mean,
+    empty_type,
+    reason,
     unknown_parameter,
     wrong_feature,
 )
+from ludwig_losses.host.validation.misplaced import misplaced_losses
 from ludwig_losses.host.validation.names import OF_LUDWIGS_LOSSES, name_classes_of_loss
 from ludwig_losses.host.validation.sections import loss_sections
-from ludwig_losses.parameters import Terms
+from ludwig_losses.parameters import Place, Terms, shown
 
 
 def check_raw_config(config: dict[str, Any]) -> None:
@@ -43,30 +46,33 @@ def check_raw_config(config: dict[str, Any]) -> None:
     """
     model_type = config.get("model_type", MODEL_ECD)
     errors = [error for section in loss_sections(config) for error in _check_section(*section, model_type)]
+    errors += misplaced_losses(config)
     if errors:
         raise ConfigValidationError("\n".join(errors))
 
 
-def _check_section(path: str, feature_type: str, loss: Any, tolerated: set[str], model_type: str) -> list[str]:
+def _check_section(place: Place, feature_type: str, loss: Any, tolerated: set[str], model_type: str) -> list[str]:
     if loss is None:
         return []
     if not isinstance(loss, dict):
         hint = f" Write `loss: {{type: {loss}}}`." if isinstance(loss, str) else ""
-        return [f"{path}: got {loss!r}, expected a mapping with a `type`.{hint}"]
+        return [f"{place}: got {shown(loss)}, expected a mapping with a `type`.{hint}"]
     name = loss.get("type")
+    if name is None and "type" in loss:
+        return [empty_type(place, feature_type)]
     if name is None:
-        return _check_untyped(path, feature_type, loss)
+        return _check_untyped(place, feature_type, loss)
     declaration = find(name) if isinstance(name, str) else None
     if declaration is None:
-        return check_foreign_name(path, feature_type, name)
+        return check_foreign_name(place, feature_type, name)
     if feature_type not in declaration.features:
-        return [wrong_feature(path, feature_type, name, declaration)]
+        return [wrong_feature(place, feature_type, name, declaration)]
     if model_type != MODEL_ECD:
-        return [f"{path}: {name} works with model_type ecd; got model_type {model_type}."]
-    return _check_parameters(path, feature_type, loss, declaration, tolerated)
+        return [f"{place}: {name} works with model_type ecd; got model_type {model_type}."]
+    return _check_parameters(place, feature_type, loss, declaration, tolerated)
 
 
-def _check_untyped(path: str, feature_type: str, loss: dict[str, Any]) -> list[str]:
+def _check_untyped(place: Place, feature_type: str, loss: dict[str, Any]) -> list[str]:
     """Without a type Ludwig takes its default loss and drops the parameters of any other.
 
     A parameter that is only ours stands for a forgotten type. One that losses of Ludwig's own have too does not, on
@@ -78,14 +84,14 @@ def _check_untyped(path: str, feature_type: str, loss: dict[str, Any]) -> list[s
     for key in loss:
         owners = [name for name, declaration in declared.items() if key in declaration.parameters]
         if difflib.get_close_matches(str(key), ["type"]):
-            errors.append(f"{path}: unknown parameter '{key}'. Did you mean 'type'?")
+            errors.append(f"{place}: unknown parameter '{key}'. Did you mean 'type'?")
         elif owners and key not in ludwigs:
-            errors.append(f"{path}.{key}: there is no `type`; {key} is a parameter of {', '.join(owners)}.")
+            errors.append(f"{place.at(f'.{key}')}: there is no `type`; {key} is a parameter of {', '.join(owners)}.")
     return errors
 
 
 def _check_parameters(
-    path: str, feature_type: str, loss: dict[str, Any], declaration: Declaration, tolerated: set[str]
+    place: Place, feature_type: str, loss: dict[str, Any], declaration: Declaration, tolerated: set[str]
 ) -> list[str]:
     errors = []
     parameters = declaration.parameters
@@ -98,41 +104,43 @@ def _check_parameters(
             if declared is not None and value == declared.default:
                 continue  # A rendered configuration spells out every default.
             if key not in tolerated:
-                errors.append(unknown_parameter(path, feature_type, key, value, here, declaration))
+                errors.append(unknown_parameter(place, feature_type, key, value, here, declaration))
             continue
-        problem = check_value(here[key], value)
+        problem = check_value(place.at(f".{key}"), here[key], value)
         if problem:
-            errors.append(f"{path}.{key}: {problem}")
+            errors.append(problem)
         elif isinstance(here[key], Terms):
             for index, term in enumerate(value):
-                errors += _check_term(path.replace(".loss", f".loss.{key}[{index}]", 1), feature_type, term)
+                errors += _check_term(place.at(f".{key}[{index}]"), feature_type, term)
     return errors
 
 
-def _check_term(path: str, feature_type: str, term: Any) -> list[str]:
+def _check_term(place: Place, feature_type: str, term: Any) -> list[str]:
     """Check a loss that is a part of another one, as strictly, whoever it is from."""
     if not isinstance(term, dict):
         hint = f" Write `{{type: {term}}}`." if isinstance(term, str) else ""
-        return [f"{path}: got {term!r}, expected a mapping with a `type`.{hint}"]
+        return [f"{place}: got {shown(term)}, expected a mapping with a `type`.{hint}"]
     name = term.get("type")
+    if name is None and "type" in term:
+        return [empty_type(place, feature_type)]
     if name is None:
         near = next((key for key in term if difflib.get_close_matches(str(key), ["type"])), None)
         hint = "" if near is None else f" Did you mean 'type' by '{near}'?"
-        return [f"{path}: there is no `type`, which says which loss it is.{hint}"]
+        return [f"{place}: there is no `type`, which says which loss it is.{hint}"]
     declaration = find(name) if isinstance(name, str) else None
     if declaration is not None and declaration.has_terms:
-        return [f"{path}.type: {name} has terms itself, so it cannot be a term of another loss."]
+        return [f"{place.at('.type')}: {name} has terms itself, so it cannot be a term of another loss."]
     if declaration is None:
-        errors = check_foreign_name(path, feature_type, name) or _check_ludwigs_parameters(path, term)
+        errors = check_foreign_name(place, feature_type, name) or _check_ludwigs_parameters(place, term)
     elif feature_type not in declaration.features:
-        errors = [wrong_feature(path, feature_type, name, declaration)]
+        errors = [wrong_feature(place, feature_type, name, declaration)]
     else:
-        errors = _check_parameters(path, feature_type, term, declaration, set())
-        errors += _check_natively(path, term, [key for key, kind in declaration.parameters.items() if kind is None])
-    return errors or _load_term(path, term)
+        errors = _check_parameters(place, feature_type, term, declaration, set())
+        errors += _check_natively(place, term, [key for key, kind in declaration.parameters.items() if kind is None])
+    return errors or _load_term(place, term)
 
 
-def _load_term(path: str, term: dict[str, Any]) -> list[str]:
+def _load_term(place: Place, term: dict[str, Any]) -> list[str]:
     """Load a term as its loss will: not every range stands in Ludwig's JSON schemas."""
     term = copy.deepcopy(term)
     declaration = find(term["type"])
@@ -140,30 +148,30 @@ def _load_term(path: str, term: dict[str, Any]) -> list[str]:
     try:
         config_of(term)
     except Exception as error:  # of either generation's kind
-        return [f"{path}: {error}"]
+        return [f"{place}: {reason(error)}"]
     return []
 
 
-def _check_ludwigs_parameters(path: str, term: dict[str, Any]) -> list[str]:
+def _check_ludwigs_parameters(place: Place, term: dict[str, Any]) -> list[str]:
     known = parameter_schemas(term["type"])
     errors = []
     for key, value in term.items():
         if key not in known and key != "type" and not (key == "class_weights" and value is None):
             errors.append(
-                f"{path}: unknown parameter '{key}' (value {value!r}).{did_you_mean(key, known)} "
+                f"{place}: unknown parameter '{key}' (value {shown(value)}).{did_you_mean(key, known)} "
                 f"{term['type']} has the parameters: {', '.join(known)}."
             )
-        elif (problem := check_value(OF_LUDWIGS_LOSSES.get(key), value)) is not None:
-            errors.append(f"{path}.{key}: {problem}")
-    return errors + _check_natively(path, term, known.keys() - OF_LUDWIGS_LOSSES.keys())
+        elif (problem := check_value(place.at(f".{key}"), OF_LUDWIGS_LOSSES.get(key), value)) is not None:
+            errors.append(problem)
+    return errors + _check_natively(place, term, known.keys() - OF_LUDWIGS_LOSSES.keys())
 
 
-def _check_natively(path: str, term: dict[str, Any], keys: Iterable[str]) -> list[str]:
+def _check_natively(place: Place, term: dict[str, Any], keys: Iterable[str]) -> list[str]:
     """Check what Ludwig would check, if it knew that there is a loss in the list."""
     schemas = parameter_schemas(term["type"])
     found = ((key, next(Draft7Validator(schemas[key]).iter_errors(term[key]), None)) for key in keys if key in term)
     return [
-        f"{path}.{key}: {error.message}."
+        f"{place.at(f'.{key}')}: {error.message}."
         for key, error in found
         if error is not None and term[key] != schemas[key].get("default", term)
     ]
