@@ -100,7 +100,9 @@ def test_rows_that_are_no_distribution_are_named(row, expected, tmp_path):
         "trainer": {"epochs": 1},
     }
     with pytest.raises(ValueError, match=f"output feature 'y': softmax_cross_entropy .* {expected}"):
-        LudwigModel(config, logging_level=logging.ERROR).train(frame, output_directory=str(tmp_path))
+        LudwigModel(config, logging_level=logging.ERROR).train(
+            frame, output_directory=str(tmp_path), skip_save_processed_input=True
+        )
 
 
 def test_soft_labels_are_learned_and_predicted_as_probabilities(tmp_path):
