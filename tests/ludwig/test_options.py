@@ -26,7 +26,13 @@ COMMON = {
 }
 WEIGHTS = {name: COMMON[name] for name in ("class_weights", "effective_number_beta")}
 BACKGROUND = {"background_class": "b"}
+ORDER = {"order": ["a", "b", "c", "d"]}
 SECOND = {
+    "corn": {
+        "class_weights": (ORDER, [1, 9, 1, 1]),
+        "effective_number_beta": ({**ORDER, "class_weights": "effective_number"}, 0.5),
+        "order": (ORDER, ["b", "a", "c", "d"]),
+    },
     "focal_loss": {
         **COMMON,
         "alpha": ({}, [0.1, 0.2, 0.3, 0.4]),
