@@ -11,7 +11,7 @@ import sys
 CHECKOUT = pathlib.Path(__file__).parents[1]
 
 
-def on_ranks(count: int, program: pathlib.Path, folder: pathlib.Path, *arguments: str, limit: float = 240) -> None:
+def on_ranks(count: int, program: pathlib.Path, folder: pathlib.Path, *arguments: str, limit: float = 480) -> None:
     """Run ``program folder arguments`` on ``count`` ranks; fail with what they wrote if one fails or hangs."""
     path = os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests"), str(CHECKOUT / "tests" / "ludwig")])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -34,7 +34,7 @@ def on_ranks(count: int, program: pathlib.Path, folder: pathlib.Path, *arguments
     assert not any(codes), "\n".join(output.read_text()[-3000:] for output in outputs)
 
 
-def launch(*command: str, cwd: pathlib.Path, limit: float = 280, **environment: str) -> str:
+def launch(*command: str, cwd: pathlib.Path, limit: float = 560, **environment: str) -> str:
     """Run a command; return what it wrote, or fail with it if the command fails or hangs."""
     path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with subprocess.Popen(
