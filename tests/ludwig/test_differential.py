@@ -1,0 +1,86 @@
+"""A pack that is installed changes nothing for configurations that do not use its losses."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import differential
+from ludwig_losses.host.registry import catalogue
+
+OURS = [name for loss in catalogue().values() for name in (loss.name, *loss.aliases)]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """What happens in a process with the pack, and in one without it."""
+    folder = tmp_path_factory.mktemp("differential")
+    (folder / "ours.json").write_text(json.dumps([*OURS]))
+    return run(folder), run(folder, LUDWIG_LOSSES_DISABLE="1")
+
+
+def run(folder: pathlib.Path, **environment: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, differential.__file__, str(folder)],
+        env={**os.environ, **environment},
+        check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:]
+    return pickle.loads((folder / "seen.pickle").read_bytes())
+
+
+def test_configurations_parse_alike(both):
+    seen, expected = both
+    assert seen["configs"] == expected["configs"]
+    # Some are refused by Ludwig itself, in the same words.
+    assert sum("error" not in parsed for parsed in expected["parsed"]) >= 500
+    outcomes = zip(expected["configs"], expected["parsed"], seen["parsed"], strict=True)
+    different = [outcome for outcome in outcomes if outcome[1] != outcome[2]]
+    if different:
+        pytest.fail(f"{len(different)} differ. The first: {shown(*different[0])}")
+
+
+def shown(config: dict, expected: dict, got: dict) -> str:
+    keys = [key for key in {**expected, **got} if expected.get(key) != got.get(key)]
+    return f"{config}\n" + "\n".join(f"{key}: {expected.get(key)}\nwith the pack: {got.get(key)}" for key in keys)
+
+
+def test_the_json_schema_has_what_it_has_without_the_pack(both):
+    seen, expected = both
+    assert not [*lost(expected["schema"], seen["schema"], {*OURS, differential.ANOMALY})][:5]
+
+
+def lost(expected: Any, schema: Any, ours: set[str], path: str = "") -> Iterator[str]:
+    """Yield what a JSON schema lacks or has changed, beside what belongs to losses of the pack."""
+    if isinstance(expected, dict) and isinstance(schema, dict):
+        for key, value in expected.items():
+            if key not in schema:
+                yield f"{path}.{key}"
+            else:
+                yield from lost(value, schema[key], ours, f"{path}.{key}")
+    elif isinstance(expected, list) and isinstance(schema, list):
+        for value in expected:
+            if loss_of(value) not in ours and value not in schema:
+                counterpart = next((other for other in schema if loss_of(other) == loss_of(value) is not None), None)
+                same = [other for other in schema if not list(lost(value, other, ours))]
+                if counterpart is None and not same:
+                    yield f"{path}[{value!r:.200}]"
+                elif counterpart is not None:
+                    yield from lost(value, counterpart, ours, f"{path}[{loss_of(value)}]")
+    elif expected != schema:
+        yield f"{path}: {expected!r:.200} became {schema!r:.200}"
+
+
+def loss_of(condition: Any) -> str | None:
+    """The name that a branch of a JSON schema is for."""
+    branch = condition.get("if", {}) if isinstance(condition, dict) else {}
+    return branch.get("properties", {}).get("type", {}).get("const")
