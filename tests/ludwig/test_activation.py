@@ -96,7 +96,7 @@ model = ludwig.api.LudwigModel({
         {"name": "v", "type": "vector", "loss": {"type": "nt_xent_loss"}},
         {"name": "c", "type": "category", "loss": {"type": "sparsemax_loss", "class_weights": {"a": 1, "b": 9}}},
     ],
-    "trainer": {"epochs": 1, "batch_size": 16},
+    "trainer": {"epochs": 1, "batch_size": 16, "eval_batch_size": 16},
 }, logging_level=logging.ERROR)
 model.train(frame, output_directory=sys.argv[1], skip_save_processed_input=True)
 features = model.model.output_features

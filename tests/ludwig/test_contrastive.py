@@ -178,8 +178,9 @@ def test_training_reports_the_metrics_and_may_choose_the_model_by_them(options, 
     loss = model.model.output_features.get("y").train_loss_function
     assert len(loss.memory.embeddings) == 50
     before = loss.memory.embeddings
-    evaluated, _, _ = model.evaluate(data)
-    assert 0 <= evaluated["y"]["pair_accuracy"] <= 1 and evaluated["y"]["uniformity"] < 0 < evaluated["y"]["alignment"]
+    evaluated = model.evaluate(data)[0]["y"]
+    assert evaluated.keys() >= {*ContrastiveMetric.NAMES}, evaluated
+    assert 0 <= evaluated["pair_accuracy"] <= 1 and evaluated["uniformity"] < 0 < evaluated["alignment"]
     assert loss.memory.embeddings is before
 
 

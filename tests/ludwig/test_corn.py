@@ -182,7 +182,7 @@ def train(grades, loss: dict, **trainer) -> tuple[LudwigModel, dict]:
     config = {
         "input_features": [{"name": "x", "type": "number"}],
         "output_features": [output],
-        "trainer": {"epochs": 30, "batch_size": 32, "learning_rate": 0.03, **trainer},
+        "trainer": {"epochs": 30, "batch_size": 32, "eval_batch_size": 64, "learning_rate": 0.03, **trainer},
     }
     model = LudwigModel(config, logging_level=logging.ERROR)
     result = model.train(frame, output_directory=str(folder), skip_save_processed_input=True)

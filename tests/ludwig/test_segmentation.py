@@ -69,7 +69,13 @@ def configuration(loss: dict) -> dict:
         "input_features": [x],
         "output_features": [{**y, "preprocessing": {**size, "num_channels": 3, "num_classes": 3}}],
         "preprocessing": {"split": {"type": "fixed"}},
-        "trainer": {"epochs": 2, "batch_size": 4, "early_stop": 1, "validation_metric": "mean_iou"},
+        "trainer": {
+            "epochs": 2,
+            "batch_size": 4,
+            "eval_batch_size": 4,
+            "early_stop": 1,
+            "validation_metric": "mean_iou",
+        },
     }
 
 
