@@ -166,6 +166,48 @@ def parse_all(configs: list[Config]) -> Iterator[dict[str, Any]]:
     return (parse(config, again=index % 4 == 0) for index, config in enumerate(configs))
 
 
+def train_all(folder: pathlib.Path) -> dict[str, Any]:
+    """Train, evaluate and predict with Ludwig's default loss of each type of output feature, and save the models."""
+    return {feature: train(feature, folder / feature) for feature in sorted({*matrix.FEATURES} - {ANOMALY})}
+
+
+def train(feature: str, folder: pathlib.Path) -> dict[str, Any]:
+    """Return what a training on the data in a folder ends with."""
+    from ludwig.api import LudwigModel
+
+    data, results = folder / "data.csv", folder / ("without" if without_pack() else "with")
+    model = LudwigModel(json.loads((folder / "config.json").read_text()), logging_level=logging.ERROR)
+    trained = model.train(
+        dataset=str(data), output_directory=str(results), random_seed=7,
+        skip_save_processed_input=True, skip_save_progress=True, skip_save_log=True,
+    )  # fmt: skip
+    model.save(str(results / "saved"))
+    statistics = trained.train_stats
+    return {
+        "statistics": [getattr(statistics, split)["y"] for split in ("training", "validation", "test")],
+        "predictions": predict(model, data),
+        "evaluated": model.evaluate(str(data), skip_save_predictions=True, skip_save_eval_stats=True)[0]["y"],
+    }
+
+
+def predict(model: Any, data: pathlib.Path) -> dict[str, list]:
+    return model.predict(str(data), skip_save_predictions=True)[0].to_dict("list")
+
+
+def reload_all(folder: pathlib.Path) -> dict[str, Any]:
+    """Predict with the models that were trained with the pack, in this process without it."""
+    from ludwig.api import LudwigModel
+
+    return {
+        path.parts[-3]: predict(LudwigModel.load(str(path), logging_level=logging.ERROR), path.parents[1] / "data.csv")
+        for path in sorted(folder.glob("*/with/saved"))
+    }
+
+
+def without_pack() -> bool:
+    return os.environ.get("LUDWIG_LOSSES_DISABLE") == "1"
+
+
 def json_schema() -> dict[str, Any]:
     from ludwig.config_validation.validation import get_schema
 
@@ -175,11 +217,14 @@ def json_schema() -> dict[str, Any]:
 def main(folder: pathlib.Path) -> None:
     import ludwig.api  # noqa: F401
 
-    without = os.environ.get("LUDWIG_LOSSES_DISABLE") == "1"
-    assert ("ludwig_losses.host" in sys.modules) is not without
+    assert ("ludwig_losses.host" in sys.modules) is not without_pack()
     matrix.check_each_schema_once()
     configs = configurations({*json.loads((folder / "ours.json").read_text())})
     seen = {"configs": configs, "parsed": list(parse_all(configs)), "schema": json_schema()}
+    seen["trained"] = train_all(folder)
+    if without_pack():
+        seen["reloaded"] = reload_all(folder)
+        assert "ludwig_losses.host" not in sys.modules
     (folder / "seen.pickle").write_bytes(pickle.dumps(seen))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pathlib
 import pickle
@@ -11,11 +12,14 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 import differential
+import matrix
 from ludwig_losses.host.registry import catalogue
 
+FEATURES = sorted({*matrix.FEATURES} - {differential.ANOMALY})
 OURS = [name for loss in catalogue().values() for name in (loss.name, *loss.aliases)]
 
 
@@ -24,13 +28,19 @@ def both(tmp_path_factory):
     """What happens in a process with the pack, and in one without it."""
     folder = tmp_path_factory.mktemp("differential")
     (folder / "ours.json").write_text(json.dumps([*OURS]))
+    for feature in FEATURES:
+        (folder / feature).mkdir()
+        config, _ = matrix.write(feature, {"weight": 2.0}, folder / feature)
+        config["trainer"]["epochs"] = 1
+        (folder / feature / "config.json").write_text(json.dumps(config))
     return run(folder), run(folder, LUDWIG_LOSSES_DISABLE="1")
 
 
 def run(folder: pathlib.Path, **environment: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, differential.__file__, str(folder)],
-        env={**os.environ, **environment},
+        # Ludwig 0.11 numbers the values of binary features in the order of their hashes.
+        env={**os.environ, "PYTHONHASHSEED": "0", **environment},
         check=False,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
@@ -47,6 +57,32 @@ def test_configurations_parse_alike(both):
     different = [outcome for outcome in outcomes if outcome[1] != outcome[2]]
     if different:
         pytest.fail(f"{len(different)} differ. The first: {shown(*different[0])}")
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_trainings_without_our_losses_are_the_same(both, feature):
+    seen, expected = (outcome["trained"][feature] for outcome in both)
+    assert plain(seen["predictions"]) == plain(expected["predictions"])
+    measured = (*seen["statistics"], seen["evaluated"]), (*expected["statistics"], expected["evaluated"])
+    for ours, theirs in zip(*measured, strict=True):
+        added = ours.keys() - theirs.keys()
+        assert ("mean_iou" in added) == (feature == "image") == bool(added), "the one addition, to all image features"
+        assert plain({name: ours[name] for name in theirs}) == plain(theirs)
+
+
+@pytest.mark.parametrize("feature", FEATURES)
+def test_models_without_our_losses_load_and_predict_where_the_pack_is_not(both, feature):
+    with_pack, without = both
+    assert plain(without["reloaded"][feature]) == plain(with_pack["trained"][feature]["predictions"])
+
+
+def plain(value: Any) -> Any:
+    """Numbers in nested lists, which compare as a whole; NaN equals NaN."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(each) for each in value]
+    return "nan" if isinstance(value, float) and math.isnan(value) else value
 
 
 def shown(config: dict, expected: dict, got: dict) -> str:
