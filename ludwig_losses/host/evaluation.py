@@ -10,6 +10,7 @@ from ludwig.modules.metric_modules import HitsAtKMetric
 from torch import Tensor
 
 from ludwig_losses.host.registry import declaration_of, metrics_of_feature, metrics_of_losses
+from ludwig_losses.host.validation.sections import place_of
 
 
 def create_metrics(create: Callable, feature: Any) -> None:
@@ -48,7 +49,7 @@ def train(
     if name in trainer.model.output_features and metric in metrics_of_losses():
         feature = trainer.model.output_features.get(name)
         loss, data = feature.train_loss_function, validation_set if validation_set is not None else training_set
-        where = f"output feature '{name}' with loss {feature.loss.type}"
+        where = f"{place_of(trainer.model, name).at('.loss')}: {feature.loss.type}"
         problem = f"trainer.validation_metric: {metric} is not available: {where}"
         reporter = loss.reporter(metric) if declaration_of(type(feature.loss)) is not None else None
         if reporter is None:

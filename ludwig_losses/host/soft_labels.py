@@ -16,6 +16,9 @@ from ludwig.constants import SOFTMAX_CROSS_ENTROPY, VECTOR
 from ludwig.features.base_feature import PredictModule
 from torch import Tensor
 
+from ludwig_losses.host.validation.sections import place_of
+from ludwig_losses.parameters import Place
+
 # Rows are often written with three decimals: their rounding may add up.
 _TOLERANCE = 0.01
 
@@ -43,7 +46,7 @@ def train(
         for split, data in (("training", training_set), ("validation", validation_set), ("test", test_set)):
             rows = getattr(data, "dataset", None)
             if isinstance(rows, dict):  # not under Ray, whose workers see batches only
-                _check_rows(np.asarray(rows[feature.proc_column]), f"output feature '{feature.feature_name}'", split)
+                _check_rows(np.asarray(rows[feature.proc_column]), place_of(trainer.model, feature.feature_name), split)
     return original(trainer, training_set, validation_set, test_set, *args, **kwargs)
 
 
@@ -51,7 +54,7 @@ def _has_soft_labels(feature: Any) -> bool:
     return feature.type() == VECTOR and feature.loss.type == SOFTMAX_CROSS_ENTROPY
 
 
-def _check_rows(rows: np.ndarray, where: str, split: str) -> None:
+def _check_rows(rows: np.ndarray, where: Place, split: str) -> None:
     sums, smallest = rows.sum(axis=1), rows.min(axis=1)
     wrong = np.flatnonzero(~((smallest >= 0) & (np.abs(sums - 1) <= _TOLERANCE)))
     if not len(wrong):
@@ -59,8 +62,8 @@ def _check_rows(rows: np.ndarray, where: str, split: str) -> None:
     row = wrong[0]
     problem = f"sums to {sums[row]:g}" if smallest[row] >= 0 else f"has the value {smallest[row]:g}"
     raise ValueError(
-        f"{where}: {SOFTMAX_CROSS_ENTROPY} on a vector takes rows of probabilities (>= 0, sum 1), but row {row} of the "
-        f"{split} data {problem}; {len(wrong)} of {len(rows)} rows are none. Normalise the rows, or write "
+        f"{where.at('.loss')}: {SOFTMAX_CROSS_ENTROPY} on a vector takes rows of probabilities (>= 0, sum 1), but row "
+        f"{row} of the {split} data {problem}; {len(wrong)} of {len(rows)} rows are none. Normalise the rows, or write "
         "loss: {type: mean_squared_error} for vectors of any numbers."
     )
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from ludwig.api import LudwigModel
+from ludwig.api import LudwigModel, kfold_cross_validate
 from ludwig.backend import LOCAL_BACKEND
 from ludwig.distributed import init_dist_strategy
 from ludwig.error import ConfigValidationError
@@ -22,6 +22,7 @@ from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 from ludwig_losses.host.anomaly import labels, training
 from ludwig_losses.host.registry import catalogue
 from ludwig_losses.metrics.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
+from ludwig_losses.parameters import Place
 
 
 def digits() -> pd.DataFrame:
@@ -44,7 +45,7 @@ def configuration(loss: dict, data: pd.DataFrame = DATA, **output) -> dict:
         "combiner": {"type": "concat"},
         "output_features": [{"name": "y", "type": "anomaly", "loss": loss, **output}],
         "preprocessing": {"split": {"type": "fixed"}},
-        "trainer": {"epochs": 3, "batch_size": 32, "learning_rate": 0.003},
+        "trainer": {"epochs": 3, "batch_size": 32, "eval_batch_size": 64, "learning_rate": 0.003},
     }
 
 
@@ -59,9 +60,9 @@ def trained(tmp_path_factory):
     seen = {"epochs": []}
     end_epoch = training._end_epoch
 
-    def spy(feature):
+    def spy(feature, place):
         scores = torch.cat([score[target != 1] for score, target in feature.seen]).double().numpy()
-        end_epoch(feature)
+        end_epoch(feature, place)
         decoder = feature.decoder_obj
         seen["epochs"].append((scores, float(decoder.radius2), decoder.center.clone()))
 
@@ -168,7 +169,7 @@ def test_every_kind_of_input_beside_another_feature(tmp_path):
             {"name": "z", "type": "number"},
             {"name": "y", "type": "anomaly", "loss": {"type": "drocc"}, "dependencies": ["z"]},
         ],
-        "trainer": {"epochs": 2, "batch_size": 16},
+        "trainer": {"epochs": 2, "batch_size": 16, "eval_batch_size": 16},
     }
     model, result = train(config, tmp_path, data)
     assert np.isfinite(result.train_stats.training["y"]["loss"]).all()
@@ -176,46 +177,120 @@ def test_every_kind_of_input_beside_another_feature(tmp_path):
     assert {"z_predictions", "y_predictions"} <= {*predicted} and predicted["y_anomaly_score"].nunique() > 5
 
 
-def test_a_collapsed_network_is_an_error(tmp_path):
+COLLAPSED = (
+    r"output_features\[0\] \(output feature 'y'\): the network has collapsed. The last batch has 1 distinct.*bias"
+)
+
+
+def test_a_network_that_maps_everything_to_one_point_is_an_error(tmp_path):
     config = configuration({"type": "deep_svdd", "nu": 0}, decoder={"fc_weights_initializer": "zeros"})
-    with pytest.raises(
-        RuntimeError, match=r"output feature 'y': the network has collapsed.*\(1 distinct ones among.*bias"
-    ):
+    with pytest.raises(RuntimeError, match=COLLAPSED):
+        train(config, tmp_path)
+
+
+def test_a_network_that_collapses_while_it_learns_is_an_error(tmp_path):
+    """All units die at this learning rate, and the biases reach the centre; the common score moves all the time."""
+    config = configuration({"type": "deep_svdd", "nu": 0}, decoder={"bias": True})
+    config["trainer"].update(epochs=60, learning_rate=0.1, early_stop=-1)
+    with pytest.raises(RuntimeError, match=COLLAPSED):
         train(config, tmp_path)
 
 
 class Decoded:
     """As much of a feature as the check for a collapse looks at."""
 
-    feature_name = "y"
-
     class decoder_obj:
         center = torch.full((4,), 0.5)
         head = None
 
 
+ALIKE, DIFFERENT = np.full(100, 0.3), 0.3 + 1e-3 * np.arange(100)
+
+
 @pytest.mark.parametrize(
-    ("scores", "collapsed"),
+    ("batches", "outcome"),
     [
-        (np.full(100, 0.3), True),
-        (np.zeros(100), True),
-        (0.3 + 1e-8 * np.arange(100), True),
-        (1e-12 * np.arange(100), True),
-        (0.3 + 1e-3 * np.arange(100), False),
-        (1e-4 * np.arange(100), False),
+        ([ALIKE], "collapsed"),
+        ([np.zeros(100)], "collapsed"),
+        ([0.3 + 1e-8 * np.arange(100)], "collapsed"),
+        ([1e-12 * np.arange(100)], "collapsed"),
+        ([ALIKE / step for step in range(1, 5)], "collapsed"),
+        ([DIFFERENT], ""),
+        ([1e-4 * np.arange(100)], ""),
+        ([ALIKE, DIFFERENT, DIFFERENT], ""),
+        ([ALIKE, ALIKE, DIFFERENT], "in 67% of the batches"),
+        ([ALIKE[:7]], ""),
+        ([ALIKE, np.array([np.nan, 0.1])], ""),
     ],
 )
-def test_what_a_collapse_is(scores, collapsed):
-    if collapsed:
-        with pytest.raises(RuntimeError, match="distinct"):
-            training.check_collapse(Decoded(), scores)
+def test_what_a_collapse_is(batches, outcome, caplog):
+    if outcome == "collapsed":
+        with pytest.raises(RuntimeError, match=r"y.*has collapsed.*distinct"):
+            training.check_collapse(Decoded(), Place("output_features[0]", "y"), batches)
     else:
-        training.check_collapse(Decoded(), scores)
+        training.check_collapse(Decoded(), Place("output_features[0]", "y"), batches)
+        assert bool(caplog.records) == bool(outcome) and outcome in caplog.text
 
 
 def test_nothing_normal_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="every row of the training data is labelled as an anomaly"):
         train(configuration({"type": "deep_svdd"}), tmp_path, DATA.assign(y=1))
+
+
+def test_cached_data_without_labels_trains_again(tmp_path):
+    """The second training reads what the first one has left beside the file."""
+    DATA.drop(columns="y").to_csv(tmp_path / "data.csv", index=False)
+    for _ in range(2):
+        config = configuration({"type": "deep_svdd"})
+        config["trainer"]["epochs"] = 1
+        model = LudwigModel(config, logging_level=logging.ERROR)
+        result = model.train(dataset=str(tmp_path / "data.csv"), output_directory=str(tmp_path / "results"))
+        assert np.isfinite(result.train_stats.training["y"]["loss"]).all() and decoder_of(model).is_centred
+    assert list(tmp_path.glob("data.training.*")), "Ludwig has cached the data"
+
+
+def test_cross_validation_finds_a_centre_and_a_threshold_for_each_fold(tmp_path):
+    config = configuration({"type": "deep_svdd"})
+    del config["preprocessing"]
+    config["trainer"]["epochs"] = 2
+    folds, _ = kfold_cross_validate(
+        2, config=config, dataset=DATA.drop(columns="split"), output_directory=str(tmp_path), random_seed=3
+    )
+    measured = [folds[f"fold_{number}"]["fold_eval_stats"]["y"] for number in (1, 2)]
+    assert all(fold["anomaly_auroc"] > 0.7 and 0 < fold["recall_at_threshold"] <= 1 for fold in measured)
+
+
+def test_a_record_is_predicted_as_a_file_is(trained):
+    model = trained[0]
+    record = DATA.head(1).drop(columns=["y", "split"])
+    served, _ = model.predict(dataset=record.to_dict("list"), data_format=dict)
+    expected, _ = model.predict(DATA)
+    assert served["y_anomaly_score"][0] == pytest.approx(expected["y_anomaly_score"][0], rel=1e-5)
+    assert served["y_predictions"][0] == expected["y_predictions"][0]
+
+
+@pytest.mark.skipif(not hasattr(LudwigModel, "to_torchscript"), reason="this Ludwig does not script models")
+def test_a_scripted_model_scores_and_flags(trained, tmp_path):
+    model = trained[0]
+    trained_on = [name for name in DATA if name.startswith("x")]
+    model.to_torchscript().save(str(tmp_path / "model.pt"))
+    inputs = {name: torch.tensor(DATA[name].to_numpy(), dtype=torch.float32) for name in trained_on}
+    scripted = torch.jit.load(str(tmp_path / "model.pt"))(inputs)["y"]
+    expected, _ = model.predict(DATA)
+    np.testing.assert_allclose(scripted["anomaly_score"].numpy(), expected["y_anomaly_score"].astype(float), rtol=1e-4)
+    assert (scripted["predictions"].numpy() == expected["y_predictions"].astype(bool)).all()
+
+
+@pytest.mark.skipif(not hasattr(LudwigModel, "export_model"), reason="this Ludwig exports to TorchScript only")
+def test_an_exported_model_has_centre_and_threshold(trained, tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    model = trained[0]
+    model.export_model(str(tmp_path / "exported"), format="safetensors")
+    (path,) = (tmp_path / "exported").glob("**/*.safetensors")
+    weights = safetensors.load_file(path)
+    for buffer in ("center", "threshold"):
+        (exported,) = (value for name, value in weights.items() if name.endswith(f"decoder_obj.{buffer}"))
+        assert torch.equal(exported, getattr(decoder_of(model), buffer))
 
 
 class Straight:
@@ -357,5 +432,5 @@ def test_metrics_are_those_of_scikit_learn(strategy):
 def test_a_metric_of_labels_needs_them(tmp_path, caplog):
     config = configuration({"type": "deep_svdd"})
     config["trainer"]["validation_metric"] = "f1_max"
-    with pytest.raises(ValueError, match=r"trainer.validation_metric: f1_max is not available for output feature 'y'"):
+    with pytest.raises(ValueError, match=r"validation_metric: f1_max is not available: output_features\[0\]"):
         train(config, tmp_path, DATA.assign(y=0))

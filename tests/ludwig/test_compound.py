@@ -282,7 +282,8 @@ def test_a_metric_of_no_term_cannot_choose_the_model(tmp_path):
     config, path = matrix.write("category", compound(FOCAL, POLY), tmp_path)
     config["trainer"]["validation_metric"] = "loss_sparsemax_loss"
     with pytest.raises(
-        ValueError, match="loss_sparsemax_loss is not available: output feature 'y' with loss compound_loss"
+        ValueError,
+        match=r"loss_sparsemax_loss is not available: output_features\[0\]\.loss \(output feature 'y'\): compound_loss",
     ):
         LudwigModel(config, logging_level=logging.ERROR).train(
             str(path), output_directory=str(tmp_path), skip_save_processed_input=True

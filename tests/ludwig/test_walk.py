@@ -99,7 +99,7 @@ def test_rows_that_are_no_distribution_are_named(row, expected, tmp_path):
         "preprocessing": {"split": {"type": "fixed"}},
         "trainer": {"epochs": 1},
     }
-    with pytest.raises(ValueError, match=f"output feature 'y': softmax_cross_entropy .* {expected}"):
+    with pytest.raises(ValueError, match=rf"output_features\[0\]\.loss .*'y'.: softmax_cross_entropy .* {expected}"):
         LudwigModel(config, logging_level=logging.ERROR).train(
             frame, output_directory=str(tmp_path), skip_save_processed_input=True
         )
@@ -112,7 +112,7 @@ def test_soft_labels_are_learned_and_predicted_as_probabilities(tmp_path):
     config = {
         "input_features": [{"name": "x", "type": "number"}],
         "output_features": [SOFT],
-        "trainer": {"epochs": 30, "batch_size": 32, "learning_rate": 0.05},
+        "trainer": {"epochs": 30, "batch_size": 32, "eval_batch_size": 64, "learning_rate": 0.05},
     }
     model = LudwigModel(config, logging_level=logging.ERROR)
     model.train(frame, output_directory=str(tmp_path), skip_save_processed_input=True)

@@ -20,6 +20,10 @@ from ludwig_losses.host.anomaly.labels import ANOMALOUS, NORMAL
 from ludwig_losses.host.anomaly.perturbation import remember_inputs
 from ludwig_losses.host.anomaly.schema import AUTO
 from ludwig_losses.host.distributed import ranks
+from ludwig_losses.host.registry import metrics_of_feature
+from ludwig_losses.host.schema import ANOMALY
+from ludwig_losses.host.validation.sections import place_of
+from ludwig_losses.parameters import Place
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +33,11 @@ REMEDIES = (
     "activations (prefer relu or leaky_relu to tanh and sigmoid), or a learning rate at which all its units die. "
     "Change that, train for fewer epochs, or take drocc or deep_sad with labelled anomalies."
 )
+
+# Scores that differ by less, relative to their mean, are the same but for rounding.
+_ALIKE = 1e-5
+# Of fewer rows in an epoch nothing can be said.
+_FEWEST_ROWS = 8
 
 
 def features_of(model: nn.Module) -> list[AnomalyOutputFeature]:
@@ -68,29 +77,23 @@ def _choose_metric(trainer: Any, features: list[AnomalyOutputFeature], data: Any
     Raises:
         ValueError: another metric that needs labels was chosen.
     """
+    of_labels = {name for metric_cls in metrics_of_feature(ANOMALY) for name in metric_cls.NAMES}
     for feature in features:
         name, metric = feature.feature_name, trainer.validation_metric
-        if trainer.validation_field != name or metric not in METRICS_OF_LABELS:
+        if trainer.validation_field != name or metric not in of_labels:
             continue
         targets = data.dataset.get(feature.proc_column) if isinstance(getattr(data, "dataset", None), dict) else None
         if targets is None or {NORMAL, ANOMALOUS} <= set(np.unique(targets)):
             continue
-        lacking = f"output feature '{name}': the validation data has not both normal rows and anomalies with a label"
+        lacking = (
+            f"{place_of(trainer.model, name)}: the validation data has not both normal rows and labelled anomalies"
+        )
         if metric != "anomaly_auroc":
             raise ValueError(
-                f"trainer.validation_metric: {metric} is not available for {lacking}. Add them, or choose the loss."
+                f"trainer.validation_metric: {metric} is not available: {lacking}. Add them, or choose the loss."
             )
         logger.warning(f"{lacking}, so the loss and not anomaly_auroc chooses the best model.")
         trainer._validation_metric = LOSS
-
-
-METRICS_OF_LABELS = (
-    "anomaly_auroc",
-    "anomaly_average_precision",
-    "f1_max",
-    "precision_at_threshold",
-    "recall_at_threshold",
-)
 
 
 def train_epoch(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -106,7 +109,7 @@ def train_epoch(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> 
         feature.train_loss_function.begin_epoch(progress.epoch)
     result = original(trainer, *args, **kwargs)
     for feature in features:
-        _end_epoch(feature)
+        _end_epoch(feature, place_of(trainer.model, feature.feature_name))
     if getattr(trainer, "skip_all_evaluation", False):
         _set_thresholds(trainer, features, given, progress.batch_size)
     return result
@@ -152,8 +155,8 @@ def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_
         name, decoder = feature.feature_name, feature.decoder_obj
         if not counts[name]:
             raise ValueError(
-                f"output feature '{name}': every row of the training data is labelled as an anomaly (1). An anomaly "
-                f"feature learns what is normal: add rows labelled 0, or without a label (-1)."
+                f"{place_of(trainer.model, name)}: every row of the training data is labelled as an anomaly (1). An "
+                f"anomaly feature learns what is normal: add rows labelled 0, or without a label (-1)."
             )
         decoder.center.copy_(initial_center((sums[name] / counts[name]).to(decoder.center)))
         decoder.is_centred.fill_(True)
@@ -198,35 +201,44 @@ def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: d
             feature.decoder_obj.threshold.fill_(float(np.percentile(usual, feature.threshold_percentile)))
 
 
-def _end_epoch(feature: AnomalyOutputFeature) -> None:
+def _end_epoch(feature: AnomalyOutputFeature, place: Place) -> None:
     """Keep the quantile of the distances of the epoch, if the loss wants one, and look for a collapse."""
     seen, feature.seen = feature.seen or [], None
-    parts = [score[target != ANOMALOUS].float().cpu().numpy() for score, target in seen]
-    scores = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
+    batches = [score[target != ANOMALOUS].double().cpu().numpy() for score, target in seen]
     if ranks() > 1:
         gathered: list[Any] = [None] * ranks()
-        dist.all_gather_object(gathered, scores)
-        scores = np.concatenate(gathered)
+        dist.all_gather_object(gathered, batches)
+        batches = [batch for of_rank in gathered for batch in of_rank]
+    scores = np.concatenate([np.zeros(0), *batches])
     quantile = feature.train_loss_function.quantile
     if quantile is not None and len(scores):
-        feature.decoder_obj.radius2.fill_(float(np.quantile(scores.astype(np.float64), quantile)))
-    check_collapse(feature, scores)
+        feature.decoder_obj.radius2.fill_(float(np.quantile(scores, quantile)))
+    check_collapse(feature, place, [batch for batch in batches if len(batch) > 1] or [scores])
 
 
-def check_collapse(feature: AnomalyOutputFeature, scores: np.ndarray) -> None:
-    """Stop a training whose network gives every row the same score.
+def check_collapse(feature: AnomalyOutputFeature, place: Place, batches: list[np.ndarray]) -> None:
+    """Stop a training whose network gives every row the same score, and warn where it does in most batches.
+
+    Batches are looked at one by one: the common score of a collapsed network still moves with every step.
+
+    Args:
+        batches: the scores of an epoch that are not those of labelled anomalies.
 
     Raises:
-        RuntimeError: the scores do not differ, or all lie in the centre, beyond rounding.
+        RuntimeError: the scores do not differ within the batches, or all lie in the centre, beyond rounding.
     """
-    if len(scores) < 8 or not np.isfinite(scores).all():
+    scores, last = np.concatenate(batches), batches[-1]
+    if len(scores) < _FEWEST_ROWS or not np.isfinite(scores).all():
         return
-    scores = scores.astype(np.float64)
-    spread, size = scores.std(), np.abs(scores).mean()
+    sizes = np.array([np.abs(batch).mean() for batch in batches])
+    spreads = np.array([batch.std() for batch in batches]) / np.maximum(sizes, np.finfo(float).tiny)
     scale = float((feature.decoder_obj.center.double() ** 2).sum()) if feature.decoder_obj.head is None else 0.0
-    if spread <= 1e-5 * size or size <= 1e-9 * scale:
+    if spreads.mean() <= _ALIKE or np.abs(scores).mean() <= 1e-9 * scale:
         raise RuntimeError(
-            f"output feature '{feature.feature_name}': the network has collapsed. The anomaly scores of the last epoch "
-            f"are {size:.3g} on average with a standard deviation of {spread:.3g} ({len(np.unique(scores))} distinct "
-            f"ones among {len(scores)}), so they tell nothing apart. {REMEDIES}"
+            f"{place}: the network has collapsed. The last batch has {len(np.unique(last))} distinct scores for "
+            f"{len(last)} rows, {sizes[-1]:.3g} on average with a standard deviation of {last.std():.3g}, so they tell "
+            f"nothing apart. {REMEDIES}"
         )
+    share = (spreads <= _ALIKE).mean()
+    if share > 0.5:  # not an error: most rows of the data may be the same
+        logger.warning(f"{place}: in {share:.0%} of the batches the network gives all rows one score. {REMEDIES}")

@@ -29,6 +29,12 @@ def loss_sections(config: dict[str, Any]) -> Iterator[tuple[Place, Any, Any, set
             yield Place(f"defaults.{feature_type}.loss"), feature_type, default[LOSS], tolerated
 
 
+def place_of(model: Any, feature: str) -> Place:
+    """Return where an output feature of a model stands in its configuration."""
+    names = [config.name for config in model.config_obj.output_features]
+    return Place(f"output_features[{names.index(feature)}]", feature)
+
+
 def name_of_loss(config: dict[str, Any], feature: dict[str, Any]) -> str | None:
     """Return the type of the loss section of an output feature, which it may take from the defaults."""
     defaults, feature_type = config.get("defaults") or {}, feature.get("type")
