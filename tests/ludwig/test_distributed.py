@@ -77,7 +77,14 @@ def difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> 
 def test_two_ranks_train_the_model_of_one_process_with_the_whole_batch(tmp_path):
     frame(SIZES).to_csv(tmp_path / "data.csv", index=False)
     losses = {"pairing": "consecutive"}, {"type": "focal_loss", "alpha": {"red": 0.2, "green": 0.5, "other": 1.0}}
-    first, second = train(2, config(*losses, batch_size=16), tmp_path)
+
+    def configuration(batch_size: int) -> dict:
+        made = config(*losses, batch_size=batch_size)
+        # Of a column that is not in the data. Its centre, radius and threshold are parameters, too.
+        made["output_features"].append({"name": "a", "type": "anomaly", "loss": {"type": "deep_svdd"}})
+        return made
+
+    first, second = train(2, configuration(batch_size=16), tmp_path)
     assert difference(first["parameters"], second["parameters"]) == 0
 
     # Every rank has half of the rows, in whole pairs, and no row is on both.
@@ -85,9 +92,10 @@ def test_two_ranks_train_the_model_of_one_process_with_the_whole_batch(tmp_path)
         assert ours[::2] == ours[1::2] and len(ours) == 16 and {*ours}.isdisjoint(theirs)
     assert sum(map(len, first["rows"])) == 3 * SIZES[0] // 2
 
-    (alone,) = train(1, config(*losses, batch_size=32), tmp_path)
+    (alone,) = train(1, configuration(batch_size=32), tmp_path)
     assert len(alone["rows"]) == len(first["rows"]) == 15
     assert difference(first["parameters"], alone["parameters"]) < 1e-5
+    assert any(name.endswith("decoder_obj.center") for name in alone["parameters"])
     for split in ("validation", "test"):
         for feature, metric in (("c", "accuracy"), ("v", "mean_squared_error")):
             together = first["metrics"][split][feature][metric]
