@@ -1,6 +1,5 @@
 """How an ``anomaly`` output feature is written in a configuration, and the strict check of it."""
 
-import difflib
 from typing import Any
 
 from ludwig.constants import DECODER, LOSS, MODEL_ECD, PREPROCESSING
@@ -17,7 +16,8 @@ from ludwig.schema.features.utils import ecd_output_config_registry
 from ludwig.schema.metadata.parameter_metadata import INTERNAL_ONLY
 
 from ludwig_losses.host.schema import ANOMALY
-from ludwig_losses.parameters import Place, is_number, shown
+from ludwig_losses.host.validation.messages import unknown_key
+from ludwig_losses.parameters import Place, is_number
 
 AUTO = "auto"
 # Completes a class on the generation that needs it.
@@ -158,17 +158,12 @@ def _check_feature(place: Place, feature: dict[str, Any]) -> list[str]:
 
 
 def _check_keys(place: Place, section: dict[str, Any], schema: Any, what: str) -> list[str]:
-    known = [name for name in schema.get_valid_field_names() if name not in _OF_LUDWIG]
-    errors = []
-    for key, value in section.items():
-        if key not in known and key not in _OF_LUDWIG:
-            near = difflib.get_close_matches(str(key), known, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            errors.append(
-                f"{place}: unknown parameter '{key}' (value {shown(value)}).{hint} {what} has the parameters: "
-                f"{', '.join(sorted(known))}."
-            )
-    return errors
+    known = sorted(name for name in schema.get_valid_field_names() if name not in _OF_LUDWIG)
+    return [
+        unknown_key(place, key, value, known, what)
+        for key, value in section.items()
+        if key not in known and key not in _OF_LUDWIG
+    ]
 
 
 def _check_biases(place: Place, decoder: dict[str, Any]) -> list[str]:

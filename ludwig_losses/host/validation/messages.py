@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 from ludwig_losses import plugins
@@ -49,11 +50,21 @@ def wrong_feature(place: Place, feature_type: str, name: str, declaration: Decla
 def unknown_parameter(
     place: Place, feature_type: str, key: str, value: Any, here: dict[str, Parameter | None], declaration: Declaration
 ) -> str:
-    parameters = f"{declaration.name} on {feature_type} features has the parameters: {', '.join(here)}."
+    owner = f"{declaration.name} on {feature_type} features"
     if key in declaration.parameters:
         types = ", ".join(declaration.features_with(key))
-        return f"{place.at('.' + key)}: got {shown(value)}, but {key} is for {types} features only. {parameters}"
-    return f"{place}: unknown parameter '{key}' (value {shown(value)}).{did_you_mean(key, here)} {parameters}"
+        only = f"got {shown(value)}, but {key} is for {types} features only."
+        return f"{place.at('.' + key)}: {only} {_has(owner, here)}"
+    return unknown_key(place, key, value, here, owner)
+
+
+def unknown_key(place: Place, key: Any, value: Any, known: Iterable[str], owner: str) -> str:
+    known = list(known)
+    return f"{place}: unknown parameter '{key}' (value {shown(value)}).{did_you_mean(key, known)} {_has(owner, known)}"
+
+
+def _has(owner: str, parameters: Iterable[str]) -> str:
+    return f"{owner} has the parameters: {', '.join(parameters)}."
 
 
 def check_value(place: Place, parameter: Parameter | None, value: Any) -> str | None:

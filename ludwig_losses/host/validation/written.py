@@ -26,9 +26,9 @@ from ludwig_losses.host.registry import (
 from ludwig_losses.host.validation.messages import (
     check_foreign_name,
     check_value,
-    did_you_mean,
     empty_type,
     reason,
+    unknown_key,
     unknown_parameter,
     wrong_feature,
 )
@@ -54,12 +54,9 @@ def check_raw_config(config: dict[str, Any]) -> None:
 def _check_section(place: Place, feature_type: str, loss: Any, tolerated: set[str], model_type: str) -> list[str]:
     if loss is None:
         return []
-    if not isinstance(loss, dict):
-        hint = f" Write `loss: {{type: {loss}}}`." if isinstance(loss, str) else ""
-        return [f"{place}: got {shown(loss)}, expected a mapping with a `type`.{hint}"]
+    if errors := _check_mapping(place, feature_type, loss, "loss: "):
+        return errors
     name = loss.get("type")
-    if name is None and "type" in loss:
-        return [empty_type(place, feature_type)]
     if name is None:
         return _check_untyped(place, feature_type, loss)
     declaration = find(name) if isinstance(name, str) else None
@@ -70,6 +67,14 @@ def _check_section(place: Place, feature_type: str, loss: Any, tolerated: set[st
     if model_type != MODEL_ECD:
         return [f"{place}: {name} works with model_type ecd; got model_type {model_type}."]
     return _check_parameters(place, feature_type, loss, declaration, tolerated)
+
+
+def _check_mapping(place: Place, feature_type: str, section: Any, key: str) -> list[str]:
+    """Check that a loss is written as a mapping, whose type, if it is there, says something."""
+    if not isinstance(section, dict):
+        hint = f" Write `{key}{{type: {section}}}`." if isinstance(section, str) else ""
+        return [f"{place}: got {shown(section)}, expected a mapping with a `type`.{hint}"]
+    return [empty_type(place, feature_type)] if "type" in section and section["type"] is None else []
 
 
 def _check_untyped(place: Place, feature_type: str, loss: dict[str, Any]) -> list[str]:
@@ -117,12 +122,9 @@ def _check_parameters(
 
 def _check_term(place: Place, feature_type: str, term: Any) -> list[str]:
     """Check a loss that is a part of another one, as strictly, whoever it is from."""
-    if not isinstance(term, dict):
-        hint = f" Write `{{type: {term}}}`." if isinstance(term, str) else ""
-        return [f"{place}: got {shown(term)}, expected a mapping with a `type`.{hint}"]
+    if errors := _check_mapping(place, feature_type, term, ""):
+        return errors
     name = term.get("type")
-    if name is None and "type" in term:
-        return [empty_type(place, feature_type)]
     if name is None:
         near = next((key for key in term if difflib.get_close_matches(str(key), ["type"])), None)
         hint = "" if near is None else f" Did you mean 'type' by '{near}'?"
@@ -157,10 +159,7 @@ def _check_ludwigs_parameters(place: Place, term: dict[str, Any]) -> list[str]:
     errors = []
     for key, value in term.items():
         if key not in known and key != "type" and not (key == "class_weights" and value is None):
-            errors.append(
-                f"{place}: unknown parameter '{key}' (value {shown(value)}).{did_you_mean(key, known)} "
-                f"{term['type']} has the parameters: {', '.join(known)}."
-            )
+            errors.append(unknown_key(place, key, value, known, term["type"]))
         elif (problem := check_value(place.at(f".{key}"), OF_LUDWIGS_LOSSES.get(key), value)) is not None:
             errors.append(problem)
     return errors + _check_natively(place, term, known.keys() - OF_LUDWIGS_LOSSES.keys())
