@@ -100,8 +100,18 @@ def two_nodes(folder: pathlib.Path) -> Iterator[None]:
         cluster.shutdown()
 
 
+@contextlib.contextmanager
+def one_node(processors: int) -> Iterator[None]:
+    """Run a Ray of this process; Ludwig on its own would take one that another test has started."""
+    ray.init(address="local", num_cpus=processors, object_store_memory=MEMORY, include_dashboard=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
 def workers(folder: pathlib.Path) -> None:
-    """Train on two nodes, use the model there, and train in vain; train without a cluster, and without Ray."""
+    """Train on two nodes, use the model there, and train in vain; train on two processors, and without Ray."""
     with two_nodes(folder):
         model = train(folder, "rows", {**WORKERS, "trainer": {**WORKERS["trainer"], "strategy": "ddp"}})
         use(folder, model, "ray")
@@ -114,8 +124,8 @@ def workers(folder: pathlib.Path) -> None:
             "killed": refusal(folder, "killed", {}, kills=True),
         }
     (folder / "refused.json").write_text(json.dumps(refused))
-    train(folder, "uneven", WORKERS)
-    ray.shutdown()
+    with one_node(processors=2):
+        train(folder, "uneven", WORKERS)
     use(folder, model, "local")
     train(folder, "rows", "local")
     train(folder, "images", "local")
@@ -136,12 +146,11 @@ def search(folder: pathlib.Path) -> None:
     """Run `ludwig hyperopt`."""
     import ludwig.hyperopt_cli
 
-    # Each trial needs another processor for its worker, and Ray's data one more.
-    ray.init(address="local", num_cpus=4, object_store_memory=MEMORY, include_dashboard=False)
     files = ["--config", str(folder / "config.yaml"), "--dataset", str(folder / "data.csv")]
     output = ["--output_directory", str(folder / "results"), "--hyperopt_log_verbosity", "1"]
-    ludwig.hyperopt_cli.cli([*files, *output, "--backend", sys.argv[3]])
-    ray.shutdown()
+    # Two trials, their two workers, and what reads data for each.
+    with one_node(processors=6):
+        ludwig.hyperopt_cli.cli([*files, *output, "--backend", "ray"])
 
 
 if __name__ == "__main__":
