@@ -148,9 +148,10 @@ def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_
         for feature in features:
             name = feature.feature_name
             usual = targets[name] != ANOMALOUS
-            vectors = outputs[f"{name}::{VECTOR}"][usual].double()
+            vectors = outputs[f"{name}::{VECTOR}"][usual].double().cpu()
             sums[name] = sums.get(name, torch.zeros(())).to(vectors) + vectors.sum(dim=0)
             counts[name] = counts.get(name, 0) + len(vectors)
+    sums, counts = _added_up(sums), _added_up(counts)
     for feature in features:
         name, decoder = feature.feature_name, feature.decoder_obj
         if not counts[name]:
@@ -163,12 +164,13 @@ def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_
 
 
 def _outputs(trainer: Any, dataset: Any, batch_size: int) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """Yield the outputs of the network and the labels of all rows, in batches. All ranks see all rows."""
+    """Yield the outputs of the network and the labels of this rank's rows, in batches."""
     model = trainer.model
     training = model.training
     model.eval()
+    options = {"batch_size": batch_size, "should_shuffle": False, "distributed": trainer.distributed}
     try:
-        with torch.no_grad(), dataset.initialize_batcher(batch_size=batch_size, should_shuffle=False) as batcher:
+        with torch.no_grad(), dataset.initialize_batcher(**options) as batcher:
             while not batcher.last_batch():
                 batch = batcher.next_batch()
                 inputs, targets = (
@@ -184,6 +186,20 @@ def _tensors(batch: dict[str, np.ndarray], features: Any, device: torch.device) 
     return {name: torch.from_numpy(column).to(device) for name, column in columns.items()}
 
 
+def _of_all_ranks(found: Any) -> list[Any]:
+    """Return what each rank has found."""
+    gathered: list[Any] = [found] * ranks()
+    if len(gathered) > 1:
+        dist.all_gather_object(gathered, found)
+    return gathered
+
+
+def _added_up(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the sums over all ranks."""
+    of_ranks = _of_all_ranks(found)
+    return {name: sum(of_rank[name] for of_rank in of_ranks) for name in found}
+
+
 def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: dict[str, Any], batch_size: int) -> None:
     """Set the thresholds that follow from the scores of the validation data, or of the training data without any."""
     features = [feature for feature in features if feature.threshold == AUTO]
@@ -196,7 +212,7 @@ def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: d
         for name, found in scores.items():
             found.append(outputs[f"{name}::{LOGITS}"][targets[name] != ANOMALOUS].cpu())
     for feature in features:
-        usual = torch.cat(scores[feature.feature_name]).double().numpy()
+        usual = np.concatenate(_of_all_ranks(torch.cat(scores[feature.feature_name]).double().numpy()))
         if len(usual):
             feature.decoder_obj.threshold.fill_(float(np.percentile(usual, feature.threshold_percentile)))
 
