@@ -11,6 +11,7 @@ import griffe
 
 _ROLE = re.compile(r":(?:func|class):`~?([\w.]+)`")
 _MATH = re.compile(r"^(\s*)\.\. math:: (.*)$", re.MULTILINE)
+_SEVERAL = re.compile(r"^( +)((?:\w+, )+\w+): (.*(?:\n\1 +.*)*)", re.MULTILINE)
 _SOURCE = re.compile(r"^Source: ", re.MULTILINE)
 # Read, not imported: the site is built without torch.
 _FUNCTIONS = (pathlib.Path(__file__).parents[2] / "ludwig_losses" / "functional" / "__init__.py").read_text()
@@ -26,9 +27,10 @@ class MarkdownDocstrings(griffe.Extension):
 
 
 def translated(text: str) -> str:
-    """Return a docstring whose roles are links, if the functions that they name are public, and whose formulas are
-    dollars."""
+    """Return a docstring whose roles are links, if the functions that they name are public, whose formulas are
+    dollars, and whose arguments that share a description have one each."""
     text = _ROLE.sub(lambda found: _link(found[1]), text)
+    text = _SEVERAL.sub(lambda found: "\n".join(f"{found[1]}{n}: {found[3]}" for n in found[2].split(", ")), text)
     return _SOURCE.sub("**Source:** ", _MATH.sub(r"\1$$ \2 $$", text))
 
 

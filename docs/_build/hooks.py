@@ -8,8 +8,27 @@ import re
 from typing import Any
 
 from latex2mathml.converter import convert
+from mkdocs.structure.files import File
+
+ROOT = pathlib.Path(__file__).parents[2]
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+# Results stand beside the programs that write them; pages refer to them as a reader of the repository finds them.
+_RESULTS = ("benchmarks/results/*", "examples/*/*.svg", "examples/*/*.png", "examples/*/README.md")
+_TO_RESULTS = re.compile(r"\]\((?:\.\./)((?:\.\./)*(?:benchmarks|examples)/)")
+
+
+def on_files(files: Any, config: Any) -> Any:
+    for path in (path for pattern in _RESULTS for path in sorted(ROOT.glob(pattern)) if path.suffix != ".json"):
+        files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    if page.file.src_uri.startswith(("benchmarks/", "examples/")):
+        return markdown.replace("](../../docs/", "](../../")
+    return _TO_RESULTS.sub(r"](\1", markdown)
 
 
 def on_page_content(content: str, **_: Any) -> str:

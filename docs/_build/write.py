@@ -15,7 +15,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 FIGURES = ROOT / "docs" / "figures"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
-_PART = re.compile(r"(<!-- write: (\w+) ?(\S*) -->\n).*?(<!-- /write -->)", re.DOTALL)
+_PART = re.compile(r"(<!-- write: (\w+) ?([^\n]*?) ?-->\n).*?(<!-- /write -->)", re.DOTALL)
 
 
 def written(text: str) -> str:
@@ -100,18 +100,28 @@ def _advice(loss: str) -> str:
     )
 
 
-def _parameters(loss: str) -> str:
+def _parameters(argument: str) -> str:
+    """The parameters of a loss, or those of them that are named after it."""
     from ludwig_losses.cli import default_in_yaml
     from ludwig_losses.host.registry import find
 
+    loss, *only_these = argument.split()
     declaration = find(loss)
     lines = ["| parameter | default | meaning |", "|---|---|---|"]
-    for key, parameter in declaration.parameters.items():
+    for key in only_these or declaration.parameters:
+        parameter = declaration.parameters[key]
         types = declaration.features_with(key)
         only = "" if types == declaration.features else f" Only on {', '.join(types)} features."
         meaning = f"{parameter.description}{only} *Allowed:* {parameter.allowed}."
         lines.append(f"| `{key}` | `{default_in_yaml(parameter)}` | {_escaped(meaning)} |")
     return "\n".join(lines)
+
+
+def _difference(loss: str) -> str:
+    """What the page on differences says of a loss."""
+    rows = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \|$", _file("docs/differences.md"), re.MULTILINE)
+    ((_, here, in_tree),) = [row for row in rows if row[0] == loss]
+    return f"- **Here:** {here}.\n- **In Ludwig's tree:** {in_tree}."
 
 
 def _escaped(text: str) -> str:
@@ -141,6 +151,7 @@ _KINDS = {
     "advice": _advice,
     "catalogue": _catalogue,
     "choosing": _choosing,
+    "difference": _difference,
     "file": _file,
     "losses": _losses,
     "output": _output,
