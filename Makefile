@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
-.PHONY: train open-set noisy-labels anomaly lint format test test-quick test-hostile test-ludwig test-distributed test-versions bench env
+.PHONY: train open-set noisy-labels anomaly lint format test test-quick test-hostile test-ludwig test-distributed test-versions bench docs docs-serve docs-write env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -88,6 +88,26 @@ $(BENCH_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
 	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
+	touch $@
+
+# The site, in an environment of its own that has neither Ludwig nor torch: what pages show of them is written into
+# docs/ by `make docs-write`, and tests fail where that was forgotten.
+DOCS_VENV ?= .venv-docs-$(VERSION)
+
+docs: $(DOCS_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+docs-serve: $(DOCS_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs serve --livereload
+
+# Tables, outputs of commands and figures in README.md and docs/.
+docs-write: env
+	OMP_NUM_THREADS=1 $(BIN)/python docs/_build/write.py figures
+
+$(DOCS_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(DOCS_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS_VENV)/bin/python -m pip install --quiet --group docs
 	touch $@
 
 env: $(VENV)/.installed

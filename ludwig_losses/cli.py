@@ -17,6 +17,9 @@ from ludwig_losses._startup import DISABLE, disabled
 from ludwig_losses.advice import Advice
 from ludwig_losses.parameters import Parameter
 
+# Built by `make docs`, and in a wheel if it was built before.
+SITE = pathlib.Path(__file__).parent / "site"
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return 0, or 2 with a message on standard error for a mistake of the user."""
@@ -135,7 +138,7 @@ def docs(name: str | None = None) -> int:
         return _no_such_loss(name)
     advice = declaration.advice if declaration else None
     page = f"losses/{advice.page}" if advice else "index"
-    built = pathlib.Path(__file__).parent / "site" / f"{page}.html"
+    built = SITE / f"{page}.html"
     if not built.exists():
         print(f"docs/{page}.md in the repository of ludwig-losses; `make docs` builds the site from it.")
         return 0

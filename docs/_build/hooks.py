@@ -16,6 +16,7 @@ _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1
 
 # Results stand beside the programs that write them; pages refer to them as a reader of the repository finds them.
 _RESULTS = ("benchmarks/results/*", "examples/*/*.svg", "examples/*/*.png", "examples/*/README.md")
+_OF_README = re.compile(r'^--8<-- "README.md:(\w+)"$', re.MULTILINE)
 _TO_RESULTS = re.compile(r"\]\((?:\.\./)((?:\.\./)*(?:benchmarks|examples)/)")
 
 
@@ -28,7 +29,15 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     if page.file.src_uri.startswith(("benchmarks/", "examples/")):
         return markdown.replace("](../../docs/", "](../../")
+    markdown = _OF_README.sub(lambda found: _section(found[1]), markdown)
     return _TO_RESULTS.sub(r"](\1", markdown)
+
+
+def _section(name: str) -> str:
+    """Return a section of the README for a page at the root of the site."""
+    marked = rf"<!-- --8<-- \[start:{name}\] -->\n(.*?)<!-- --8<-- \[end:{name}\] -->"
+    (text,) = re.findall(marked, (ROOT / "README.md").read_text(), re.DOTALL)
+    return text.replace("](docs/", "](")
 
 
 def on_page_content(content: str, **_: Any) -> str:
