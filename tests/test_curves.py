@@ -36,7 +36,7 @@ def flat(data) -> tuple[list, list]:
 
 
 def test_every_figure_is_drawn_for_both_backgrounds_and_shown(figures):
-    assert DRAWN == sorted([*figures, *(f"{name}-dark" for name in figures)])
+    assert sorted([*figures, *(f"{name}-dark" for name in figures)]) == DRAWN
     shown = {name for page in write.PAGES for name in re.findall(r"figures/([\w-]+)\.svg", page.read_text())}
     assert shown == {*DRAWN}
 
