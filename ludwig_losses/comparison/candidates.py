@@ -38,8 +38,7 @@ def _needs_the_user(declaration: Declaration) -> bool:
     """Whether a loss is nothing without terms, a background class, or an order of the classes."""
     parameters = declaration.parameters.items()
     return declaration.has_terms or any(
-        parameter is not None
-        and (parameter.required or isinstance(parameter, Order) or _is_background(key, parameter))
+        parameter is not None and (parameter.required or isinstance(parameter, Order) or _is_background(key, parameter))
         for key, parameter in parameters
     )
 

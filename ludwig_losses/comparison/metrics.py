@@ -45,9 +45,7 @@ METRICS = {
     "average_precision": Metric(
         True, "Area under the precision-recall curve; with several classes the mean of each against the rest."
     ),
-    "log_loss": Metric(
-        False, "Mean of -log of the probability of the true class, which counts as at least 1.2e-7."
-    ),
+    "log_loss": Metric(False, "Mean of -log of the probability of the true class, which counts as at least 1.2e-7."),
     "brier_score": Metric(False, "Mean squared error of the probabilities; with several classes their sum, 0 to 2."),
     "expected_calibration_error": Metric(
         False, f"Mean distance of the probability of the likeliest class from its accuracy, {CALIBRATION_BINS} bins."

@@ -13,10 +13,14 @@ from ludwig_losses.comparison import statistics
 from ludwig_losses.comparison.metrics import metric
 from ludwig_losses.comparison.plan import Run
 from ludwig_losses.comparison.results import Results, Row
-from ludwig_losses.comparison.statistics import BETTER, FEWEST_SEEDS, HIGHER, LOWER, SAME, WORSE, Interval
+from ludwig_losses.comparison.statistics import BETTER, FEWEST_SEEDS, HIGHER, LOWER, SAME, WORSE, Difference, Interval
+
+Tables = dict[str, list[Row]]
 
 NAME = "comparison"
-NO_PLOTS = "Plots need matplotlib, which is not installed: pip install 'ludwig-losses[compare]'. The tables need nothing."
+NO_PLOTS = (
+    "Plots need matplotlib, which is not installed: pip install 'ludwig-losses[compare]'. The tables need nothing."
+)
 
 
 def announcement(runs: Sequence[Run], kept: int, output: pathlib.Path, keep_models: bool) -> list[str]:
@@ -38,12 +42,15 @@ def write(results: Results, output: pathlib.Path, seconds: float) -> list[str]:
     (output / f"{NAME}.md").write_text(markdown(results, tables, images, seconds), encoding="utf-8")
     (output / f"{NAME}.html").write_text(page(results, tables, images, seconds), encoding="utf-8")
     main = {name: rows for name, rows in tables.items() if metric(name).is_main}
-    shown = [line for name, rows in main.items() for line in ("", heading(name, rows), _text(rows, "simple"))]
-    files = f"Written: {output / NAME}.md, .csv and .html{'' if not images else f', {len(images)} plots as .png and .svg'}"
-    return [*shown, "", *_block(results, tables), "", *missing, f"{files} ({_size(output)} in {output})."]
+    shown = [line for name, rows in main.items() for line in ("", heading(name), _text(rows, "simple"))]
+    files = (
+        f"Written: {output / NAME}.md, .csv and .html{'' if not images else f', {len(images)} plots as .png and .svg'}"
+    )
+    compared = f"Differences are to {results.losses[0]}, seed by seed."
+    return [*shown, "", compared, "", *_block(results, tables), "", *missing, f"{files} ({_size(output)} in {output})."]
 
 
-def _plots(results: Results, tables: dict[str, list[Row]], output: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
+def _plots(results: Results, tables: Tables, output: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
     try:
         from ludwig_losses.comparison import plots
     except ModuleNotFoundError as error:
@@ -53,18 +60,20 @@ def _plots(results: Results, tables: dict[str, list[Row]], output: pathlib.Path)
     return plots.draw(results, tables, output), []
 
 
-def heading(name: str, rows: Sequence[Row]) -> str:
+def heading(name: str) -> str:
     """Return the name of a metric, and which direction is better."""
     better = metric(name).higher_is_better
     direction = "" if better is None else f" ({'higher' if better else 'lower'} is better)"
     return f"{name}{direction}"
 
 
-def cells(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """Return the headers and the cells of the table of a metric."""
-    headers = ["loss", "mean ± sd", f"difference to {rows[0].loss}", "95 % interval", "so it is"]
+def cells(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the cells of the table of a metric, under :data:`HEADERS`."""
     digits = _digits(rows)
-    return headers, [_cells(row, digits) for row in rows]
+    return [_cells(row, digits) for row in rows]
+
+
+HEADERS = ("loss", "mean ± sd", "difference", "95 % interval", "so it is")
 
 
 def _cells(row: Row, digits: int) -> list[str]:
@@ -77,7 +86,7 @@ def _cells(row: Row, digits: int) -> list[str]:
 
 
 def _digits(rows: Sequence[Row]) -> int:
-    """As many as tell the losses apart: three of the largest value, and no more than there are seconds for."""
+    """Return how many decimals tell losses apart."""
     largest = max(abs(row.mean) for row in rows)
     return 1 if largest >= 100 else 2 if largest >= 10 else 3 if largest >= 0.1 else 4
 
@@ -87,39 +96,46 @@ def _shown(interval: Interval, digits: int) -> str:
 
 
 def _text(rows: Sequence[Row], style: str) -> str:
-    headers, body = cells(rows)
     # All numbers are text by now.
-    return tabulate(body, headers=headers, tablefmt=style, disable_numparse=True)
+    return tabulate(cells(rows), headers=HEADERS, tablefmt=style, disable_numparse=True)
 
 
-def verdicts(results: Results, tables: dict[str, list[Row]]) -> Iterator[str]:
-    """Yield one sentence for each of the main metrics: what can be said."""
+def verdicts(results: Results, tables: Tables) -> list[str]:
+    """Return what can be said, one sentence for each of the main metrics; metrics of which the same is to be said
+    share one."""
+    first = results.losses[0]
+    said: dict[str, list[str]] = {}
     for name, rows in tables.items():
-        if metric(name).is_main and len(rows) > 1 and rows[0].loss == results.losses[0]:
-            yield _verdict(name, rows)
+        if metric(name).is_main and len(rows) > 1 and rows[0].loss == first:
+            said.setdefault(_verdict(rows), []).append(name)
+    return [f"{', '.join(names)}: {verdict}" for verdict, names in said.items()]
 
 
-def _verdict(name: str, rows: Sequence[Row]) -> str:
-    first, others = rows[0], [row for row in rows[1:] if row.difference is not None]
-    sure = [row for row in others if row.difference is not None and row.difference.verdict in _WORDS]
-    perhaps = [row for row in others if row.difference is not None and row.difference.verdict.startswith("perhaps")]
-    told = [f"{row.loss} is {_against(row, _digits(rows))}" for row in sure]
-    if perhaps:
-        told.append(f"{', '.join(row.loss for row in perhaps)}: perhaps, too few seeds to say")
-    alike = [row for row in others if row.difference is not None and row.difference.verdict == SAME]
-    if not told and len(alike) == len(others):
-        return f"{name}: every loss gives the same as {first.loss}."
-    if not told and all(row.difference is not None and row.difference.interval is None for row in others):
-        return f"{name}: nothing can be said from these seeds."
-    return f"{name}: {'; '.join(told)}." if told else f"{name}: no loss differs from {first.loss} beyond chance."
+def _verdict(rows: Sequence[Row]) -> str:
+    first, digits = rows[0].loss, _digits(rows)
+    found = {row.loss: row.difference for row in rows[1:] if row.difference is not None}
+    told = [f"{loss} is {_sure(of, digits)}" for loss, of in found.items() if of.verdict in _WORDS]
+    told += [f"{loss} is perhaps {_unsure(of)}" for loss, of in found.items() if of.verdict.startswith("perhaps")]
+    if told:
+        return f"{'; '.join(told)}."
+    if all(of.verdict == SAME for of in found.values()):
+        return f"every loss gives the same as {first}."
+    if all(of.interval is None for of in found.values()):
+        return "nothing can be said from these seeds."
+    return f"no loss differs from {first} beyond chance."
 
 
 _WORDS = (BETTER, WORSE, HIGHER, LOWER)
 
 
-def _against(row: Row, digits: int) -> str:
-    assert row.difference is not None and row.difference.corrected is not None
-    return f"{row.difference.verdict} by {abs(row.difference.mean):.{digits}f} ({_shown(row.difference.corrected, digits)})"
+def _sure(found: Difference, digits: int) -> str:
+    assert found.corrected is not None
+    return f"{found.verdict} by {abs(found.mean):.{digits}f} ({_shown(found.corrected, digits)})"
+
+
+def _unsure(found: Difference) -> str:
+    word = found.verdict.removeprefix("perhaps ").partition(":")[0]
+    return f"{word} (more seeds would tell)"
 
 
 def caveats(results: Results) -> Iterator[str]:
@@ -139,10 +155,9 @@ def caveats(results: Results) -> Iterator[str]:
         if count > 1:
             level = 100 * statistics.corrected_level(count)
             yield (
-                f"Of {count} losses that are compared with {results.losses[0]}, the best one looks better than it is. So "
-                f"'better' and 'worse' are said only where the interval at {level:.3g} % (Bonferroni, corrected for "
-                f"{count} comparisons per metric; in brackets above) leaves out 0. Metrics are not corrected for: decide "
-                f"beforehand which one counts."
+                f"Of {count} losses that are compared with one, the best looks better than it is. So 'better' and "
+                f"'worse' are said only where the interval at {level:.4g} % leaves out 0 (in brackets above; Bonferroni's "
+                f"correction for {count} comparisons). Metrics are not corrected for: decide beforehand which one counts."
             )
     if _split_is_fixed(run):
         yield "The split is fixed by the data, so seeds differ in initial weights and shuffling only."
@@ -154,7 +169,7 @@ def _split_is_fixed(run: Run) -> bool:
     return (run.config.get("preprocessing") or {}).get("split", {}).get("type") == "fixed"
 
 
-def _block(results: Results, tables: dict[str, list[Row]]) -> list[str]:
+def _block(results: Results, tables: Tables) -> list[str]:
     failed = [f"  {loss}, seed {seed}: {reason}" for (loss, seed), reason in results.failed.items()]
     return [
         "What can be said",
@@ -172,15 +187,15 @@ def facts(results: Results, seconds: float) -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in run.versions.items())
     trained = sum(result["seconds"] for result in results.found.values())
     return [
-        f"Output feature {run.feature}, measured on the {run.split} rows: {rows['held_out']} of them, {rows['training']} "
-        f"for training.",
+        f"Output feature {run.feature}: {rows['training']} rows to train on, {rows['held_out']} {run.split} rows to "
+        f"measure on.",
         f"{len(results.losses)} losses, seeds {', '.join(map(str, results.seeds))}; every difference is one to "
         f"{results.losses[0]} with the same seed.",
         f"{versions}. {trained:.0f} s of training; this call took {seconds:.0f} s.",
     ]
 
 
-def markdown(results: Results, tables: dict[str, list[Row]], images: Iterable[pathlib.Path], seconds: float) -> str:
+def markdown(results: Results, tables: Tables, images: Iterable[pathlib.Path], seconds: float) -> str:
     """Return the report as Markdown."""
     lines = ["# Comparison of losses", "", *(f"- {fact}" for fact in facts(results, seconds))]
     lines += ["", "## What can be said", "", *(f"- {line}" for line in verdicts(results, tables)), ""]
@@ -188,7 +203,7 @@ def markdown(results: Results, tables: dict[str, list[Row]], images: Iterable[pa
     if results.failed:
         lines += ["## Failed runs", "", *(f"- {of}: {why}" for of, why in _failures(results)), ""]
     for name, rows in tables.items():
-        lines += [f"## {heading(name, rows)}", "", metric(name).meaning, "", _text(rows, "pipe"), ""]
+        lines += [f"## {heading(name)}", "", metric(name).meaning, "", _text(rows, "pipe"), ""]
     lines += [f"![{path.stem}]({path.name})" for path in images]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -197,7 +212,7 @@ def _failures(results: Results) -> Iterator[tuple[str, str]]:
     yield from ((f"{loss}, seed {seed}", reason) for (loss, seed), reason in results.failed.items())
 
 
-def page(results: Results, tables: dict[str, list[Row]], images: Iterable[pathlib.Path], seconds: float) -> str:
+def page(results: Results, tables: Tables, images: Iterable[pathlib.Path], seconds: float) -> str:
     """Return the report as one page of HTML, with its plots in it."""
     parts = ["<h1>Comparison of losses</h1>", _list(facts(results, seconds))]
     parts += ["<h2>What can be said</h2>", _list(verdicts(results, tables))]
@@ -206,7 +221,7 @@ def page(results: Results, tables: dict[str, list[Row]], images: Iterable[pathli
         parts += ["<h2>Failed runs</h2>", _list(f"{of}: {why}" for of, why in _failures(results))]
     parts += [_image(path) for path in images]
     for name, rows in tables.items():
-        parts += [f"<h2>{html.escape(heading(name, rows))}</h2>", f"<p>{html.escape(metric(name).meaning)}</p>"]
+        parts += [f"<h2>{html.escape(heading(name))}</h2>", f"<p>{html.escape(metric(name).meaning)}</p>"]
         parts.append(_text(rows, "html"))
     return _PAGE.format(body="\n".join(parts))
 

@@ -70,7 +70,9 @@ class Results:
         results = cls(runs, found, reasons, folders)
         for seed in results.seeds:
             if len({result["truth"] for (_, of), result in found.items() if of == seed}) > 1:
-                raise RuntimeError(f"seed {seed}: the losses were not measured on the same rows, so they have no pairs.")
+                raise RuntimeError(
+                    f"seed {seed}: the losses were not measured on the same rows, so they have no pairs."
+                )
         return results
 
     @property
@@ -83,8 +85,9 @@ class Results:
 
     @property
     def metrics(self) -> list[str]:
-        """The metrics that there are, the main ones first."""
-        names = dict.fromkeys(name for result in self.found.values() for name in result["metrics"])
+        """The metrics that there are, the main ones first; without those that are 0 for every loss."""
+        results = [result["metrics"] for result in self.found.values()]
+        names = dict.fromkeys(name for values in results for name, value in values.items() if value)
         order = [*METRICS]
         rank = {name: order.index(name) if metric(name).is_main else len(order) for name in names}
         return sorted(names, key=lambda name: rank[name])

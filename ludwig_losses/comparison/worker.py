@@ -95,4 +95,3 @@ def _logging_to(path: pathlib.Path) -> Iterator[None]:
         for stream, descriptor in zip((1, 2), before, strict=True):
             os.dup2(descriptor, stream)
             os.close(descriptor)
-
