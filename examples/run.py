@@ -110,9 +110,7 @@ def main(name: str, folder: pathlib.Path) -> None:
             split="validation",
         )
     losses = choose(plan, scores)
-    result = ludwig_losses.compare(
-        config, data, losses, seeds=plan["seeds"]["test"], output_directory=folder / "test"
-    )
+    result = ludwig_losses.compare(config, data, losses, seeds=plan["seeds"]["test"], output_directory=folder / "test")
     choice = f"{len(candidates)} settings were tried on the validation rows, and chosen by {plan.get('choose_by')}."
     lines = [*facts(folder / "test"), *([f"- {choice}"] if candidates else []), "", table(plan, result), "", LEGEND]
     (folder / "table.md").write_text("\n".join(lines) + "\n")

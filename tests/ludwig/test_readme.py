@@ -10,6 +10,8 @@ import yaml
 from ludwig.schema.model_types.base import ModelConfig
 
 from ludwig_losses.cli import main, markdown_table
+from ludwig_losses.comparison import candidates
+from ludwig_losses.comparison.plan import named_losses
 from ludwig_losses.host.registry import catalogue
 
 README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
@@ -59,15 +61,32 @@ def test_commands_list_explain_and_check(tmp_path, capsys):
     assert main(["check", str(tmp_path / "missing.yaml")]) == 2
 
 
+EXAMPLES_FOLDER = pathlib.Path(__file__).parents[2] / "examples"
+
+
 @pytest.mark.parametrize("example", ["open_set", "noisy_labels", "anomaly"])
 def test_the_tables_of_the_examples_are_what_they_wrote(example):
     (table,) = re.findall(rf"<!-- {example} -->\n(.*?)<!-- /{example} -->", README, re.DOTALL)
-    assert table == (pathlib.Path(__file__).parents[2] / "examples" / example / "table.md").read_text()
+    assert table == (EXAMPLES_FOLDER / example / "table.md").read_text()
 
 
-CONFIGS = sorted((pathlib.Path(__file__).parents[2] / "examples").glob("*/*.yaml"))
+@pytest.mark.parametrize("page", sorted(EXAMPLES_FOLDER.glob("*/README.md")), ids=lambda page: page.parent.name)
+def test_the_pages_of_the_examples_show_what_was_measured(page):
+    (table,) = re.findall(r"<!-- table -->\n(.*?)<!-- /table -->", page.read_text(), re.DOTALL)
+    assert table == page.with_name("table.md").read_text()
+
+
+CONFIGS = [path for path in sorted(EXAMPLES_FOLDER.glob("*/*.yaml")) if path.name != "losses.yaml"]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_the_configurations_of_the_examples_parse(path):
     ModelConfig.from_yaml(str(path))
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES_FOLDER.glob("*/losses.yaml")), ids=lambda path: path.parent.name)
+def test_the_losses_that_the_examples_compare_parse(path):
+    plan = yaml.safe_load(path.read_text())
+    losses = {**plan["reference"], **named_losses([loss for family in plan["families"].values() for loss in family])}
+    config = yaml.safe_load(path.with_name("config.yaml").read_text())
+    candidates.check(str(path), config, 0, losses)
