@@ -1,5 +1,5 @@
-"""``ludwig-losses list | explain NAME [--plot FILE] | check CONFIG [--dataset DATA] | docs [NAME] | table``: catalogue,
-strict check and documentation on the command line."""
+"""``ludwig-losses list | explain NAME [--plot FILE] | check CONFIG [--dataset DATA] | compare ... | docs [NAME] | table``:
+catalogue, strict check, comparison and documentation on the command line."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     check_parser.add_argument("config", help="path of a YAML file")
     check_parser.add_argument("--dataset", help="data to find the class names in, as for `ludwig train`")
     check_parser.set_defaults(run=lambda options: check(options.config, options.dataset))
+    _add_compare(commands)
     options = parser.parse_args(arguments)
     if disabled():
         print(f"ludwig-losses is switched off by {DISABLE}.", file=sys.stderr)
@@ -175,6 +176,52 @@ def check(path: str, dataset: str | None = None) -> int:
         return 2
     print("\n".join([f"{path}: the configuration is valid.", *found]))
     return 0
+
+
+def _add_compare(commands: Any) -> None:
+    parser = commands.add_parser("compare", help="train with several losses and seeds, and say which one is better")
+    parser.add_argument("--config", required=True, help="path of a YAML file")
+    parser.add_argument("--dataset", required=True, help="data, as for `ludwig train`")
+    parser.add_argument(
+        "--loss",
+        action="append",
+        help="a name, or a section like '{type: poly_loss, epsilon: 2.0}'; may be given several times. The others are "
+        "compared with the first one. Without any: the loss of the configuration, and all that fit the feature",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[5], help="how many, or which (default: 5)")
+    parser.add_argument("--output_feature", help="the feature whose loss it is, where there are several")
+    parser.add_argument("--output_directory", default="results/compare", help="(default: results/compare)")
+    parser.add_argument("--split", default="test", help="rows to measure on: test (default), or validation")
+    parser.add_argument("--workers", type=int, default=1, help="processes that train side by side (default: 1)")
+    parser.add_argument("--gpus", type=int, nargs="+", help="numbers of the GPUs to use; -1 uses none")
+    parser.add_argument("--keep_models", action="store_true", help="keep the trained models")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Compare losses; an interrupt leaves what is done."""
+    from ludwig_losses.comparison.api import compare
+
+    try:
+        frame = compare(
+            options.config,
+            options.dataset,
+            options.loss,
+            seeds=options.seeds[0] if len(options.seeds) == 1 else options.seeds,
+            output_feature=options.output_feature,
+            output_directory=options.output_directory,
+            split=options.split,
+            workers=options.workers,
+            gpus=options.gpus,
+            keep_models=options.keep_models,
+        )
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. Finished runs are kept: the same command goes on.", file=sys.stderr)
+        return 130
+    return 1 if frame.empty else 0
 
 
 def table() -> int:

@@ -168,11 +168,3 @@ def test_docs_opens_what_is_built_and_names_what_is_not(tmp_path, capsys, monkey
 
 def test_the_readme_is_short():
     assert len(PAGES["README.md"].splitlines()) < 200
-
-
-CONFIGS = sorted((ROOT / "examples").glob("*/*.yaml"))
-
-
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_the_configurations_of_the_examples_parse(path):
-    ModelConfig.from_yaml(str(path))
