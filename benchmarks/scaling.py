@@ -28,6 +28,11 @@ PIXEL = {
     "lovasz_softmax_loss": (38.6, 186.0),
 }
 PIXELS = 1_000_000 * 512 * 512
+# Parameters of a network, and seconds of a step of 32 images of 224 x 224 on an accelerator, forward and backward.
+NETWORKS = {"perceptron": (2_200_000, 0.002), "ResNet-50": (25_600_000, 0.1), "U-Net": (31_000_000, 0.3)}
+WORKERS = (2, 8, 64)
+# Bytes a second between machines: 10 and 100 Gbit/s.
+LINKS = {"10 Gbit/s": 1.25e9, "100 Gbit/s": 12.5e9}
 
 
 def received(ranks: int, batch: int, width: int = WIDTH) -> int:
@@ -52,6 +57,16 @@ def operations(batch: int, width: int = WIDTH) -> int:
     return 3 * 2 * batch**2 * width
 
 
+def averaged(ranks: int, parameters: int) -> int:
+    """Bytes that a rank receives while gradients in float32 are averaged in a ring, and as many that it sends."""
+    return 2 * (ranks - 1) * 4 * parameters // ranks
+
+
+def efficiency(ranks: int, parameters: int, step: float, link: float) -> float:
+    """Share of the throughput of so many single ranks that is left if nothing is averaged during the backward pass."""
+    return step / (step + averaged(ranks, parameters) / link)
+
+
 def gather_table() -> str:
     lines = ["| ranks | global batch | rows of a rank | received by a rank | kept by a rank |", "|---|---|---|---|---|"]
     for ranks in RANKS:
@@ -70,6 +85,20 @@ def similarity_table() -> str:
         memory = f"{similarities(batch, batch) / 1e6:,.0f} MB | {similarities(batch) / 1e6:,.0f} MB"
         work = operations(batch)
         lines.append(f"| {batch:,} | {memory} | {work / 1e9:,.1f} G | {1e3 * work / FLOPS:.2f} ms |")
+    return "\n".join(lines)
+
+
+def workers_table() -> str:
+    heads = " | ".join(f"at {name}: time, efficiency" for name in LINKS)
+    lines = [f"| network | workers | received by a worker | {heads} |", "|---" * (3 + len(LINKS)) + "|"]
+    for name, (parameters, step) in NETWORKS.items():
+        for workers in WORKERS:
+            moved = averaged(workers, parameters)
+            cells = " | ".join(
+                f"{1e3 * moved / link:.1f} ms, {efficiency(workers, parameters, step, link):.0%}"
+                for link in LINKS.values()
+            )
+            lines.append(f"| {name}, {1e3 * step:.0f} ms a step | {workers} | {moved / 1e6:.0f} MB | {cells} |")
     return "\n".join(lines)
 
 
@@ -121,4 +150,4 @@ if __name__ == "__main__":
     if "--measure" in sys.argv:
         measure()
     else:
-        print(*(table() for table in (gather_table, similarity_table, image_table)), sep="\n\n")
+        print(*(table() for table in (gather_table, similarity_table, workers_table, image_table)), sep="\n\n")

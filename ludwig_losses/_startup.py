@@ -33,7 +33,7 @@ HOOKS = {
     "ludwig.data.preprocessing": "ludwig_losses.host.hooks:prepare_data",
     "ludwig.data.dataset.pandas": "ludwig_losses.host.hooks:shuffle_pairs",
     "ludwig.trainers.trainer": "ludwig_losses.host.hooks:train_together",
-    "ludwig.backend.ray": "ludwig_losses.host.hooks:warn_of_replicas",
+    "ludwig.backend.ray": "ludwig_losses.host.hooks:train_one_model_under_ray",
     "ludwig.hyperopt.run": "ludwig_losses.host.hooks:judge_searches",
     "ludwig.api": "ludwig_losses.host.hooks:fold_pairs",
 }

@@ -50,7 +50,7 @@ def test_a_gather_moves_and_keeps_what_the_table_says(ranks, batch, echo):
     assert torch.equal(rows.grad, torch.full_like(rows, ranks))
 
 
-@pytest.mark.parametrize("name", ["gather", "similarity", "image"])
+@pytest.mark.parametrize("name", ["gather", "similarity", "workers", "image"])
 def test_the_tables_of_the_page_are_the_computed_ones(name):
     page = (CHECKOUT / "docs" / "scaling.md").read_text()
     (table,) = re.findall(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page, re.DOTALL)

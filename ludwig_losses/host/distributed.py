@@ -1,13 +1,12 @@
 """What training on several ranks asks of Ludwig: the same data everywhere and one opinion on metrics.
 
 Everything here does nothing unless Ludwig's current strategy has more than one rank. That ``torch.distributed`` is
-initialised says nothing: under Ray, Ludwig initialises it and trains independent replicas, which must not be mixed.
+initialised says nothing: Ray does that for a single worker, too.
 """
 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -16,8 +15,6 @@ import torch
 from ludwig.distributed import get_current_dist_strategy
 from torch import Tensor
 from torch import distributed as dist
-
-logger = logging.getLogger(__name__)
 
 
 def ranks() -> int:
@@ -91,16 +88,3 @@ def has_nan_or_inf_weights(check: Callable, trainer: Any, model: Any) -> bool:
     """Stop all ranks where the first one stops; Ludwig tells only the first one of each machine."""
     found = check(trainer, model)
     return trainer.distributed.broadcast_object(found) if trainer.distributed.size() > 1 else found
-
-
-def train_replicas(train: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
-    """Train under Ray, where several workers are not a faster training but several models."""
-    workers = (trainer.trainer_kwargs or {}).get("num_workers") or 1
-    if workers > 1:
-        logger.warning(
-            f"backend: ray with {workers} training workers: this Ludwig trains {workers} independent models, each on "
-            "its part of the data, and returns one of them. Write `backend: {type: ray, trainer: {num_workers: 1}}`; "
-            "to train one model on several ranks, see `torchrun -m ludwig_losses.distributed` in the README of "
-            "ludwig-losses."
-        )
-    return train(trainer, *args, **kwargs)

@@ -191,11 +191,17 @@ def complete_vectors(vector_feature: Any) -> None:
     vector_feature.len = lambda vector: len(vector) if hasattr(vector, "__len__") else 0
 
 
-def warn_of_replicas(ray_backend: ModuleType) -> None:
-    """Say that several workers of Ray train several models."""
-    from ludwig_losses.host import distributed
+def train_one_model_under_ray(ray_backend: ModuleType) -> None:
+    """Let several workers of Ray train one model, and refuse more than fit on the cluster before the data is read."""
+    from ludwig.data import preprocessing
 
-    replace(ray_backend.RayTrainerV2, "train", distributed.train_replicas)
+    from ludwig_losses.host import ray
+
+    replace(preprocessing, "preprocess_for_training", ray.preprocess_for_training)
+    replace(ray_backend, "run_train_remote", ray.run_train_remote)
+    replace(ray_backend, "TorchTrainer", ray.create_trainer)
+    replace(ray_backend, "train_fn", ray.train_fn)
+    replace(ray_backend, "eval_fn", ray.eval_fn)
 
 
 def judge_searches(hyperopt_run: ModuleType) -> None:

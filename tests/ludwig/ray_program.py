@@ -1,36 +1,148 @@
-"""Run by test_distributed.py with a Ray of its own: a training on two workers, or a search with two trials."""
+"""Run by test_distributed.py with a Ray of its own: trainings on two workers and alone, or a search with two trials.
+
+The first argument says which, the second one is the folder with what the test has written and will read.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import pathlib
+import signal
 import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import ray
+import torch
 import yaml
+from ludwig.callbacks import Callback
+from ray.cluster_utils import Cluster
+
+MEMORY = 200 * 2**20
+WORKERS = {"type": "ray", "trainer": {"num_workers": 2, "use_gpu": False}}
 
 
-def train(folder: pathlib.Path) -> None:
-    """Train under Ray, and write down the losses of each epoch."""
+class Witness(Callback):
+    """Keeps what each worker has after its last step, before the best weights are loaded; may kill one before."""
+
+    def __init__(self, folder: pathlib.Path, *, kills: bool = False) -> None:
+        self.folder, self.kills = folder, kills
+
+    def on_trainer_train_setup(self, trainer: Any, *args: Any) -> None:
+        trainer.train_step = self.watch(trainer.train_step, trainer.distributed)
+
+    def watch(self, train_step: Callable, strategy: Any) -> Callable:
+        self.steps = 0
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            self.steps += 1
+            if self.kills and self.steps == 3 and strategy.rank() == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return train_step(*args, **kwargs)
+
+        return watched
+
+    def on_trainer_train_teardown(self, trainer: Any, progress_tracker: Any, *args: Any) -> None:
+        strategy, weights = trainer.distributed, trainer.dist_model.state_dict()
+        seen = {
+            "parameters": {name.removeprefix("module."): value.clone() for name, value in weights.items()},
+            "metrics": {
+                name: [entry[-1] for entry in entries]
+                for name, entries in progress_tracker.validation_metrics[trainer.validation_field].items()
+            },
+            "steps": self.steps,
+            "directory": os.getcwd(),
+        }
+        torch.save(seen, self.folder / f"rank{strategy.rank()}of{strategy.size()}.pt")
+
+
+def train(folder: pathlib.Path, what: str, backend: Any, **options: Any) -> pathlib.Path:
+    """Train what the test has written down, and return the folder of the model."""
     from ludwig.api import LudwigModel
 
-    model = LudwigModel(yaml.safe_load((folder / "config.yaml").read_text()), logging_level=20)
-    statistics, _, _ = model.train(str(folder / "data.csv"), output_directory=str(folder / "results"))
-    losses = {feature: metrics["loss"] for feature, metrics in statistics.training.items()}
-    (folder / "losses.json").write_text(json.dumps(losses))
+    print(f"{time.monotonic():.0f}: {what}, {backend}", flush=True)
+    config = yaml.safe_load((folder / f"{what}.yaml").read_text())
+    if backend == "local":  # One process takes the batch of two workers.
+        config["trainer"]["batch_size"] *= 2
+    model = LudwigModel(config, backend=backend, callbacks=[Witness(folder / what, **options)], logging_level=30)
+    *_, results = model.train(dataset=str(folder / f"{what}.csv"), output_directory=str(folder / what / "results"))
+    return pathlib.Path(results).resolve() / "model"
+
+
+def refusal(folder: pathlib.Path, what: str, trainer: dict[str, Any], **options: Any) -> dict[str, Any]:
+    """Train in vain, and return with which error and after how long."""
+    start = time.monotonic()
+    try:
+        train(folder, what, {**WORKERS, "trainer": {**WORKERS["trainer"], **trainer}}, **options)
+    except Exception as error:
+        return {"message": f"{type(error).__name__}: {error}", "seconds": time.monotonic() - start}
+    raise AssertionError(f"{trainer} trained")
+
+
+@contextlib.contextmanager
+def two_nodes(folder: pathlib.Path) -> Iterator[None]:
+    """Run a cluster of two nodes with two processors each, whose processes have a directory for each node."""
+    home = pathlib.Path.cwd()
+    cluster = Cluster()
+    for name in ("first", "second"):
+        (folder / name).mkdir()
+        os.chdir(folder / name)
+        cluster.add_node(num_cpus=2, object_store_memory=MEMORY, include_dashboard=False)
+    os.chdir(home)
+    cluster.connect()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+def workers(folder: pathlib.Path) -> None:
+    """Train on two nodes, use the model there, and train in vain; train without a cluster, and without Ray."""
+    with two_nodes(folder):
+        model = train(folder, "rows", {**WORKERS, "trainer": {**WORKERS["trainer"], "strategy": "ddp"}})
+        use(folder, model, "ray")
+        train(folder, "images", WORKERS)
+        refused = {
+            "many": refusal(folder, "uneven", {"num_workers": 9}),
+            "large": refusal(folder, "uneven", {"resources_per_worker": {"CPU": 3}}),
+            "strategy": refusal(folder, "uneven", {"strategy": {"type": "fsdp"}}),
+            "consecutive": refusal(folder, "consecutive", {}),
+            "killed": refusal(folder, "killed", {}, kills=True),
+        }
+    (folder / "refused.json").write_text(json.dumps(refused))
+    train(folder, "uneven", WORKERS)
+    ray.shutdown()
+    use(folder, model, "local")
+    train(folder, "rows", "local")
+    train(folder, "images", "local")
+
+
+def use(folder: pathlib.Path, model: pathlib.Path, backend: str) -> None:
+    """Run `ludwig evaluate` and `ludwig predict`."""
+    import ludwig.evaluate
+    import ludwig.predict
+
+    on_test = ["--model_path", str(model), "--dataset", str(folder / "rows.csv"), "--split", "test"]
+    metrics_only = ["--skip_collect_predictions", "--skip_collect_overall_stats"]
+    for command, options in ((ludwig.evaluate.cli, metrics_only), (ludwig.predict.cli, [])):
+        command([*on_test, *options, "--backend", backend, "--output_directory", str(folder / f"used-{backend}")])
 
 
 def search(folder: pathlib.Path) -> None:
     """Run `ludwig hyperopt`."""
     import ludwig.hyperopt_cli
 
+    # Each trial needs another processor for its worker, and Ray's data one more.
+    ray.init(address="local", num_cpus=4, object_store_memory=MEMORY, include_dashboard=False)
     files = ["--config", str(folder / "config.yaml"), "--dataset", str(folder / "data.csv")]
     output = ["--output_directory", str(folder / "results"), "--hyperopt_log_verbosity", "1"]
-    ludwig.hyperopt_cli.cli([*files, *output, "--backend", "local"])
+    ludwig.hyperopt_cli.cli([*files, *output, "--backend", sys.argv[3]])
+    ray.shutdown()
 
 
 if __name__ == "__main__":
-    # Two workers on two processors would wait for a third one, which Ray's data need.
-    ray.init(address="local", num_cpus=4, include_dashboard=False)
-    {"train": train, "search": search}[sys.argv[1]](pathlib.Path(sys.argv[2]))
-    ray.shutdown()
+    {"workers": workers, "search": search}[sys.argv[1]](pathlib.Path(sys.argv[2]))

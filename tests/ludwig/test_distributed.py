@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+import matrix
 import train_program
 from ranks import launch
 
@@ -154,23 +155,18 @@ def with_ray(tmp_path):
     home.mkdir()
     # Ray's sockets need a short path.
     with tempfile.TemporaryDirectory(prefix="ray") as temporary:
+        variables = {
+            "HOME": str(home),
+            "RAY_TMPDIR": temporary,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_CHDIR_TO_TRIAL_DIR": "0",  # Workers stay in the directory of their node.
+            "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",  # Ray starts 32 processes for each file that it reads.
+            "LUDWIG_LOSSES_PLUGINS": str(tmp_path / "own_loss.py"),
+        }
 
-        def run(what: str, configuration: dict) -> str:
-            (tmp_path / "config.yaml").write_text(yaml.safe_dump(configuration))
-            variables = {
-                "HOME": str(home),
-                "RAY_TMPDIR": temporary,
-                "LUDWIG_LOSSES_PLUGINS": str(tmp_path / "own_loss.py"),
-            }
-            command = [
-                sys.executable,
-                "-W",
-                "ignore",
-                str(pathlib.Path(__file__).with_name("ray_program.py")),
-                what,
-                str(tmp_path),
-            ]
-            return launch(*command, cwd=tmp_path, RAY_USAGE_STATS_ENABLED="0", **variables)
+        def run(*arguments: str) -> str:
+            program = pathlib.Path(__file__).with_name("ray_program.py")
+            return launch(sys.executable, "-W", "ignore", str(program), *arguments, cwd=tmp_path, **variables)
 
         yield run
         left = [
@@ -184,16 +180,86 @@ def with_ray(tmp_path):
         assert not alive
 
 
-def test_two_workers_of_ray_know_every_loss_and_are_said_to_be_two_models(with_ray, tmp_path):
-    data = frame({0: 120, 1: 40})
-    data.assign(d=data["c"]).to_csv(tmp_path / "data.csv", index=False)
-    configuration = config({"pairing": "target"}, {"type": "focal_loss"}, batch_size=32, epochs=1)
-    configuration["output_features"].append({"name": "d", "type": "category", "loss": {"type": "own_loss"}})
-    configuration["backend"] = {"type": "ray", "trainer": {"num_workers": 2, "use_gpu": False}}
-    output = with_ray("train", configuration)
-    assert "2 training workers: this Ludwig trains 2 independent models" in output
-    losses = json.loads((tmp_path / "losses.json").read_text())
-    assert all(np.isfinite(losses[feature]).all() and losses[feature][-1] > 0 for feature in ("v", "c", "d"))
+def witnessed(folder: pathlib.Path, rank: int, ranks: int) -> dict:
+    """Return what a worker ended up with."""
+    return torch.load(folder / f"rank{rank}of{ranks}.pt", weights_only=False)
+
+
+def write_trainings(folder: pathlib.Path) -> None:
+    """Write what the program trains: configurations and data, by name."""
+    losses = {"pairing": "target"}, {"type": "focal_loss", "alpha": {"red": 0.2, "green": 0.5, "other": 1.0}}
+    # The whole data is one batch, so that it does not matter which worker has which row; 31 and 46 are not even.
+    rows = frame({0: 120, 1: 31, 2: 45})
+    own = {"name": "d", "type": "category", "loss": {"type": "own_loss"}}
+    together = config(*losses, batch_size=60, eval_batch_size=8)
+    together["output_features"].append(own)
+    images, pictures = matrix.write("image", {"type": "focal_loss"}, folder)
+    images["preprocessing"] = {"split": {"type": "fixed"}}
+    images["trainer"] = {
+        **together["trainer"],
+        "batch_size": 8,
+        "eval_batch_size": 2,
+        "validation_field": "y",
+        "validation_metric": "mean_iou",
+    }
+    trainings = {
+        "rows": (together, rows.assign(d=rows["c"])),
+        "images": (images, pd.read_csv(pictures).assign(split=[0] * 16 + [1] * 4 + [2] * 4)),
+        "uneven": (config({"pairing": "target"}, {"type": "poly_loss"}, batch_size=16), frame({0: 77, 1: 31})),
+        "consecutive": (config({}, {"type": "poly_loss"}, batch_size=16), frame({0: 77, 1: 31})),
+        "killed": (config({"pairing": "target"}, {"type": "poly_loss"}, batch_size=16), frame({0: 77, 1: 31})),
+    }
+    for name, (configuration, data) in trainings.items():
+        (folder / name).mkdir()
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(configuration))
+        data.to_csv(folder / f"{name}.csv", index=False)
+
+
+def test_workers_of_ray_train_one_model(with_ray, tmp_path):
+    write_trainings(tmp_path)
+    with_ray("workers", str(tmp_path))
+    for what in ("rows", "images"):
+        first, second, alone = (witnessed(tmp_path / what, *which) for which in ((0, 2), (1, 2), (0, 1)))
+        assert first["steps"] == second["steps"] == alone["steps"] == 3
+        assert difference(first["parameters"], second["parameters"]) == 0
+        assert difference(first["parameters"], alone["parameters"]) < 1e-5
+        # Of all rows of the validation data, which the workers cannot share equally.
+        assert first["metrics"] == second["metrics"]
+        assert first["metrics"] == pytest.approx(alone["metrics"], abs=1e-5)
+        assert {first["directory"], second["directory"]} == {str(tmp_path / node) for node in ("first", "second")}
+
+    # Evaluated and predicted under Ray as by one process.
+    on_workers, alone = (
+        json.loads((tmp_path / f"used-{backend}" / "test_statistics.json").read_text()) for backend in ("ray", "local")
+    )
+    for feature, metric in (("c", "accuracy"), ("d", "accuracy"), ("v", "mean_squared_error")):
+        assert on_workers[feature][metric] == pytest.approx(alone[feature][metric], abs=1e-6)
+    on_workers, alone = (
+        pd.read_parquet(tmp_path / f"used-{backend}" / "predictions.parquet") for backend in ("ray", "local")
+    )
+    assert len(on_workers) == len(alone) == 45
+    assert on_workers["c_probability"].to_numpy() == pytest.approx(alone["c_probability"].to_numpy(), abs=1e-5)
+
+    # Without a cluster, Ludwig starts a Ray: 39 of 77 rows for each worker, in batches of 16.
+    first, second = (witnessed(tmp_path / "uneven", rank, 2) for rank in range(2))
+    assert first["steps"] == second["steps"] == 9
+    assert difference(first["parameters"], second["parameters"]) == 0
+
+    refused = json.loads((tmp_path / "refused.json").read_text())
+    for name, expected in REFUSALS.items():
+        assert expected in refused[name]["message"], name
+    assert not (tmp_path / "killed" / "rank0of2.pt").exists()
+
+
+REFUSALS = {
+    "many": "backend.trainer.num_workers: got 9, but the Ray cluster has room for 4 workers with 1 CPU each (4 CPU on 2 "
+    "machines). Write num_workers: 4, or start Ray with more",
+    "large": "got 2, but the Ray cluster has room for 0 workers with 3 CPU each (4 CPU on 2 machines). Write less into "
+    "backend.trainer.resources_per_worker, or",
+    "strategy": "backend.trainer.strategy: got {'type': 'fsdp'}, with which Ludwig cannot train under Ray",
+    "consecutive": "nt_xent_loss with consecutive pairs needs backend: local",
+    "killed": "WorkerGroupError",
+}
 
 
 def test_trials_of_a_search_know_every_loss_and_what_cannot_be_compared_is_said(with_ray, tmp_path):
@@ -211,7 +277,8 @@ def test_trials_of_a_search_know_every_loss_and_what_cannot_be_compared_is_said(
         },
         "executor": {"type": "ray", "num_samples": 1, "cpu_resources_per_trial": 1},
     }
-    output = with_ray("search", configuration)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(configuration))
+    output = with_ray("search", str(tmp_path))
     assert "compares values on different scales, because the search varies c.loss.type, d.loss.gamma" in output
     (statistics,) = tmp_path.glob("results/**/hyperopt_statistics.json")
     trials = json.loads(statistics.read_text())["hyperopt_results"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import pathlib
 import pickle
 import subprocess
@@ -22,7 +21,7 @@ import ranks_program as program
 from ludwig_losses import distributed
 from ludwig_losses.functional import nt_xent_loss
 from ludwig_losses.functional.nt_xent import consecutive_pairs
-from ludwig_losses.host.distributed import has_nan_or_inf_weights, ranks, train_replicas
+from ludwig_losses.host.distributed import has_nan_or_inf_weights, ranks
 from ludwig_losses.host.registry import DeclaredLossMetric
 from ludwig_losses.host.sharding import EvaluationSampler
 from ludwig_losses.host.torchrun import DataParallelBackend
@@ -134,14 +133,6 @@ def test_all_ranks_stop_where_the_first_one_does():
     alone = SimpleNamespace(size=lambda: 1, broadcast_object=lambda found: True)
     assert has_nan_or_inf_weights(lambda trainer, model: None, SimpleNamespace(distributed=told), None) is True
     assert has_nan_or_inf_weights(lambda trainer, model: False, SimpleNamespace(distributed=alone), None) is False
-
-
-@pytest.mark.parametrize(("workers", "warns"), [(1, False), (2, True), (None, False)])
-def test_several_workers_of_ray_are_said_to_be_several_models(workers, warns, caplog):
-    trainer = SimpleNamespace(trainer_kwargs={"num_workers": workers})
-    with caplog.at_level(logging.WARNING):
-        assert train_replicas(lambda trainer, data: data, trainer, "data") == "data"
-    assert ("trains 2 independent models" in caplog.text and "{num_workers: 1}" in caplog.text) is warns
 
 
 def test_one_process_is_one_rank():

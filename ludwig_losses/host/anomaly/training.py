@@ -148,24 +148,27 @@ def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_
             vectors = outputs[f"{name}::{VECTOR}"][usual].double()
             sums[name] = sums.get(name, torch.zeros(())).to(vectors) + vectors.sum(dim=0)
             counts[name] = counts.get(name, 0) + len(vectors)
+    found = _of_all_ranks(({name: total.cpu() for name, total in sums.items()}, counts))
     for feature in features:
         name, decoder = feature.feature_name, feature.decoder_obj
-        if not counts[name]:
+        total, count = sum(sums[name] for sums, _ in found), sum(counts[name] for _, counts in found)
+        if not count:
             raise ValueError(
                 f"output feature '{name}': every row of the training data is labelled as an anomaly (1). An anomaly "
                 f"feature learns what is normal: add rows labelled 0, or without a label (-1)."
             )
-        decoder.center.copy_(initial_center((sums[name] / counts[name]).to(decoder.center)))
+        decoder.center.copy_(initial_center((total / count).to(decoder.center)))
         decoder.is_centred.fill_(True)
 
 
 def _outputs(trainer: Any, dataset: Any, batch_size: int) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """Yield the outputs of the network and the labels of all rows, in batches. All ranks see all rows."""
+    """Yield the outputs of the network and the labels of this rank's rows, in batches."""
     model = trainer.model
     training = model.training
     model.eval()
+    options = {"batch_size": batch_size, "should_shuffle": False, "distributed": trainer.distributed}
     try:
-        with torch.no_grad(), dataset.initialize_batcher(batch_size=batch_size, should_shuffle=False) as batcher:
+        with torch.no_grad(), dataset.initialize_batcher(**options) as batcher:
             while not batcher.last_batch():
                 batch = batcher.next_batch()
                 inputs, targets = (
@@ -193,20 +196,24 @@ def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: d
         for name, found in scores.items():
             found.append(outputs[f"{name}::{LOGITS}"][targets[name] != ANOMALOUS].cpu())
     for feature in features:
-        usual = torch.cat(scores[feature.feature_name]).double().numpy()
+        usual = np.concatenate(_of_all_ranks(torch.cat(scores[feature.feature_name]).double().numpy()))
         if len(usual):
             feature.decoder_obj.threshold.fill_(float(np.percentile(usual, feature.threshold_percentile)))
+
+
+def _of_all_ranks(found: Any) -> list[Any]:
+    """Return what each rank has found."""
+    gathered: list[Any] = [found] * ranks()
+    if len(gathered) > 1:
+        dist.all_gather_object(gathered, found)
+    return gathered
 
 
 def _end_epoch(feature: AnomalyOutputFeature) -> None:
     """Keep the quantile of the distances of the epoch, if the loss wants one, and look for a collapse."""
     seen, feature.seen = feature.seen or [], None
     parts = [score[target != ANOMALOUS].float().cpu().numpy() for score, target in seen]
-    scores = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
-    if ranks() > 1:
-        gathered: list[Any] = [None] * ranks()
-        dist.all_gather_object(gathered, scores)
-        scores = np.concatenate(gathered)
+    scores = np.concatenate(_of_all_ranks(np.concatenate([np.zeros(0, dtype=np.float32), *parts])))
     quantile = feature.train_loss_function.quantile
     if quantile is not None and len(scores):
         feature.decoder_obj.radius2.fill_(float(np.quantile(scores.astype(np.float64), quantile)))
