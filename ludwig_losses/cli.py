@@ -1,4 +1,4 @@
-"""``ludwig-losses list | explain NAME [--plot FILE] | check CONFIG [--dataset DATA] | compare ... | docs [NAME] | table``:
+"""``ludwig-losses list | explain NAME [--plot FILE] | check CONFIG [--dataset DATA] | compare | docs [NAME] | table``:
 catalogue, strict check, comparison and documentation on the command line."""
 
 from __future__ import annotations

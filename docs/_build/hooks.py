@@ -15,14 +15,27 @@ ROOT = pathlib.Path(__file__).parents[2]
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 # Results stand beside the programs that write them; pages refer to them as a reader of the repository finds them.
-_RESULTS = ("benchmarks/results/*", "examples/*/*.svg", "examples/*/*.png", "examples/*/README.md")
+_RESULTS = ("benchmarks/results/*.md", "benchmarks/results/*.svg", *(f"examples/*/*.{x}" for x in ("svg", "png", "py", "yaml")))
 _OF_README = re.compile(r'^--8<-- "README.md:(\w+)"$', re.MULTILINE)
 _TO_RESULTS = re.compile(r"\]\((?:\.\./)((?:\.\./)*(?:benchmarks|examples)/)")
 
 
+def on_config(config: Any) -> Any:
+    """Give each example that was measured a page."""
+    at = next(i for i, entry in enumerate(config.nav) if "Guides" in entry) + 1
+    config.nav.insert(at, {"Evidence": _measured()})
+    return config
+
+
+def _measured() -> list[str]:
+    pages = sorted(ROOT.glob("examples/*/README.md"))
+    return [page.relative_to(ROOT).as_posix() for page in pages if page.with_name("table.md").exists()]
+
+
 def on_files(files: Any, config: Any) -> Any:
-    for path in (path for pattern in _RESULTS for path in sorted(ROOT.glob(pattern)) if path.suffix != ".json"):
-        files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
+    results = [path.relative_to(ROOT).as_posix() for pattern in _RESULTS for path in sorted(ROOT.glob(pattern))]
+    for path in [*results, *_measured()]:
+        files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
     return files
 
 
