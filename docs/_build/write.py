@@ -77,16 +77,17 @@ def _losses(prefix: str) -> str:
     return "\n".join(lines)
 
 
-def _choosing(_: str) -> str:
-    from ludwig_losses.host.registry import catalogue
+def _choosing(names: str) -> str:
+    """What users may have, and which of the losses named helps with it."""
+    from ludwig_losses.host.registry import find
 
-    lines = ["| you have | take | begin with | watch | shown by |", "|---|---|---|---|---|"]
-    for name, declaration in catalogue().items():
-        advice = declaration.advice
+    lines = ["| you have | take | begin with | watch | measured |", "|---|---|---|---|---|"]
+    for name in names.split():
+        advice = find(name).advice
         page = f"losses/{advice.page}.md"
-        evidence = f"[table]({page}#evidence)" if advice.evidence else "its formula"
+        measured = f"[yes]({page}#evidence)" if advice.evidence else "no"
         watch = ", ".join(f"`{metric}`" for metric in advice.watch)
-        lines.append(f"| {advice.need} | [`{name}`]({page}) | `{advice.start}` | {watch} | {evidence} |")
+        lines.append(f"| {advice.need} | [`{name}`]({page}) | `{advice.start}` | {watch} | {measured} |")
     return "\n".join(lines)
 
 

@@ -83,6 +83,11 @@ def test_the_advice_of_a_loss_begins_with_what_is_valid():
         assert not advice.evidence or (ROOT / "examples" / advice.evidence).is_dir()
 
 
+def test_the_page_on_choosing_has_every_loss():
+    named = re.findall(r"<!-- write: choosing (.*?) -->", PAGES["docs/choosing.md"])
+    assert sorted(" ".join(named).split()) == sorted(catalogue())
+
+
 def column(feature: dict, rows: int, folder: pathlib.Path) -> list | np.ndarray:
     """Random values for a feature of a configuration."""
     generator = np.random.default_rng(sum(map(ord, feature["name"])))
