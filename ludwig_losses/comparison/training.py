@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import copy
+import json
 import logging
 import os
 import pathlib
 import shutil
+import tempfile
 import time
 from typing import Any
 
@@ -25,6 +27,7 @@ class Trainings:
     def __init__(self) -> None:
         self.preparation: str | None = None
         self.data: Any = None
+        self.untrained: dict[str, LudwigModel] = {}
 
     def train(self, run: Run, folder: pathlib.Path, *, keep_model: bool) -> tuple[Outcome, dict[str, Any]]:
         """Return what the model says, and what else there is to know of its training.
@@ -36,7 +39,7 @@ class Trainings:
         held_out = data[{"validation": 1, "test": 2}[run.split]]
         if held_out is None or not len(held_out):
             raise ValueError(f"the split leaves no {run.split} rows to measure on.")
-        model = _model(run.config, folder)
+        model = self._model(run.config)
         begin = time.perf_counter()
         with Peak() as peak:
             statistics = model.train(
@@ -65,7 +68,7 @@ class Trainings:
         if run.preparation != self.preparation:
             self.preparation = self.data = None
             frame = pd.read_pickle(run.dataset) if run.dataset.endswith(os.sep + FRAME) else run.dataset
-            self.data = _model(run.preprocessing, folder).preprocess(
+            self.data = self._model(run.preprocessing).preprocess(
                 dataset=frame,
                 random_seed=run.seed,
                 skip_save_processed_input=True,
@@ -74,16 +77,19 @@ class Trainings:
             self.preparation = run.preparation
         return self.data
 
+    def _model(self, config: dict[str, Any]) -> LudwigModel:
+        """Return the model of a configuration, which Ludwig takes seconds to check, before any training."""
+        key = json.dumps(config, sort_keys=True, default=str)
+        if key not in self.untrained:
+            # Ludwig locks the folder of its cache, by default that of the data, with a file.
+            backend = {"type": "local", "cache_dir": tempfile.gettempdir()}
+            self.untrained[key] = LudwigModel(copy.deepcopy(config), logging_level=logging.INFO, backend=backend)
+        return copy.deepcopy(self.untrained[key])
+
     def _measure(self, run: Run, model: LudwigModel, held_out: Any, metadata: dict) -> Outcome:
         feature = next(feature for feature in run.preprocessing["output_features"] if feature["name"] == run.feature)
         rows = batches(model, held_out, run.feature)
         return measure(feature["type"], rows, describe_output(model, run.feature, metadata), run.pairs)
-
-
-def _model(config: dict[str, Any], folder: pathlib.Path) -> LudwigModel:
-    # Ludwig locks the folder of its cache, by default that of the data, with a file.
-    backend = {"type": "local", "cache_dir": str(folder / "training")}
-    return LudwigModel(copy.deepcopy(config), logging_level=logging.INFO, backend=backend)
 
 
 def _epochs(statistics: Any, feature: str) -> float:
