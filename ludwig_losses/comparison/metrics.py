@@ -63,7 +63,7 @@ METRICS = {
     "edit_distance": Metric(False, "Insertions, deletions and substitutions, divided by the number of true tokens."),
     "anomaly_auroc": Metric(True, "Probability that an anomaly has a higher score than a normal row."),
     "anomaly_average_precision": Metric(True, "Area under the precision-recall curve of the score."),
-    "seconds_per_epoch": Metric(False, "Time of training and evaluation, divided by the epochs.", is_main=False),
+    "seconds_per_epoch": Metric(False, "Median time of an epoch, with the evaluation at its end.", is_main=False),
     "peak_memory_mb": Metric(
         False,
         "Largest resident memory of the process while it trained, with Python and Ludwig; with a GPU, the most that "

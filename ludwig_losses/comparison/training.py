@@ -12,8 +12,10 @@ import tempfile
 import time
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from ludwig.api import LudwigModel
+from ludwig.callbacks import Callback
 
 from ludwig_losses.comparison.memory import Peak
 from ludwig_losses.comparison.outcome import Outcome, measure
@@ -35,12 +37,13 @@ class Trainings:
         Raises:
             ValueError: the split has no rows to measure on.
         """
-        data = self._prepare(run, folder)
+        data = self.prepare(run, folder)
         held_out = data[{"validation": 1, "test": 2}[run.split]]
         if held_out is None or not len(held_out):
             raise ValueError(f"the split leaves no {run.split} rows to measure on.")
         model = self._model(run.config)
-        begin = time.perf_counter()
+        watch = Stopwatch()
+        model.callbacks.append(watch)
         with Peak() as peak:
             statistics = model.train(
                 training_set=data[0],
@@ -53,18 +56,19 @@ class Trainings:
                 skip_save_log=True,
                 skip_save_processed_input=True,
             ).train_stats
-        seconds = time.perf_counter() - begin
         outcome = self._measure(run, model, held_out, data[3])
         if keep_model:
             model.save(str(folder / MODEL))
         shutil.rmtree(folder / "training")
-        curves = _curves(statistics, run.feature)
-        epochs = _epochs(statistics, run.feature)
-        outcome.metrics |= {"seconds_per_epoch": seconds / epochs, "peak_memory_mb": peak.megabytes}
+        if watch.epochs:
+            outcome.metrics["seconds_per_epoch"] = float(np.median(watch.epochs))
+        outcome.metrics["peak_memory_mb"] = peak.megabytes
         rows = {"training": len(data[0]), "held_out": outcome.rows}
-        return outcome, {"curves": curves, "epochs": epochs, "seconds": seconds, "rows": rows}
+        details = {"epochs": len(watch.epochs), "seconds": sum(watch.epochs), "rows": rows}
+        return outcome, {**details, "curves": _curves(statistics, run.feature)}
 
-    def _prepare(self, run: Run, folder: pathlib.Path) -> Any:
+    def prepare(self, run: Run, folder: pathlib.Path) -> Any:
+        """Return the data of a run as Ludwig prepares it: training, validation and test rows, and the metadata."""
         if run.preparation != self.preparation:
             self.preparation = self.data = None
             frame = pd.read_pickle(run.dataset) if run.dataset.endswith(os.sep + FRAME) else run.dataset
@@ -92,11 +96,17 @@ class Trainings:
         return measure(feature["type"], rows, describe_output(model, run.feature, metadata), run.pairs)
 
 
-def _epochs(statistics: Any, feature: str) -> float:
-    """Return how many epochs a training took, from how often it was evaluated."""
-    evaluations = max((len(values) for values in statistics.training[feature].values()), default=1)
-    frequency = statistics.evaluation_frequency
-    return max(evaluations * frequency.frequency, 1) if frequency.period == "epoch" else evaluations
+class Stopwatch(Callback):
+    """Takes the time of each epoch, with the evaluation at its end."""
+
+    def __init__(self) -> None:
+        self.epochs: list[float] = []
+
+    def on_epoch_start(self, trainer: Any, progress_tracker: Any, save_path: str) -> None:
+        self.begin = time.perf_counter()
+
+    def on_epoch_end(self, trainer: Any, progress_tracker: Any, save_path: str) -> None:
+        self.epochs.append(time.perf_counter() - self.begin)
 
 
 def _curves(statistics: Any, feature: str) -> dict[str, dict[str, list[float]]]:

@@ -43,8 +43,8 @@ def average_precision(is_class: np.ndarray, score: np.ndarray) -> float:
 
 def test_classes():
     found = metrics.classification(TRUTH, PREDICTED, PROBABILITIES, ["a", "b", "c"])
-    recalls = [(PREDICTED[TRUTH == c] == c).mean() for c in range(3)]
-    precisions = [(TRUTH[PREDICTED == c] == c).mean() for c in range(3)]
+    recalls = [(PREDICTED[c == TRUTH] == c).mean() for c in range(3)]
+    precisions = [(TRUTH[c == PREDICTED] == c).mean() for c in range(3)]
     f1 = [2 * p * r / (p + r) for p, r in zip(precisions, recalls, strict=True)]
     one_hot = np.eye(3)[TRUTH]
     probability = PROBABILITIES[np.arange(8), TRUTH]
@@ -52,8 +52,8 @@ def test_classes():
         "accuracy": 6 / 8,
         "balanced_accuracy": np.mean(recalls),
         "macro_f1": np.mean(f1),
-        "roc_auc": np.mean([auroc(TRUTH == c, PROBABILITIES[:, c]) for c in range(3)]),
-        "average_precision": np.mean([average_precision(TRUTH == c, PROBABILITIES[:, c]) for c in range(3)]),
+        "roc_auc": np.mean([auroc(c == TRUTH, PROBABILITIES[:, c]) for c in range(3)]),
+        "average_precision": np.mean([average_precision(c == TRUTH, PROBABILITIES[:, c]) for c in range(3)]),
         "log_loss": -np.log(probability).mean(),
         "brier_score": ((PROBABILITIES - one_hot) ** 2).sum(axis=1).mean(),
         "zero_probabilities": 4 / 24,
@@ -108,7 +108,12 @@ def test_masks():
     found = metrics.segmentation(metrics.confusion(truth.ravel(), predicted.ravel(), 4), ["sky", "cat", "dog", "owl"])
     iou = {"iou[sky]": 4 / 6, "iou[cat]": 1 / 2, "iou[dog]": 1 / 2}
     dice = np.mean([8 / 10, 2 / 3, 2 / 3])
-    expected = {"mean_iou": np.mean([*iou.values()]), "dice": dice, "smallest_class_iou": 1 / 2, "pixel_accuracy": 6 / 8}
+    expected = {
+        "mean_iou": np.mean([*iou.values()]),
+        "dice": dice,
+        "smallest_class_iou": 1 / 2,
+        "pixel_accuracy": 6 / 8,
+    }
     assert found == pytest.approx({**expected, **iou}), "the owl is nowhere, so it has no IoU"
 
 

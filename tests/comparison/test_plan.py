@@ -27,7 +27,10 @@ def keys(*args, **kwargs) -> list[str]:
 
 def test_all_losses_of_a_seed_come_first():
     assert [(run.loss, run.seed) for run in runs()] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
-    assert runs()[1].config["output_features"] == [{**CONFIG["output_features"][0], "loss": LOSSES["b"]}, CONFIG["output_features"][1]]
+    assert runs()[1].config["output_features"] == [
+        {**CONFIG["output_features"][0], "loss": LOSSES["b"]},
+        CONFIG["output_features"][1],
+    ]
     assert CONFIG["output_features"][0]["loss"] == {"type": "mine"}, "the user's configuration is left alone"
 
 
@@ -76,7 +79,7 @@ def test_losses_by_name_from_python():
 
 @pytest.mark.parametrize("written", ["{epsilon: 2.0}", "[a]", "3", {"a": {"gamma": 1}}, {"type": 3}])
 def test_what_is_no_loss_is_refused(written):
-    with pytest.raises(ValueError, match="--loss: got .* expected the name of a loss"):
+    with pytest.raises(ValueError, match=r"--loss: got .* expected the name of a loss"):
         plans.named_losses([written])
 
 
