@@ -63,7 +63,7 @@ METRICS = {
     "edit_distance": Metric(False, "Insertions, deletions and substitutions, divided by the number of true tokens."),
     "anomaly_auroc": Metric(True, "Probability that an anomaly has a higher score than a normal row."),
     "anomaly_average_precision": Metric(True, "Area under the precision-recall curve of the score."),
-    "seconds_per_epoch": Metric(False, "Time of training and evaluation, divided by the epochs.", is_main=False),
+    "seconds_per_epoch": Metric(False, "Median time of an epoch, with the evaluation at its end.", is_main=False),
     "peak_memory_mb": Metric(
         False,
         "Largest resident memory of the process while it trained, with Python and Ludwig; with a GPU, the most that "
@@ -136,8 +136,8 @@ def _of_probabilities(truth: np.ndarray, probabilities: np.ndarray) -> Values:
 
 def confusion(truth: np.ndarray, predicted: np.ndarray, count: int) -> np.ndarray:
     """Count elements by true class (row) and predicted class (column)."""
-    tensors = (torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)) for array in (predicted, truth))
-    return multiclass_confusion_matrix(*tensors, count).numpy()
+    pred, target = (torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)) for array in (predicted, truth))
+    return multiclass_confusion_matrix(pred, target, count).numpy()
 
 
 def segmentation(counts: np.ndarray, classes: Sequence[str]) -> Values:
@@ -151,8 +151,8 @@ def segmentation(counts: np.ndarray, classes: Sequence[str]) -> Values:
     kept = np.flatnonzero(size)
     if not true.sum():
         return {}
-    iou = {c: float(right[c] / (size[c] - right[c])) for c in kept}
-    smallest = min(np.flatnonzero(true), key=lambda c: true[c])
+    iou = {int(c): float(right[c] / (size[c] - right[c])) for c in kept}
+    smallest = min(iou, key=lambda c: true[c] if true[c] else np.inf)
     return {
         "mean_iou": float(np.mean(list(iou.values()))),
         "dice": float((2 * right[kept] / size[kept]).mean()),
@@ -190,7 +190,7 @@ def _nearest_other(unit: np.ndarray) -> np.ndarray:
 
 
 def _alignment(unit: np.ndarray, group: np.ndarray) -> float:
-    """Average over ordered pairs of partners, from the sum of each group: ``sum |a - b|**2 = 2 n sum |a|**2 - 2 |s|**2``."""
+    """Average over ordered pairs of partners; in a group with sum ``s`` that is ``2 n sum |a|**2 - 2 |s|**2``."""
     count = np.bincount(group)
     sums = np.zeros((len(count), unit.shape[1]))
     np.add.at(sums, group, unit)

@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
 Loss = dict[str, Any]
 
+# Numbers of other versions are not compared with each other.
+PACKAGES = ("ludwig", "ludwig-losses", "torch")
 SPLITS = ("test", "validation")
 RESULT, PREDICTIONS, FAILURE, LOG, MODEL = "result.json", "predictions.npz", "failure.json", "log.txt", "model"
+_NOT_IN_KEY = ("loss", "preprocessing", "dataset")
 # A table from Python is kept here for the processes that train.
 FRAME = "data.pkl"
 
@@ -71,10 +74,6 @@ class Run:
         """Identifies the prepared data, which runs with other losses share."""
         parts = [self.preprocessing, self.data, self.seed]
         return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-_NOT_IN_KEY = ("loss", "preprocessing", "dataset")
-PACKAGES = ("ludwig", "ludwig-losses", "torch")
 
 
 def plan(

@@ -11,6 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 from sklearn.metrics import precision_recall_curve
 
@@ -29,16 +30,12 @@ _Tables = dict[str, list[Row]]
 
 def draw(results: Results, tables: _Tables, output: pathlib.Path) -> list[pathlib.Path]:
     """Draw what there is something to draw of; return the paths of the PNG files."""
-    figures = {
-        "differences": lambda: differences(results, tables),
-        "curves": lambda: curves(results),
-        **{name: (lambda make=make: make(results, tables)) for name, make in _kinds(results)},
-    }
+    figures = {"differences": differences, "curves": curves, **dict(_kinds(results))}
     paths = []
     # Text stays text, and the same results give the same file.
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ludwig-losses", "font.size": 9}):
         for name, make in figures.items():
-            figure = make()
+            figure = make(results, tables)
             if figure is not None:
                 figure.savefig(output / f"{name}.svg", metadata={"Date": None})
                 figure.savefig(output / f"{name}.png", dpi=150)
@@ -82,7 +79,7 @@ def differences(results: Results, tables: _Tables) -> Figure | None:
     axes[0, 0].set_ylim(len(losses) - 0.5, -0.5)
     figure.suptitle(
         f"Difference to {results.losses[0]}, seed by seed\n"
-        "dots: seeds; bar: 95 % interval of the mean; thin line: corrected for the number of losses",
+        "bar: 95 % interval of the mean; thin line: corrected for the number of losses; grey dots: single seeds",
         fontsize=9,
     )
     return figure
@@ -101,7 +98,7 @@ def _draw_differences(axis: Axes, name: str, rows: Sequence[Row], results: Resul
         place = results.losses.index(row.loss) - 1
         values = results.values(row.loss, name)
         seeds = [values[seed] - reference[seed] for seed in values if seed in reference]
-        axis.plot(seeds, [place] * len(seeds), ".", color=_GREY, markersize=4, zorder=3)
+        axis.plot(seeds, [place + 0.25] * len(seeds), ".", color=_GREY, markersize=4)
         colour = _colour(place + 1)
         if found.corrected is not None and found.interval is not None:
             axis.plot(found.corrected, [place] * 2, color=colour, linewidth=1)
@@ -114,7 +111,7 @@ def _draw_differences(axis: Axes, name: str, rows: Sequence[Row], results: Resul
     _bare(axis)
 
 
-def curves(results: Results) -> Figure | None:
+def curves(results: Results, tables: _Tables) -> Figure | None:
     """Draw a metric on the validation rows after each epoch: mean over seeds, and the range of them."""
     split, name = _common_curve(results)
     if name is None:
@@ -128,7 +125,7 @@ def curves(results: Results) -> Figure | None:
     axis.set(xlabel="evaluation (after each epoch, if not configured otherwise)", ylabel=f"{name} ({split} rows)")
     axis.set_title(f"{name} while learning: mean and range of the seeds", fontsize=9)
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     _bare(axis)
     return figure
 
@@ -159,8 +156,8 @@ def precision_recall(results: Results, tables: _Tables) -> Figure:
     axis = figure.subplots()
     recall = np.linspace(0, 1, 201)
     for number, loss in enumerate(results.losses):
-        precisions = [_precision(arrays(results, *key), recall) for key in results.found if key[0] == loss]
-        precisions = [precision for precision in precisions if precision is not None]
+        found = [_precision(arrays(results, *key), recall) for key in results.found if key[0] == loss]
+        precisions = [precision for precision in found if precision is not None]
         if precisions:
             axis.plot(recall, np.mean(precisions, axis=0), color=_colour(number), label=_short(loss))
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(None, 1.02))
@@ -262,7 +259,7 @@ def _project(axis: Axes, kept: dict[str, np.ndarray]) -> None:
     points = PCA(2).fit_transform(vectors / np.where(length > 0, length, 1)) if vectors.shape[1] > 1 else vectors
     names, sizes = np.unique(groups, return_counts=True)
     largest = names[np.argsort(-sizes, kind="stable")][:MOST_GROUPS_WITH_COLOURS]
-    axis.scatter(*points.T, s=5, color="0.85")
+    axis.plot(*points.T, ".", markersize=3, color="0.85")
     for number, name in enumerate(largest):
         of_group = points[groups == name]
         # A pair is hard to see without what joins it.

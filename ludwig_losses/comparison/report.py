@@ -156,8 +156,9 @@ def caveats(results: Results) -> Iterator[str]:
             level = 100 * statistics.corrected_level(count)
             yield (
                 f"Of {count} losses that are compared with one, the best looks better than it is. So 'better' and "
-                f"'worse' are said only where the interval at {level:.4g} % leaves out 0 (in brackets above; Bonferroni's "
-                f"correction for {count} comparisons). Metrics are not corrected for: decide beforehand which one counts."
+                f"'worse' are said only where the interval at {level:.4g} % leaves out 0 (in brackets above; "
+                f"Bonferroni's correction for {count} comparisons). Nothing corrects for the number of metrics: decide "
+                f"beforehand which one counts."
             )
     if _split_is_fixed(run):
         yield "The split is fixed by the data, so seeds differ in initial weights and shuffling only."

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ludwig_losses.comparison.plan import FAILURE, LOG, PREDICTIONS, RESULT, Run
 
 if TYPE_CHECKING:
@@ -65,9 +67,8 @@ def do(run: Run, folder: pathlib.Path, keep_model: bool, trainings: Trainings) -
             shutil.rmtree(folder / "training", ignore_errors=True)
             write(folder / FAILURE, {"loss": run.loss, "seed": run.seed, "reason": reason})
             return reason
-    import numpy as np
-
-    np.savez_compressed(folder / PREDICTIONS, **outcome.arrays)
+    with (folder / PREDICTIONS).open("wb") as file:
+        np.savez_compressed(file, **outcome.arrays)  # type: ignore[arg-type]  # No array is called allow_pickle.
     # Last, and at once: a run is done when this file is there.
     write(folder / RESULT, {"run": asdict(run), "metrics": outcome.metrics, "truth": outcome.truth, **details})
     return None
