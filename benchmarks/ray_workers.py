@@ -25,7 +25,7 @@ INPUTS, HIDDEN = 64, 1024
 
 
 class Clock(Callback):
-    """Writes down how long each step of the first worker takes, the other workers' part in it included."""
+    """Writes down how long each step of the first worker takes, and how much of it its processor was busy."""
 
     def __init__(self, file: pathlib.Path) -> None:
         self.file = file
@@ -36,17 +36,17 @@ class Clock(Callback):
 
     def timed(self, train_step: Callable) -> Callable:
         def step(*args: Any, **kwargs: Any) -> Any:
-            start = time.perf_counter()
+            start, busy = time.perf_counter(), time.process_time()
             result = train_step(*args, **kwargs)
             with self.file.open("a") as file:
-                file.write(f"{time.perf_counter() - start}\n")
+                file.write(f"{time.perf_counter() - start} {time.process_time() - busy}\n")
             return result
 
         return step
 
 
-def seconds(workers: int, folder: pathlib.Path) -> tuple[float, float]:
-    """Train on some workers, and return the median time of a step and the time of the whole training."""
+def seconds(workers: int, folder: pathlib.Path) -> tuple[float, float, float]:
+    """Train on some workers; return the median time of a step, how much of it is work, and the time of all."""
     generator = np.random.default_rng(0)
     rows = workers * BATCH * STEPS
     views = generator.normal(size=(rows, INPUTS)).round(2)
@@ -66,17 +66,21 @@ def seconds(workers: int, folder: pathlib.Path) -> tuple[float, float]:
     model = LudwigModel(config, callbacks=[Clock(times)], logging_level=40)
     start = time.perf_counter()
     model.train(data, output_directory=str(folder / str(workers)), skip_save_processed_input=True)
-    return statistics.median(map(float, times.read_text().split())), time.perf_counter() - start
+    whole = time.perf_counter() - start
+    step, busy = (statistics.median(column) for column in np.loadtxt(times).T)
+    return step, busy, whole
 
 
 def main() -> None:
     ray.init(address="local", num_cpus=6, object_store_memory=500 * 2**20, include_dashboard=False)
-    print("| workers | batch of all | a step | rows in a second | the whole training |\n|---|---|---|---|---|")
+    heads = "| workers | batch of all | a step | busy | rows in a second | the whole training |"
+    print(heads, "|---|---|---|---|---|---|", sep="\n")
     with tempfile.TemporaryDirectory() as folder:
         for workers in WORKERS:
-            step, whole = seconds(workers, pathlib.Path(folder))
+            step, busy, whole = seconds(workers, pathlib.Path(folder))
             batch = workers * BATCH
-            print(f"| {workers} | {batch:,} | {1e3 * step:.0f} ms | {batch / step:,.0f} | {whole:.0f} s |", flush=True)
+            cells = f"{1e3 * step:.0f} ms | {1e3 * busy:.0f} ms | {batch / step:,.0f} | {whole:.0f} s"
+            print(f"| {workers} | {batch:,} | {cells} |", flush=True)
     ray.shutdown()
 
 

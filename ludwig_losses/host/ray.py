@@ -30,11 +30,12 @@ class WorkerStrategy(DataParallelStrategy):
         return fn
 
 
-def preprocess_for_training(preprocess: Callable, *args: Any, backend: Any = None, **kwargs: Any) -> Any:
-    """Preprocess for a training that the cluster has room for: the workers only start when this is done."""
+def preprocess_for_training(preprocess: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Preprocess for a training that the cluster has room for; its workers only start when this is done."""
+    backend = kwargs.get("backend")
     if getattr(backend, "BACKEND_TYPE", None) == "ray":
         check_workers(backend._distributed_kwargs)
-    return preprocess(*args, backend=backend, **kwargs)
+    return preprocess(*args, **kwargs)
 
 
 def run_train_remote(

@@ -84,13 +84,13 @@ def refusal(folder: pathlib.Path, what: str, trainer: dict[str, Any], **options:
 
 @contextlib.contextmanager
 def two_nodes(folder: pathlib.Path) -> Iterator[None]:
-    """Run a cluster of two nodes with two processors each, whose processes have a directory for each node."""
+    """Run a cluster of two nodes with one processor each, which a worker occupies, and a directory of their own."""
     home = pathlib.Path.cwd()
     cluster = Cluster()
     for name in ("first", "second"):
         (folder / name).mkdir()
         os.chdir(folder / name)
-        cluster.add_node(num_cpus=2, object_store_memory=MEMORY, include_dashboard=False)
+        cluster.add_node(num_cpus=1, object_store_memory=MEMORY, include_dashboard=False)
     os.chdir(home)
     cluster.connect()
     try:
@@ -101,21 +101,20 @@ def two_nodes(folder: pathlib.Path) -> Iterator[None]:
 
 
 def workers(folder: pathlib.Path) -> None:
-    """Train on two nodes, use the model there, and train in vain; train without a cluster, and without Ray."""
+    """Train on two nodes, train in vain, and use a model there; train alone for comparison."""
     with two_nodes(folder):
         model = train(folder, "rows", {**WORKERS, "trainer": {**WORKERS["trainer"], "strategy": "ddp"}})
-        use(folder, model, "ray")
         train(folder, "images", WORKERS)
+        train(folder, "uneven", WORKERS)
         refused = {
             "many": refusal(folder, "uneven", {"num_workers": 9}),
-            "large": refusal(folder, "uneven", {"resources_per_worker": {"CPU": 3}}),
+            "large": refusal(folder, "uneven", {"resources_per_worker": {"CPU": 2}}),
             "strategy": refusal(folder, "uneven", {"strategy": {"type": "fsdp"}}),
             "consecutive": refusal(folder, "consecutive", {}),
             "killed": refusal(folder, "killed", {}, kills=True),
         }
-    (folder / "refused.json").write_text(json.dumps(refused))
-    train(folder, "uneven", WORKERS)
-    ray.shutdown()
+        (folder / "refused.json").write_text(json.dumps(refused))
+        use(folder, model, "ray")
     use(folder, model, "local")
     train(folder, "rows", "local")
     train(folder, "images", "local")
@@ -136,11 +135,10 @@ def search(folder: pathlib.Path) -> None:
     """Run `ludwig hyperopt`."""
     import ludwig.hyperopt_cli
 
-    # Each trial needs another processor for its worker, and Ray's data one more.
-    ray.init(address="local", num_cpus=4, object_store_memory=MEMORY, include_dashboard=False)
     files = ["--config", str(folder / "config.yaml"), "--dataset", str(folder / "data.csv")]
     output = ["--output_directory", str(folder / "results"), "--hyperopt_log_verbosity", "1"]
-    ludwig.hyperopt_cli.cli([*files, *output, "--backend", sys.argv[3]])
+    ray.init(address="local", num_cpus=4, object_store_memory=MEMORY, include_dashboard=False)
+    ludwig.hyperopt_cli.cli([*files, *output, "--backend", "local"])
     ray.shutdown()
 
 

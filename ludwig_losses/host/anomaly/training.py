@@ -145,19 +145,18 @@ def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_
         for feature in features:
             name = feature.feature_name
             usual = targets[name] != ANOMALOUS
-            vectors = outputs[f"{name}::{VECTOR}"][usual].double()
+            vectors = outputs[f"{name}::{VECTOR}"][usual].double().cpu()
             sums[name] = sums.get(name, torch.zeros(())).to(vectors) + vectors.sum(dim=0)
             counts[name] = counts.get(name, 0) + len(vectors)
-    found = _of_all_ranks(({name: total.cpu() for name, total in sums.items()}, counts))
+    sums, counts = _added_up(sums), _added_up(counts)
     for feature in features:
         name, decoder = feature.feature_name, feature.decoder_obj
-        total, count = sum(sums[name] for sums, _ in found), sum(counts[name] for _, counts in found)
-        if not count:
+        if not counts[name]:
             raise ValueError(
                 f"output feature '{name}': every row of the training data is labelled as an anomaly (1). An anomaly "
                 f"feature learns what is normal: add rows labelled 0, or without a label (-1)."
             )
-        decoder.center.copy_(initial_center((total / count).to(decoder.center)))
+        decoder.center.copy_(initial_center((sums[name] / counts[name]).to(decoder.center)))
         decoder.is_centred.fill_(True)
 
 
@@ -184,6 +183,20 @@ def _tensors(batch: dict[str, np.ndarray], features: Any, device: torch.device) 
     return {name: torch.from_numpy(column).to(device) for name, column in columns.items()}
 
 
+def _of_all_ranks(found: Any) -> list[Any]:
+    """Return what each rank has found."""
+    gathered: list[Any] = [found] * ranks()
+    if len(gathered) > 1:
+        dist.all_gather_object(gathered, found)
+    return gathered
+
+
+def _added_up(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the sums over all ranks."""
+    of_ranks = _of_all_ranks(found)
+    return {name: sum(of_rank[name] for of_rank in of_ranks) for name in found}
+
+
 def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: dict[str, Any], batch_size: int) -> None:
     """Set the thresholds that follow from the scores of the validation data, or of the training data without any."""
     features = [feature for feature in features if feature.threshold == AUTO]
@@ -201,19 +214,15 @@ def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: d
             feature.decoder_obj.threshold.fill_(float(np.percentile(usual, feature.threshold_percentile)))
 
 
-def _of_all_ranks(found: Any) -> list[Any]:
-    """Return what each rank has found."""
-    gathered: list[Any] = [found] * ranks()
-    if len(gathered) > 1:
-        dist.all_gather_object(gathered, found)
-    return gathered
-
-
 def _end_epoch(feature: AnomalyOutputFeature) -> None:
     """Keep the quantile of the distances of the epoch, if the loss wants one, and look for a collapse."""
     seen, feature.seen = feature.seen or [], None
     parts = [score[target != ANOMALOUS].float().cpu().numpy() for score, target in seen]
-    scores = np.concatenate(_of_all_ranks(np.concatenate([np.zeros(0, dtype=np.float32), *parts])))
+    scores = np.concatenate([np.zeros(0, dtype=np.float32), *parts])
+    if ranks() > 1:
+        gathered: list[Any] = [None] * ranks()
+        dist.all_gather_object(gathered, scores)
+        scores = np.concatenate(gathered)
     quantile = feature.train_loss_function.quantile
     if quantile is not None and len(scores):
         feature.decoder_obj.radius2.fill_(float(np.quantile(scores.astype(np.float64), quantile)))
