@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+
+from ludwig_losses.functional._numerics import is_static
 
 
 def is_differentiated(x: Tensor) -> bool:
@@ -27,8 +29,7 @@ def with_gradient(value: Tensor, x: Tensor, gradient: Tensor, *, linear: bool = 
         linear: whether the values are piecewise linear in ``x``. Then the gradient is a constant, and there are
             derivatives of every order.
     """
-    function = _TracedGradient if torch.compiler.is_compiling() else _Gradient
-    return function.apply(value, x, gradient, linear)
+    return apply(_Gradients, value, x, gradient, linear)
 
 
 def differentiable_once(gradient: Tensor, x: Tensor) -> Tensor:
@@ -49,8 +50,7 @@ def with_escort_derivative(
         project: computes the projection of logits ``[..., C]`` from its parameter, in a fixed number of steps where
             the last argument is true.
     """
-    function = _TracedProjection if torch.compiler.is_compiling() else _Projection
-    return function.apply(z, project, parameter, power)
+    return apply(_Projections, z, project, parameter, power)
 
 
 def _escort_product(p: Tensor, power: float, vector: Tensor) -> Tensor:
@@ -60,7 +60,38 @@ def _escort_product(p: Tensor, power: float, vector: Tensor) -> Tensor:
     return s * (vector - (s * vector).sum(dim=-1, keepdim=True) / s.sum(dim=-1, keepdim=True))
 
 
-# torch.compile takes no function with a forward mode: each comes without one, and with one.
+class Forms(NamedTuple):
+    """One function as each part of torch takes it: while it compiles without a forward mode, under ``torch.func`` with
+    a ``setup_context``, and otherwise without, as torch would take longer to prepare one than for a small loss."""
+
+    traced: type[torch.autograd.Function]
+    mapped: type[torch.autograd.Function]
+    plain: type[torch.autograd.Function]
+
+
+def forms_of(traced: type[torch.autograd.Function], mapped: type[torch.autograd.Function]) -> Forms:
+    """Return the forms of a function that is given without and with a forward mode, both with a ``setup_context``."""
+
+    class Plain(mapped):  # type: ignore[misc, valid-type]  # A class that is an argument.
+        setup_context = torch.autograd.Function.setup_context
+
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            output = mapped.forward(*inputs)
+            mapped.setup_context(ctx, inputs, output)
+            return output
+
+    return Forms(traced, mapped, Plain)
+
+
+def apply(forms: Forms, *inputs: Any) -> Any:
+    """Apply the form of a function that is wanted now."""
+    if torch.compiler.is_compiling():
+        return forms.traced.apply(*inputs)
+    mapped = torch._C._are_functorch_transforms_active()
+    return (forms.mapped if mapped else forms.plain).apply(*inputs)
+
+
 class _TracedGradient(torch.autograd.Function):
     @staticmethod
     def forward(value: Tensor, x: Tensor, gradient: Tensor, linear: bool) -> Tensor:
@@ -90,10 +121,13 @@ class _Gradient(_TracedGradient):
         return product.flatten(ctx.rows).sum(dim=-1)
 
 
+_Gradients = forms_of(_TracedGradient, _Gradient)
+
+
 class _TracedProjection(torch.autograd.Function):
     @staticmethod
     def forward(z: Tensor, project: Callable[[Tensor, float, bool], Tensor], parameter: float, power: float) -> Tensor:
-        return project(z, parameter, torch.compiler.is_compiling())
+        return project(z, parameter, is_static(z))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -116,6 +150,9 @@ class _Projection(_TracedProjection):
     @staticmethod
     def vmap(info: Any, in_dims: Any, z: Tensor, *parameters: Any) -> tuple[Tensor, int]:
         return _Projection.apply(z.movedim(in_dims[0], 0), *parameters), 0
+
+
+_Projections = forms_of(_TracedProjection, _Projection)
 
 
 class _Once(torch.autograd.Function):

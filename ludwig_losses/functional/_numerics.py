@@ -5,12 +5,14 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -18,9 +20,42 @@ def full_precision(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
+def full_precision_products(device: torch.device) -> AbstractContextManager:
+    """Return a context in which autocast, where it is on, does not take products in half precision."""
+    enabled = torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if enabled else nullcontext()
+
+
 def summation_dtype(device: torch.device) -> torch.dtype:
     """Return the type for sums that must not lose digits: float64, which Apple's GPUs do not have."""
     return torch.float32 if device.type == "mps" else torch.float64
+
+
+# An index that nobody writes: all others, -100 included, are classes, or errors.
+_NO_INDEX = -(2**62)
+
+# Of so many numbers the arithmetic costs less than to call a further operator.
+_SMALL = 2**14
+
+# Devices whose numbers the host can look at without waiting for them.
+HOST_DEVICES = frozenset({"cpu"})
+
+
+def is_static(tensor: Tensor) -> bool:
+    """Whether what is done with a tensor must not depend on its numbers: the one place where the way is chosen.
+
+    On a CPU a loss may look for what matters, and leave out the rest. An accelerator would have to be waited for, and
+    while torch compiles, exports or maps a function there is nothing to look at: then every shape and every number of
+    steps is known beforehand.
+    """
+    if torch.compiler.is_compiling() or tensor.device.type not in HOST_DEVICES:
+        return True
+    return torch._C._are_functorch_transforms_active()
+
+
+def is_small(tensor: Tensor) -> bool:
+    """Whether the shortest way is the fastest, whatever it does with memory."""
+    return tensor.numel() <= _SMALL
 
 
 def indicator(mask: Tensor, dtype: torch.dtype) -> Tensor:
@@ -70,7 +105,7 @@ def check_number(
         TypeError: ``value`` is no number.
         ValueError: it is out of range.
     """
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
         raise TypeError(f"{name} must be a number{_range_text(minimum, above, maximum)}; got {value!r}.")
     low = value >= minimum if minimum is not None else above is None or value > above
     if not (low and value <= maximum):
@@ -177,19 +212,9 @@ def loss_where_counted(
         return loss(logits, target)
     largest, most_probable = logits.detach().max(dim=class_dim)
     senseless = ~(counted | largest.isfinite())
-    if _may_be_any(senseless):  # else no copy of the logits
+    if is_static(senseless) or senseless.any():  # else no copy of the logits
         logits = logits.masked_fill(senseless.unsqueeze(class_dim), 0.0)
     return torch.where(counted, loss(logits, torch.where(counted, target.long(), most_probable)), 0)
-
-
-def _may_be_any(mask: Tensor) -> bool:
-    """Whether an element is true, or may be: while torch compiles or maps a function no value is known."""
-    if torch.compiler.is_compiling():
-        return True
-    try:
-        return bool(mask.any())
-    except RuntimeError:  # torch.func.vmap lets nobody look
-        return True
 
 
 def class_nll(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -224,7 +249,15 @@ def true_class_loss(
         target: ``[B, ...]``.
         of_nll: from ``nll`` and ``parameter`` to the loss and its derivative by ``nll``.
     """
-    return _TrueClassLoss.apply(full_precision(logits), target.long(), of_nll, parameter)
+    logits, target = full_precision(logits), target.long()
+    if is_small(logits):
+        return _EachClassLoss.apply(true_class_nll(logits, target), of_nll, parameter)
+    return _TrueClassLoss.apply(logits, target, of_nll, parameter)
+
+
+def true_class_nll(logits: Tensor, target: Tensor) -> Tensor:
+    """Return ``-log softmax(logits)[target]`` per element, for full-precision logits ``[B, C, ...]``."""
+    return cross_entropy(logits, target.long(), reduction="none", ignore_index=_NO_INDEX)
 
 
 def each_class_loss(nll: Tensor, of_nll: Callable[[Tensor, Any], tuple[Tensor, Tensor]], parameter: Any) -> Tensor:
@@ -251,7 +284,7 @@ class _EachClassLoss(torch.autograd.Function):
 
 
 class _TrueClassLoss(torch.autograd.Function):
-    """Keeps one tensor of the logits' size and makes one, the gradient ``slope (p - e_y)``."""
+    """Keeps one tensor of the logits' size and makes one, the gradient ``slope (p - e_y)``; not torch's two."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, of_nll: Callable, parameter: Any) -> Tensor:
@@ -272,7 +305,6 @@ class _TrueClassLoss(torch.autograd.Function):
 
 
 def _nll(log_p: Tensor, target: Tensor) -> Tensor:
-    # Not nll_loss, by which an index of -100 silently costs nothing.
     return -log_p.gather(1, target.unsqueeze(1)).squeeze(1)
 
 
@@ -296,6 +328,6 @@ def weighted_mean(loss: Tensor, weight: Tensor | None = None) -> Tensor:
     An empty loss, or weights that are all zero, give 0 with a zero gradient. The result is 0-dimensional.
     """
     if weight is None:
-        return loss.sum() / max(loss.numel(), 1)
+        return loss.mean() if loss.numel() else loss.sum()
     total = weight.sum()
     return (weight * loss).sum() / torch.where(total > 0, total, 1)

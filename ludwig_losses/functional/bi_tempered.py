@@ -11,6 +11,7 @@ from ludwig_losses.functional._numerics import (
     check_floating,
     check_number,
     full_precision,
+    is_static,
     summation_dtype,
 )
 
@@ -47,7 +48,7 @@ def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
     if t == 1.0:
         p = z.softmax(dim=-1)
     elif torch.jit.is_scripting():
-        p = _project(z, t, False)
+        p = _project(z, t, z.is_cuda)
     else:
         p = with_escort_derivative(_project, z, t, t)
     return p if logits.dtype == torch.float64 else p.float()
@@ -95,7 +96,7 @@ def bi_tempered_logistic_loss(
     check_number("t2", t2, minimum=1, maximum=10)
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
     rows = full_precision(logits).reshape(-1, logits.shape[-1])
-    loss, gradient = _bi_tempered(rows.detach(), target.long().reshape(-1), t1, t2, label_smoothing)
+    loss, gradient = _loss_and_gradient(rows.detach(), target.long().reshape(-1), t1, t2, label_smoothing)
     return with_gradient(loss, rows, gradient).reshape(target.shape)
 
 
@@ -103,60 +104,71 @@ def _project(z: Tensor, t: float, static: bool) -> Tensor:
     return _tempered_log_softmax(z, t, static).exp()
 
 
-def _tempered_log_softmax(z: Tensor, t: float, static: bool = False) -> Tensor:
+def _tempered_log_softmax(z: Tensor, t: float, static: bool = False, tolerance: float = 1e-8) -> Tensor:
     """Return ``log exp_t(z - lambda)`` with the ``lambda`` that makes each row sum to 1.
 
     With ``S`` the sum, ``S**(1 - t)`` is concave and increasing in ``lambda``, nearly straight: Newton's steps from
     the left never pass the root, and there are at most about 9. TorchScript compiles this function.
 
     Args:
-        static: take 12 steps, whatever the numbers are: for a compiler, which has to know what will be done.
+        static: take 12 steps, whatever the numbers are: nobody may look at them.
+        tolerance: the last step relative to ``lambda``. What a step leaves is of the order of its square.
     """
     if t == 1.0:
         return z.log_softmax(dim=-1)
-    x = z - z.amax(dim=-1, keepdim=True)
+    # All in units of 1 / (t - 1).
+    x = (z - z.amax(dim=-1, keepdim=True)) * (t - 1.0)
     shift = torch.zeros_like(x[..., :1])
     steps = 0
     searching = True
     while searching:
-        base = (t - 1.0) * (shift - x)
-        log_q = -base.log1p() / (t - 1.0)
-        log_sum = log_q.logsumexp(dim=-1, keepdim=True)
-        slope = ((log_q - log_sum).exp() / (1.0 + base)).sum(dim=-1, keepdim=True)
-        step = ((t - 1.0) * log_sum).expm1() / ((t - 1.0) * slope)
-        shift = shift + step.clamp_min(0.0)
+        base = shift - x
+        q = (base.log1p() / (1.0 - t)).exp()
+        total = q.sum(dim=-1, keepdim=True)
+        slope = (q / (1.0 + base)).sum(dim=-1, keepdim=True)
+        excess = ((t - 1.0) * total.log()).expm1() * total
+        shift = torch.addcdiv(shift, excess, slope)
         steps += 1
-        searching = steps < 12 if static else steps < 64 and bool((step > 1e-14 * (1.0 + shift)).any())
-    log_q = -((t - 1.0) * (shift - x)).log1p() / (t - 1.0)
-    return log_q - log_q.logsumexp(dim=-1, keepdim=True)
+        if static:
+            searching = steps < 12
+        elif steps > 2:
+            searching = steps < 64 and bool((excess > tolerance * (t - 1.0 + shift) * slope).any())
+    log_q = (shift - x).log1p() / (1.0 - t)
+    return log_q - log_q.exp().sum(dim=-1, keepdim=True).log()
 
 
-# A custom operator: torch.compile takes it whole, although the number of Newton steps depends on the data.
-@torch.library.custom_op("ludwig_losses::bi_tempered", mutates_args=())
-def _bi_tempered(logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float) -> tuple[Tensor, Tensor]:
+def _loss_and_gradient(
+    logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float
+) -> tuple[Tensor, Tensor]:
     """Loss ``[N]`` and its gradient ``[N, C]`` for logits ``[N, C]``.
 
     With ``d = (q - y) q**(t2 - t1)`` and the escort distribution ``e = q**t2 / sum q**t2``, it is ``d - e sum d``.
     """
     z = logits.to(summation_dtype(logits.device))
-    log_q = _tempered_log_softmax(z, t2)
-    q = log_q.exp()
-    competing = ~z.isneginf()
-    y = competing * (label_smoothing / competing.sum(dim=1, keepdim=True).to(z))
-    y.scatter_add_(1, target.unsqueeze(1), torch.full_like(q[:, :1], 1 - label_smoothing))
-    agreement = torch.where(y > 0, y * (_log_t(y.log(), t1) - _log_t(log_q, t1)), 0)
-    loss = (agreement - (y ** (2 - t1) - ((2 - t1) * log_q).exp()) / (2 - t1)).sum(dim=1)
-    direction = (q - y) * ((t2 - t1) * log_q).exp() if t2 > t1 else q - y
+    log_q = _tempered_log_softmax(z, t2, is_static(logits), 1e-8 if logits.dtype == torch.float64 else 1e-5)
+    index = target.unsqueeze(1)
+    wrong = log_q.exp()
+    if label_smoothing:
+        y = _smoothed(z, index, label_smoothing)
+        agreement = torch.where(y > 0, y * (_log_t(y.log(), t1) - _log_t(log_q, t1)), 0).sum(dim=1)
+        masses, wrong = (y ** (2 - t1)).sum(dim=1), wrong - y
+    else:
+        agreement, masses = -_log_t(log_q.gather(1, index), t1).squeeze(1), 1
+        wrong = wrong.scatter_add(1, index, wrong.new_full((), -1).expand(index.shape))
+    loss = agreement - (masses - ((2 - t1) * log_q).exp().sum(dim=1)) / (2 - t1)
+    direction = wrong * ((t2 - t1) * log_q).exp() if t2 > t1 else wrong
     gradient = direction - (t2 * log_q).softmax(dim=1) * direction.sum(dim=1, keepdim=True)
     # Rounding may leave a loss of 0 a little below it.
     return loss.clamp_min(0).to(logits.dtype), gradient.to(logits.dtype)
 
 
+def _smoothed(z: Tensor, index: Tensor, label_smoothing: float) -> Tensor:
+    """Return labels of which a part is spread over the classes that are not masked."""
+    competing = ~z.isneginf()
+    y = competing * (label_smoothing / competing.sum(dim=1, keepdim=True).to(z))
+    return y.scatter_add(1, index, z.new_full((), 1 - label_smoothing).expand(index.shape))
+
+
 def _log_t(log_u: Tensor, t: float) -> Tensor:
     """``(u**(1 - t) - 1) / (1 - t)`` of ``log u``."""
     return log_u if t == 1 else torch.expm1((1 - t) * log_u) / (1 - t)
-
-
-@_bi_tempered.register_fake
-def _(logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(target, dtype=logits.dtype), torch.empty_like(logits)

@@ -15,6 +15,7 @@ from ludwig_losses.functional._numerics import (
     full_precision,
     ignored_classes,
     is_counted,
+    is_static,
     softmax_backward,
     summation_dtype,
     weighted_mean,
@@ -292,8 +293,21 @@ def _only_classes(target: Tensor, ignore_index: int | Sequence[int] | None) -> t
 
 
 def _true_mass(target: Tensor, counted: Tensor | None, classes: int) -> Tensor:
+    if classes == 2 and not is_static(target):
+        return _two_true_masses(target.flatten(1), counted)
     ones = target.new_ones(()).expand_as(target) if counted is None else counted.long()
     return _sums_by_class(ones, target, classes)
+
+
+def _two_true_masses(target: Tensor, counted: Tensor | None) -> Tensor:
+    """Count the ones, and so the zeros."""
+    if target.numel():
+        low, high = (int(bound) for bound in target.aminmax())
+        if low < 0 or high > 1:
+            raise IndexError(f"target {low if low < 0 else high} is out of bounds: there are 2 classes.")
+    second = target.sum(dim=1)
+    pixels = target.shape[1] if counted is None else counted.flatten(1).sum(dim=1)
+    return torch.stack([pixels - second, second], dim=1)
 
 
 class _ClassSums(torch.autograd.Function):
@@ -390,12 +404,15 @@ class _TwoClassSums(torch.autograd.Function):
         (first_overlap, second_overlap), (first_mass, second_mass) = (
             each.unsqueeze(-1).unbind(dim=1) for each in (grad_overlap, grad_mass)
         )
-        # By the second probability, of which the first one is what is left. Large terms must not cancel.
-        by_p = second_overlap * second - first_overlap * (1 - second)
+        # By the second probability, of which the first one is what is left: of pixels of the first class and of the
+        # second. Large terms must not cancel, as they would in a sum with products by 0 and 1.
+        of_first, of_second = -first_overlap, second_overlap
         if ctx.squared:
-            by_p = by_p + 2 * second_mass * second_p - 2 * first_mass * first_p
+            by_mass = 2 * second_mass * second_p - 2 * first_mass * first_p
+            by_p = torch.lerp(of_first.expand_as(second), of_second.expand_as(second), second) + by_mass
         else:
-            by_p += second_mass - first_mass
+            by_mass = second_mass - first_mass
+            by_p = torch.lerp(of_first + by_mass, of_second + by_mass, second)
         by_margin = by_p * first_p * second_p
         return torch.stack([-by_margin, by_margin], dim=1), None, None, None
 

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._derivatives import differentiable_once, with_gradient
+from ludwig_losses.functional._derivatives import apply, differentiable_once, forms_of
 from ludwig_losses.functional._numerics import (
     check_class_logits,
     check_number,
     count_true,
     full_precision,
+    is_static,
     loss_where_counted,
     true_indices,
 )
@@ -146,11 +147,7 @@ def _fenchel_young_loss(
         rows, index = full_precision(logits).reshape(-1, logits.shape[-1]).contiguous(), target.long().reshape(-1)
         # Smoothing starts from the loss of the largest logit: that of a true class far behind could cancel most of it.
         first = rows.detach().argmax(dim=1) if label_smoothing else index
-        if torch.compiler.is_compiling():
-            loss, gradient = _fenchel_young(rows.detach(), first, alpha)
-            loss = with_gradient(loss, rows, gradient)
-        else:
-            loss, *_ = _FenchelYoung.apply(rows, first, alpha)
+        loss, *_ = apply(_FORMS, rows, first, alpha)
         if label_smoothing:
             loss = loss + _cost_of_smoothing(rows, index, first, alpha, label_smoothing)
             # Rounding may leave a loss of 0 a little below it; its gradient stays.
@@ -180,7 +177,7 @@ def _entropy_term(p: Tensor, alpha: float) -> Tensor:
     return torch.where(p > 0, -p * torch.expm1((alpha - 1) * p.log()) / (alpha * (alpha - 1)), 0)
 
 
-class _FenchelYoung(torch.autograd.Function):
+class _TracedFenchelYoung(torch.autograd.Function):
     """Keeps the probabilities of the candidates, and makes one tensor of the logits' size: the gradient."""
 
     @staticmethod
@@ -204,6 +201,8 @@ class _FenchelYoung(torch.autograd.Function):
         gradient = _put(p * column, places, logits.shape).scatter_add_(1, target.unsqueeze(1), -column)
         return differentiable_once(gradient, logits), None, None
 
+
+class _FenchelYoung(_TracedFenchelYoung):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         logits, target, p, *places = ctx.saved_tensors
@@ -223,6 +222,9 @@ class _FenchelYoung(torch.autograd.Function):
         return (loss.unflatten(0, target.shape), p.unflatten(0, target.shape)), (0, 0)
 
 
+_FORMS = forms_of(_TracedFenchelYoung, _FenchelYoung)
+
+
 def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
     """Loss ``[N]`` for logits ``[N, C]``, the probabilities of the candidates and their places.
 
@@ -231,18 +233,23 @@ def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor
     """
     if not logits.numel():
         return logits.new_zeros(len(logits)), torch.zeros_like(logits), ()
-    r = 1 / (alpha - 1)
+    r, static = 1 / (alpha - 1), is_static(logits)
     top = logits.amax(dim=1, keepdim=True)
     behind = (top - logits.gather(1, target.unsqueeze(1))).squeeze(1)
     if alpha < NEAR_1:
-        p = project_near_1(logits, alpha)
+        p = project_near_1(logits, alpha, static)
         margin = torch.where(p > 0, logits - top, 0)
         return ((p * margin + _entropy_term(p, alpha)).sum(dim=1) + behind).clamp_min_(0), p, ()
-    x, places = _candidates(logits, top, alpha)
-    tau = threshold(x, r)
-    p = x.sub(tau).clamp_min_(0)
-    blocks = (tensor.split(max(1, _BLOCK // x.shape[1])) for tensor in (x, p))
-    loss = torch.cat([_loss_from_excess(x, e, r) for x, e in zip(*blocks, strict=True)])
+    if static or (logits.shape[1] <= _NARROW and alpha in (1.5, 2.0)):
+        x, places = _behind(logits, top, alpha), ()
+    else:
+        x, places = _candidates(logits, top, alpha)
+    p = x.sub(threshold(x, r, static)).clamp_min_(0)
+    if static or x.numel() <= _BLOCK:
+        loss = _loss_from_excess(x, p, r)
+    else:
+        blocks = (tensor.split(max(1, _BLOCK // x.shape[1])) for tensor in (x, p))
+        loss = torch.cat([_loss_from_excess(x, e, r) for x, e in zip(*blocks, strict=True)])
     # Rounding may leave a loss of 0 a little below it.
     return loss.mul_(r).add_(behind).clamp_min_(0), p, places
 
@@ -258,6 +265,11 @@ def _loss_from_excess(x: Tensor, e: Tensor, r: float) -> Tensor:
     return x.mul_(e if r == 1 else e.pow_(r)).sum(dim=1)
 
 
+def _behind(logits: Tensor, top: Tensor, alpha: float) -> Tensor:
+    """Return ``(alpha - 1) (z - top)``, at least -2."""
+    return (logits - top).mul_(alpha - 1).clamp_min_(-2)
+
+
 def _candidates(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Return ``(alpha - 1) (z - top)``, at least -2, of the logits that can be in the support, and their places.
 
@@ -265,8 +277,6 @@ def _candidates(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tensor, tupl
     ``[N, K]``, filled with -2. Where they are many, or not worth to look for, all logits are returned, and no places.
     """
     rows, classes = logits.shape
-    if classes <= _NARROW and alpha in (1.5, 2.0):
-        return (logits - top).mul_(alpha - 1).clamp_min_(-2), ()
     possible = logits >= top - 1 / (alpha - 1)
     count = count_true(possible)
     if classes > _WIDE and count * _MANY > logits.numel():
@@ -275,7 +285,7 @@ def _candidates(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tensor, tupl
         possible = logits >= top + (tau - _SLACK) / (alpha - 1)
         count = count_true(possible)
     if count * 2 > logits.numel():
-        return (logits - top).mul_(alpha - 1).clamp_min_(-2), ()
+        return _behind(logits, top, alpha), ()
     source = true_indices(possible)
     row = source // classes
     counts = torch.bincount(row, minlength=rows)
@@ -296,18 +306,3 @@ def _put(values: Tensor, places: Sequence[Tensor], shape: torch.Size) -> Tensor:
     everywhere = values.new_zeros(shape)
     everywhere.view(-1).index_copy_(0, source, values.view(-1).index_select(0, position))
     return everywhere
-
-
-# A custom operator: torch.compile takes it whole, although the number of candidates and of Newton steps depends on the
-# data; so the gradient that it returns is that of all classes.
-@torch.library.custom_op("ludwig_losses::fenchel_young", mutates_args=())
-def _fenchel_young(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Loss ``[N]`` and its gradient ``p - e_y`` ``[N, C]`` for logits ``[N, C]``."""
-    loss, p, places = _solve(logits.contiguous(), target, alpha)
-    index = target.unsqueeze(1)
-    return loss, _put(p, places, logits.shape).scatter_add_(1, index, p.new_full((), -1).expand(index.shape))
-
-
-@_fenchel_young.register_fake
-def _(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(target, dtype=logits.dtype), torch.empty_like(logits)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
 from ludwig_losses.functional._numerics import (
     check_class_logits,
@@ -21,12 +21,16 @@ from ludwig_losses.functional._numerics import (
     indicator,
     infinite_where_masked,
     is_counted,
+    is_small,
+    is_static,
     loss_where_counted,
     true_class_loss,
 )
 
 # Elements at a time, so that the temporaries of the binary loss stay small; large enough for every thread.
 _BLOCK = 2**16
+# From here on log(1 + exp(x)) is x, to the last digit of float64.
+_LINEAR = 40.0
 
 
 def sigmoid_focal_loss(
@@ -105,16 +109,20 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         label_smoothing: float,
         threshold: float | None,
     ) -> Tensor:
+        ctx.options = gamma, label_smoothing, threshold
+        if is_small(logits) and counted is None:
+            loss, slope = _sigmoid_focal(logits, target, alpha, *ctx.options)
+            ctx.save_for_backward(logits, target, counted, alpha, slope)
+            return loss
         loss, slope = (torch.empty_like(logits, memory_format=torch.contiguous_format) for _ in range(2))
         parts = [tensor.reshape(-1).split(_BLOCK) for tensor in (logits, target, counted) if tensor is not None]
         for i, (z, y, *count) in enumerate(zip(*parts, strict=True)):
             block = slice(i * _BLOCK, i * _BLOCK + len(z))
             out = loss.view(-1)[block], slope.view(-1)[block]
-            _sigmoid_focal(z, y, alpha, gamma, label_smoothing, threshold, out)
+            _sigmoid_focal(z, y, alpha, *ctx.options, out)
             for each, kept in product(out, count):
                 each.masked_fill_(~kept, 0.0)
         ctx.save_for_backward(logits, target, counted, alpha, slope)
-        ctx.options = gamma, label_smoothing, threshold
         return loss
 
     @staticmethod
@@ -161,7 +169,7 @@ def _sigmoid_focal_terms(
     sign = torch.rsub(indicator(positive, z.dtype), 1, alpha=2)
     wrong_way = z * sign
     # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
-    miss, nll = wrong_way.sigmoid(), logsigmoid(-wrong_way).neg_()
+    miss, nll = wrong_way.sigmoid(), softplus(wrong_way, threshold=_LINEAR)
     # A large gamma would show the digits that a subtraction loses.
     hit = 1 - miss if threshold is None and gamma <= 5 else (-wrong_way).sigmoid()
     weight, by_nll = miss, hit
@@ -173,8 +181,8 @@ def _sigmoid_focal_terms(
     if alpha is not None:
         of_negative, of_positive = alpha.to(z).unbind()
         weight = weight * (of_negative + (of_positive - of_negative) * positive)
-        # A weight of 0 makes nothing of an infinite loss. On a CPU one may look, elsewhere that would have to wait.
-        if torch.compiler.is_compiling() or alpha.device.type != "cpu" or (alpha == 0).any():
+        # A weight of 0 makes nothing of an infinite loss.
+        if is_static(alpha) or (alpha == 0).any():
             nll = nll.masked_fill(weight == 0, 0.0)
     # Of a masked (-inf) true class nll is infinite, and by_nll is 0.
     finite = nll.clamp_max(torch.finfo(nll.dtype).max)
@@ -258,24 +266,25 @@ def _smoothed_focal_loss(
 
 
 def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    _, miss, by_miss = _hit_and_miss(nll, gamma)
-    weight = miss**gamma
-    return weight * nll, by_miss.add_(1).mul_(weight)
+    finite, hit, miss = _hit_and_miss(nll)
+    power = miss ** (gamma - 1)
+    return (power * miss).mul_(nll), torch.addcmul(miss, hit, finite, value=gamma).mul_(power)
 
 
 def _reduced_focal_of_nll(nll: Tensor, parameter: tuple[float, float]) -> tuple[Tensor, Tensor]:
     gamma, threshold = parameter
-    hit, miss, by_miss = _hit_and_miss(nll, gamma)
+    finite, hit, miss = _hit_and_miss(nll)
     hard = hit < threshold
     # Before the power, which may overflow where it does not count.
     weight = torch.where(hard, 1, miss / threshold) ** gamma
+    by_miss = (hit * finite).div_(miss).mul_(gamma)
     return weight * nll, weight * (1 + by_miss * ~hard)
 
 
-def _hit_and_miss(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return ``p``, ``1 - p`` and ``gamma p nll / (1 - p)``, what the power of the second adds to the slope."""
-    # The clamp gives nll / miss its limits: 1 where p rounds to 1, a finite number where p is 0.
-    nll = nll.clamp(torch.finfo(nll.dtype).tiny, torch.finfo(nll.dtype).max)
+def _hit_and_miss(nll: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``nll`` as a finite number above 0, and its ``p`` and ``1 - p``."""
+    # So nll / miss has its limits: 1 where p rounds to 1, a finite number where p is 0.
+    finite = nll.clamp(torch.finfo(nll.dtype).tiny, torch.finfo(nll.dtype).max)
+    log_p = -finite
     # Not one from the other: a large gamma would show the digits that a subtraction loses.
-    hit, miss = torch.exp(-nll), -torch.expm1(-nll)
-    return hit, miss, (hit * nll).div_(miss).mul_(gamma)
+    return finite, log_p.exp(), -log_p.expm1()

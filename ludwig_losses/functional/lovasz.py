@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from numbers import Integral
-from typing import Any, List, Optional
 
 import torch
 from torch import Tensor
@@ -17,6 +16,7 @@ from ludwig_losses.functional._numerics import (
     ignored_classes,
     indicator,
     is_counted,
+    is_static,
     true_indices,
 )
 
@@ -75,7 +75,8 @@ def lovasz_softmax_loss(
         z = torch.where(counted.unsqueeze(1), z, 0)
     probabilities = z.softmax(dim=1)
     # The gradient of the extension is its weights, so neither the sort nor the weights belong to the graph.
-    loss, slopes = _lovasz(probabilities.detach(), labels, counted, chosen, per_image)
+    loss_and_slopes = _of_all_classes if is_static(probabilities) else _of_candidates
+    loss, slopes = loss_and_slopes(probabilities.detach(), labels, counted, chosen, per_image)
     return with_gradient(loss, probabilities, slopes, linear=True)
 
 
@@ -106,10 +107,58 @@ def chosen_classes(
     return sorted(set(classes))
 
 
-# A custom operator: torch.compile takes it whole, although its shapes depend on the data.
-@torch.library.custom_op("ludwig_losses::lovasz", mutates_args=())
-def _lovasz(
-    probabilities: Tensor, labels: Tensor, counted: Optional[Tensor], classes: Optional[List[int]], per_image: bool
+def _of_all_classes(
+    probabilities: Tensor, labels: Tensor, counted: Tensor | None, classes: list[int] | None, per_image: bool
+) -> tuple[Tensor, Tensor]:
+    """As :func:`_of_candidates`, with shapes that no number decides: every class is sorted, and absent ones weigh 0.
+
+    Pixels that do not count come before all others in the order of ascending errors, where they change nothing.
+    """
+    images, count, pixels = probabilities.shape
+    counted = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
+    labels = labels.where(counted, 0)
+    foreground = torch.zeros_like(probabilities, dtype=torch.bool).scatter(1, labels.unsqueeze(1), counted.unsqueeze(1))
+    p, valid = probabilities, counted.unsqueeze(1)
+    if not per_image:
+        p, foreground, valid = (x.movedim(1, 0).flatten(1).unsqueeze(0) for x in (p, foreground, valid))
+    weight = _weights(foreground, valid, classes, p.dtype)
+    loss, slopes = _sorted_classes(p, foreground, valid)
+    slopes = weight.unsqueeze(2) * slopes
+    if not per_image:
+        slopes = slopes.view(count, images, pixels).movedim(0, 1)
+    return (weight * loss).sum(), slopes
+
+
+def _weights(foreground: Tensor, counted: Tensor, classes: list[int] | None, dtype: torch.dtype) -> Tensor:
+    """Return what each class ``[B, C]`` weighs in the mean over classes, and over images of which anything is left."""
+    averaged = foreground.any(dim=2)
+    if classes is not None:
+        averaged = torch.zeros_like(averaged)
+        for c in classes:  # a list of indices would have to be copied to the device
+            averaged[:, c] = True
+    left = counted.any(dim=2)
+    return (averaged & left).to(dtype) / (averaged.sum(dim=1, keepdim=True).clamp_min(1) * left.sum().clamp_min(1))
+
+
+def _sorted_classes(p: Tensor, foreground: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the loss ``[B, C]`` of each class of each image, and its derivative by ``p`` ``[B, C, P]``."""
+    sign = torch.rsub(indicator(foreground, p.dtype), 1, alpha=2)
+    error = (indicator(foreground, p.dtype) - p).abs()
+    keys = _keys(error, foreground).masked_fill(~counted, -1)
+    keys, order = keys.sort(dim=2)
+    hit = (keys & 1).bool() & (keys >= 0)
+    missed = hit.cumsum(dim=2, dtype=torch.int32) - hit.view(torch.uint8)
+    union = torch.arange(p.shape[2], 0, -1, dtype=torch.int32, device=p.device) + missed
+    steps = _step_sizes(hit, missed, union, p.dtype)
+    # Of an absent class any error is wrong altogether: the largest one has the weight 1.
+    last = torch.arange(p.shape[2], device=p.device) == p.shape[2] - 1
+    steps = torch.where(last & ~foreground.any(dim=2, keepdim=True), 1, steps) * (keys >= 0)
+    steps = torch.zeros_like(p).scatter(2, order, steps)
+    return (error * steps).sum(dim=2), steps * sign
+
+
+def _of_candidates(
+    probabilities: Tensor, labels: Tensor, counted: Tensor | None, classes: list[int] | None, per_image: bool
 ) -> tuple[Tensor, Tensor]:
     """Loss and its derivative by the probabilities ``[B, C, P]``, for labels ``[B, P]``; ``None`` for all pixels, and
     for the classes present."""
@@ -129,7 +178,7 @@ def _lovasz(
 
 
 def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | None) -> tuple[Tensor, Tensor]:
-    """:func:`_lovasz` of the batch as one image in which every pixel counts."""
+    """:func:`_of_candidates` of the batch as one image in which every pixel counts."""
     classes, pixels = probabilities.shape[1:]
     true_error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
     present = set(torch.bincount(labels.flatten(), minlength=classes).nonzero().flatten().tolist())
@@ -151,11 +200,6 @@ def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | 
         slopes[largest // pixels, c, largest % pixels] = 1
     count = max(len(averaged), 1)
     return loss.div_(count), slopes.div_(count)
-
-
-@_lovasz.register_fake
-def _(probabilities: Tensor, labels: Tensor, counted: Any, classes: Any, per_image: bool) -> tuple[Tensor, Tensor]:
-    return probabilities.new_empty(()), torch.empty_like(probabilities)
 
 
 # The pixels of some classes, class by class in the order of ascending errors: which classes, the errors, which pixels
@@ -208,12 +252,17 @@ def _groups(counts: list[int]) -> Iterator[tuple[slice, list[int]]]:
 
 def _ascending(error: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sort errors >= 0, and with them the foreground; return both and the order."""
-    # The bits of positive numbers are ordered as the numbers, which leaves the last one for the foreground, and torch
-    # sorts integers by radix.
-    bits = torch.int32 if error.dtype == torch.float32 else torch.int64
-    keys, order = (error.view(bits) << 1).bitwise_or_(foreground.view(torch.uint8)).sort()
+    keys, order = _keys(error, foreground).sort()
     foreground = (keys & 1).bool()
     return keys.bitwise_right_shift_(1).view(error.dtype), foreground, order
+
+
+def _keys(error: Tensor, foreground: Tensor) -> Tensor:
+    """Return integers >= 0 in the order of errors >= 0, with the foreground in the last bit; torch sorts integers by
+    radix."""
+    # The bits of positive numbers are ordered as the numbers, which leaves the first one free.
+    bits = torch.int32 if error.dtype == torch.float32 else torch.int64
+    return (error.view(bits) << 1).bitwise_or_(foreground.view(torch.uint8))
 
 
 def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
@@ -231,8 +280,12 @@ def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Te
         before = torch.nn.functional.pad(missed, (0, 1))[ends - counts]
         missed -= before.repeat_interleave(counts, output_size=total)
         union -= (before + total - ends).int().repeat_interleave(counts, output_size=total)
+    return _step_sizes(foreground, missed, union, dtype)
+
+
+def _step_sizes(foreground: Tensor, missed: Tensor, union: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return ``1 / union`` for the foreground, ``missed / ((union - 1) union)`` for the background."""
     union = union.to(dtype)
     # The share of a background pixel, which is at most 1. Conditions would cost more: no processor can predict them.
-    share = (union - 1).clamp_min_(1)
-    share = torch.div(missed, share, out=share)
-    return torch.maximum(share, indicator(foreground, dtype), out=share).div_(union)
+    share = missed.to(dtype).div_((union - 1).clamp_min_(1))
+    return share.clamp_min_(indicator(foreground, dtype)).div_(union)

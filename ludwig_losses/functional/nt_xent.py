@@ -7,13 +7,12 @@ from numbers import Integral
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._contrast import SIMILARITIES, contrast
+from ludwig_losses.functional._contrast import loss_and_gradient
 from ludwig_losses.functional._derivatives import is_differentiated, with_gradient
 from ludwig_losses.functional._numerics import (
     check_floating,
     check_number,
     full_precision,
-    summation_dtype,
 )
 
 _ZERO_NORM = 1e-12
@@ -87,18 +86,22 @@ def nt_xent_loss(
     _check_options(embeddings, labels, average, memory, memory_labels)
     if labels is None:
         labels = consecutive_pairs(embeddings.shape[0], embeddings.device)
-    if memory is not None or average == "anchors":
-        unit = _unit_rows(full_precision(embeddings))
-        others = unit[:0] if memory is None else _unit_rows(memory.to(unit.dtype))
-        labels = labels if memory_labels is None else torch.cat([labels, memory_labels])
-        per_anchor = average == "anchors"
-        return contrast(unit, labels, others, temperature=temperature, chunk_size=chunk_size, per_anchor=per_anchor)
-    if chunk_size is None:
-        chunk_size = max(SIMILARITIES // max(len(labels), 1), 1)
-    unit = _unit_rows(full_precision(embeddings))
-    wanted = is_differentiated(unit)
-    loss, gradient = _nt_xent(unit.detach(), labels, temperature, chunk_size, wanted)
-    return with_gradient(loss, unit, gradient) if wanted else loss
+    if memory_labels is not None:
+        labels = torch.cat([labels, memory_labels])
+    rows = full_precision(embeddings)
+    unit, length = _unit_rows(rows.detach())
+    others = None if memory is None else _unit_rows(memory.detach().to(unit.dtype))[0]
+    wanted = is_differentiated(rows)
+    loss, by_unit = loss_and_gradient(
+        unit,
+        labels,
+        others,
+        temperature=temperature,
+        chunk_size=chunk_size,
+        per_anchor=average == "anchors",
+        wanted=wanted,
+    )
+    return with_gradient(loss, rows, _by_rows(by_unit, unit, length)) if wanted else loss
 
 
 def _check_options(
@@ -118,48 +121,18 @@ def _check_options(
         )
 
 
-# A custom operator: torch.compile takes its loop whole, and it may compute the gradient along with the value.
-@torch.library.custom_op("ludwig_losses::nt_xent", mutates_args=())
-def _nt_xent(unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, wanted: bool) -> tuple[Tensor, Tensor]:
-    """Loss and its derivative by the rows of length 1 (empty unless asked for)."""
-    size = (min(chunk_size, len(unit)), len(unit))
-    similarity, softmax, positive = (unit.new_empty(size) for _ in range(3))
-    gradient = torch.zeros_like(unit if wanted else unit[:0])
-    # One number per chunk; float32 is enough within one.
-    total, pairs = unit.new_zeros((), dtype=summation_dtype(unit.device)), labels.new_zeros((), dtype=torch.long)
-    # Autocast would take the products in half precision.
-    with torch.autocast(unit.device.type, enabled=False):
-        for start in range(0, len(unit), chunk_size):
-            rows = slice(start, start + chunk_size)
-            own = unit[rows] / temperature
-            count = len(own)
-            s, p, is_positive = similarity[:count], softmax[:count], positive[:count]
-            torch.mm(own, unit.T, out=s)
-            is_positive.copy_(labels[rows].unsqueeze(1) == labels)
-            is_positive.diagonal(start).zero_()
-            # A lone row has no one to be compared with: its (unused) normaliser must stay finite.
-            s.diagonal(start).fill_(torch.finfo(s.dtype).min)
-            partners = is_positive.sum(dim=1, keepdim=True)
-            torch.softmax(s, dim=1, out=p)
-            normaliser = s.amax(dim=1, keepdim=True) - p.amax(dim=1, keepdim=True).log()
-            total += (partners * normaliser).sum() - torch.dot(s.flatten(), is_positive.flatten())
-            pairs += partners.sum().long()
-            if wanted:
-                slope = p.mul_(partners).sub_(is_positive)
-                gradient[rows] += slope @ unit / temperature
-                gradient.addmm_(slope.T, own)
-    pairs = pairs.clamp_min(1)
-    return (total / pairs).to(unit.dtype), gradient.div_(pairs)
+def _unit_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Scale each row to length 1 without overflow, and return what it was divided by; rows of zeros stay zero."""
+    if not rows.shape[1]:
+        return rows, rows.new_ones(len(rows), 1)
+    largest = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
+    largest = largest.masked_fill(largest <= _ZERO_NORM, 1.0)
+    scaled = rows / largest
+    # Less than 1 only where it counts as 0.
+    norm = torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp_min_(1)
+    return scaled / norm, largest * norm
 
 
-@_nt_xent.register_fake
-def _(unit: Tensor, labels: Tensor, temperature: float, chunk_size: int, wanted: bool) -> tuple[Tensor, Tensor]:
-    return unit.new_empty(()), torch.empty_like(unit if wanted else unit[:0])
-
-
-def _unit_rows(rows: Tensor) -> Tensor:
-    """Scale each row to length 1 without overflow; rows of zeros stay zero, with a finite gradient."""
-    largest = rows.detach().abs().amax(dim=1, keepdim=True) if rows.shape[1] else rows.new_zeros(len(rows), 1)
-    rows = rows / torch.where(largest > _ZERO_NORM, largest, 1)
-    norm = rows.norm(dim=1, keepdim=True)
-    return rows / torch.where(norm > _ZERO_NORM, norm, 1)
+def _by_rows(by_unit: Tensor, unit: Tensor, length: Tensor) -> Tensor:
+    """Return the derivative by rows, given that by the rows of length 1: without what only changes the length."""
+    return torch.addcmul(by_unit, unit, (by_unit * unit).sum(dim=1, keepdim=True), value=-1).div_(length)

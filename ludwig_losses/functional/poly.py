@@ -15,8 +15,10 @@ from ludwig_losses.functional._numerics import (
     class_nll,
     full_precision,
     infinite_where_masked,
+    is_small,
     loss_where_counted,
     true_class_loss,
+    true_class_nll,
 )
 
 
@@ -72,6 +74,9 @@ def poly_loss(
             return _smoothed_poly_loss(logits, target, coefficients, gamma, label_smoothing)
         if gamma or len(coefficients) != 1:
             return true_class_loss(logits, target, _poly_n_of_nll, (coefficients, gamma))
+        if is_small(logits):
+            nll = true_class_nll(full_precision(logits), target)
+            return nll - coefficients[0] * torch.expm1(-nll)
         return true_class_loss(logits, target, _poly_of_nll, coefficients[0])
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)

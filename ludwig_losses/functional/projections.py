@@ -86,7 +86,7 @@ def project(logits: Tensor, alpha: float) -> Tensor:
     """Return :func:`entmax` with an ``alpha`` that is known to be right; TorchScript can compile it."""
     z = logits if logits.dtype == torch.float64 else logits.float()
     if torch.jit.is_scripting():
-        return _search(z, alpha, False)
+        return _search(z, alpha, z.is_cuda)
     else:  # noqa: RET505 - what TorchScript shall not compile stands in an else
         check_floating("logits", logits)
         return with_escort_derivative(_search, z, alpha, 2.0 - alpha)
@@ -139,12 +139,15 @@ def _tsallis_exp(x: Tensor, alpha: float) -> Tensor:
 def threshold(x: Tensor, r: float, static: bool = False) -> Tensor:
     """Return ``tau`` with ``sum relu(x - tau)**r = 1`` for rows ``x <= 0``; -1 where nothing less is enough.
 
-    ``f(tau) = sum relu(x - tau)**r - 1`` is convex and decreasing, so Newton's steps from the left of its root never
-    pass it; each shrinks ``f |f'|`` at least fourfold. The hardest rows of 100,000 classes that are known take 16.
+    ``f(tau) = (sum relu(x - tau)**r)**(1 / r) - 1`` is a norm of convex functions, so convex, decreasing, and nearly
+    straight: Newton's steps from the left of its root never pass it. The hardest rows of 100,000 classes that are known
+    take 16.
 
     Args:
-        static: take 20 steps, whatever the numbers are: for a compiler, which has to know what will be done.
+        static: take 20 steps, whatever the numbers are: nobody may look at them.
     """
+    if x.shape[-1] <= 16 and (r == 1.0 or r == 2.0) and x.device.type != "mps":  # noqa: PLR1714 - for TorchScript
+        return _sorted_threshold(x, r)
     tolerance = 1e-15 if x.dtype == torch.float64 else 4e-7
     tau = torch.full_like(x[..., :1], -1.0)
     excess = torch.empty_like(x)
@@ -153,18 +156,34 @@ def threshold(x: Tensor, r: float, static: bool = False) -> Tensor:
     while searching:
         torch.sub(x, tau, out=excess).clamp_min_(0.0)
         if r == 1.0:
-            above = excess.sum(dim=-1, keepdim=True)
-            slope = excess.sign_().sum(dim=-1, keepdim=True)
+            total = excess.sum(dim=-1, keepdim=True)
+            step = (total - 1.0) / excess.sign_().sum(dim=-1, keepdim=True)
         elif r == 2.0:
-            slope = 2.0 * excess.sum(dim=-1, keepdim=True)
-            above = excess.square_().sum(dim=-1, keepdim=True)
+            slope = excess.sum(dim=-1, keepdim=True)
+            total = excess.square_().sum(dim=-1, keepdim=True)
+            step = (total - total.sqrt()) / slope
         else:
             power = excess.pow(r - 1.0)
-            slope = r * power.sum(dim=-1, keepdim=True)
-            above = excess.mul_(power).sum(dim=-1, keepdim=True)
-        step = (above - 1.0) / slope
+            slope = power.sum(dim=-1, keepdim=True)
+            total = excess.mul_(power).sum(dim=-1, keepdim=True)
+            step = (total - total.pow(1.0 - 1.0 / r)) / slope
         tau = tau + step.clamp_min(0.0)
         steps += 1
         # It has rarely converged before four steps, so only then it is worth to look.
         searching = steps < 20 if static else steps < 4 or (steps < 64 and bool((step > tolerance).any()))
     return tau
+
+
+def _sorted_threshold(x: Tensor, r: float) -> Tensor:
+    """The same for ``r`` 1 or 2, without steps: few numbers are sorted in less time than Newton takes.
+
+    With ``tau_k`` the root for the ``k`` largest numbers alone, it is the largest ``min(tau_k, x_k)``: up to the
+    support ``tau_k`` grows, and beyond it ``x_k`` is below the root. The differences need float64.
+    """
+    ordered = x.double().clamp_min(-2.0).sort(dim=-1, descending=True)[0]
+    share = 1.0 / torch.arange(1, x.shape[-1] + 1, dtype=torch.float64, device=x.device)
+    mean = ordered.cumsum(dim=-1) * share
+    if r == 1.0:
+        return (mean - share).amax(dim=-1, keepdim=True).to(x.dtype)
+    below = (share - (ordered * ordered).cumsum(dim=-1) * share + mean * mean).clamp_min(0.0).sqrt()
+    return torch.minimum(mean - below, ordered).amax(dim=-1, keepdim=True).to(x.dtype)
