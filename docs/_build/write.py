@@ -118,6 +118,20 @@ def _parameters(argument: str) -> str:
     return "\n".join(lines)
 
 
+def _evidence(examples: str) -> str:
+    """What examples have measured, for a page in docs/losses."""
+    measured = [name for name in examples.split() if (ROOT / "examples" / name / "table.md").exists()]
+    return "\n\n".join(map(_measured, measured)) or "Not measured here yet."
+
+
+def _measured(example: str) -> str:
+    folder = ROOT / "examples" / example
+    title = re.match("# (.*)", (folder / "README.md").read_text())[1]
+    link = f"../../examples/{example}"
+    plots = [f"![{title}]({link}/{plot.name})" for plot in sorted(folder.glob("*.svg"))]
+    return "\n\n".join([f"[{title}]({link}/README.md):", (folder / "table.md").read_text().strip(), *plots])
+
+
 def _difference(loss: str) -> str:
     """What the page on differences says of a loss."""
     rows = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \|$", _file("docs/differences.md"), re.MULTILINE)
@@ -153,6 +167,7 @@ _KINDS = {
     "catalogue": _catalogue,
     "choosing": _choosing,
     "difference": _difference,
+    "evidence": _evidence,
     "file": _file,
     "losses": _losses,
     "output": _output,
