@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pathlib
+import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -81,6 +82,7 @@ def compare(
     say = _silence if quiet else _say
     say(report.announcement(runs, len(runs) - len(left), output, keep_models))
     failed = _train(left, output, len(runs), workers=workers, gpus=gpus, keep_models=keep_models, quiet=quiet)
+    (output / FRAME).unlink(missing_ok=True)
     results = Results.read(runs, lambda run: _folder(run, output), failed)
     say(report.write(results, output, time.monotonic() - begin))
     frame = results.frame()
@@ -110,7 +112,7 @@ def _planned(
     if named is None:
         named = candidates.default_losses(read, index)
     candidates.check(where, read, index, named)
-    output.mkdir(parents=True, exist_ok=True)
+    (output / "runs").mkdir(parents=True, exist_ok=True)
     return plan(
         read,
         named,
@@ -160,7 +162,7 @@ def _train(
             bar.update()
             if reason is not None:
                 failed[run] = reason
-                bar.write(f"Failed: {run.loss}, seed {run.seed}: {reason}")
+                bar.write(f"Failed: {run.loss}, seed {run.seed}: {reason}", file=sys.stderr)
 
         do_all(
             runs,
@@ -169,7 +171,7 @@ def _train(
             workers=workers,
             gpus=gpus,
             keep_models=keep_models,
-            log_folder=output,
+            log_folder=output / "runs",
         )
     return failed
 

@@ -178,7 +178,7 @@ def _precision(kept: dict[str, np.ndarray], recall: np.ndarray) -> np.ndarray | 
 
 def confusion(results: Results, tables: _Tables) -> Figure:
     """Draw how often each class is taken for which other one by the best loss, all seeds together."""
-    best = _best(tables["balanced_accuracy"])
+    best = _best(results, "balanced_accuracy")
     kept = [arrays(results, *key) for key in results.found if key[0] == best]
     names = kept[0]["classes"]
     present = np.unique(np.concatenate([part for run in kept for part in (run["truth"], run["predicted"])]))
@@ -196,7 +196,7 @@ def confusion(results: Results, tables: _Tables) -> Figure:
     axis.set_xticks(range(len(present)), labels, rotation=90)
     axis.set_yticks(range(len(present)), labels)
     axis.set(xlabel="predicted", ylabel="true")
-    axis.set_title(f"{_short(best)}: the best balanced accuracy\nrows of all {len(kept)} seeds", fontsize=9)
+    axis.set_title(f"{_short(best)}, the best balanced accuracy\nrows of all {len(kept)} seeds", fontsize=9)
     if len(present) <= MOST_CLASSES_WITH_NUMBERS:
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if shares[row, column] > 0.5 else "black"
@@ -206,7 +206,7 @@ def confusion(results: Results, tables: _Tables) -> Figure:
 
 def masks(results: Results, tables: _Tables) -> Figure:
     """Draw a few held-out images with the true mask, and those that the first and the best loss predict."""
-    best = _best(tables["mean_iou"])
+    best = _best(results, "mean_iou")
     seed = next(seed for seed in results.seeds if (best, seed) in results.found)
     shown = [loss for loss in dict.fromkeys([results.losses[0], best]) if (loss, seed) in results.found]
     kept = {loss: arrays(results, loss, seed) for loss in shown}
@@ -268,8 +268,9 @@ def _project(axis: Axes, kept: dict[str, np.ndarray]) -> None:
     axis.set_yticks([])
 
 
-def _best(rows: Sequence[Row]) -> str:
-    return max(rows, key=lambda row: row.mean).loss
+def _best(results: Results, name: str) -> str:
+    values = {loss: [*results.values(loss, name).values()] for loss, _ in results.found}
+    return max(values, key=lambda loss: np.mean(values[loss]) if values[loss] else -np.inf)
 
 
 def _colour(number: int) -> Any:

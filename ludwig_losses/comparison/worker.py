@@ -84,6 +84,7 @@ def write(path: pathlib.Path, content: dict[str, Any]) -> None:
 @contextlib.contextmanager
 def _logging_to(path: pathlib.Path) -> Iterator[None]:
     """Send what this process and its libraries print to a file."""
+    sys.stdout.flush()
     before = os.dup(1), os.dup(2)
     with path.open("wb") as file:
         for stream in (1, 2):
