@@ -85,15 +85,13 @@ def refusal(folder: pathlib.Path, what: str, trainer: dict[str, Any], **options:
 @contextlib.contextmanager
 def two_nodes(folder: pathlib.Path) -> Iterator[None]:
     """Run a cluster of two nodes with one processor each, which a worker occupies, and a directory of their own."""
-    home = pathlib.Path.cwd()
     cluster = Cluster()
-    for name in ("first", "second"):
-        (folder / name).mkdir()
-        os.chdir(folder / name)
-        cluster.add_node(num_cpus=1, object_store_memory=MEMORY, include_dashboard=False)
-    os.chdir(home)
-    cluster.connect()
     try:
+        for name in ("first", "second"):
+            (folder / name).mkdir()
+            with contextlib.chdir(folder / name):
+                cluster.add_node(num_cpus=1, object_store_memory=MEMORY, include_dashboard=False)
+        cluster.connect()
         yield
     finally:
         ray.shutdown()
