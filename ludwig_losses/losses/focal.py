@@ -32,6 +32,7 @@ class FocalLossConfig(ClassificationLossConfig):
         start="{type: focal_loss, alpha: 0.75, gamma: 2.0}",
         watch=("recall", "roc_auc"),
         page="focal",
+        evidence="rare_positives",
     )
 
     alpha: float | list[float] | dict[str, float] | None = field(
