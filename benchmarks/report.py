@@ -21,7 +21,7 @@ def lines(title: str, row: dict) -> str:
 
 
 def summary(results: dict) -> str:
-    """The table of the README: ours, what was aimed at, and the best peer with the right value."""
+    """The table of docs/guides/speed.md: ours, what was aimed at, and the best peer with the right value."""
     table = [
         "| work | limit | at most | ours | best right peer | our memory | least memory of a right peer |",
         "|---|---|---|---|---|---|---|",

@@ -9,6 +9,7 @@ The public names are what a loss of your own needs; using one of them imports Lu
 from ludwig_losses._startup import TYPE_CHECKING, install
 
 if TYPE_CHECKING:
+    from ludwig_losses.comparison.api import compare
     from ludwig_losses.host.registry import register_loss
     from ludwig_losses.host.schema import field, loss_type
     from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, Loss, LossConfig
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ludwig_losses.comparison.api": ("compare",),
     "ludwig_losses.host.registry": ("register_loss",),
     "ludwig_losses.host.schema": ("field", "loss_type"),
     "ludwig_losses.losses.base": ("ClassificationLoss", "ClassificationLossConfig", "Loss", "LossConfig"),
@@ -62,6 +64,7 @@ __all__ = [
     "OptionalNumber",
     "PerClass",
     "Terms",
+    "compare",
     "field",
     "loss_type",
     "register_loss",

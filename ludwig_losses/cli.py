@@ -1,18 +1,24 @@
-"""``ludwig-losses list | explain NAME | check CONFIG [--dataset DATA] | table``: catalogue and strict check on the
-command line."""
+"""``ludwig-losses list | explain NAME [--plot FILE] | check CONFIG [--dataset DATA] | compare | docs [NAME] | table``:
+catalogue, strict check, comparison and documentation on the command line."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import pathlib
 import platform
 import sys
 import textwrap
+import webbrowser
 from importlib.metadata import version
 from typing import Any
 
 from ludwig_losses._startup import DISABLE, disabled
+from ludwig_losses.advice import Advice
 from ludwig_losses.parameters import Parameter
+
+# Built by `make docs`, and in a wheel if it was built before.
+SITE = pathlib.Path(__file__).parent / "site"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,11 +30,16 @@ def main(arguments: list[str] | None = None) -> int:
         commands.add_parser(command.__name__.partition("_")[0], help=summary).set_defaults(run=lambda _, c=command: c())
     explain_parser = commands.add_parser("explain", help="explain a loss and its parameters")
     explain_parser.add_argument("name")
-    explain_parser.set_defaults(run=lambda options: explain(options.name))
+    explain_parser.add_argument("--plot", metavar="FILE", help="draw loss and gradient into an .svg, .png or .pdf file")
+    explain_parser.set_defaults(run=lambda options: explain(options.name, options.plot))
+    docs_parser = commands.add_parser("docs", help="open the documentation, or the page of a loss")
+    docs_parser.add_argument("name", nargs="?")
+    docs_parser.set_defaults(run=lambda options: docs(options.name))
     check_parser = commands.add_parser("check", help="check a Ludwig configuration without training")
     check_parser.add_argument("config", help="path of a YAML file")
     check_parser.add_argument("--dataset", help="data to find the class names in, as for `ludwig train`")
     check_parser.set_defaults(run=lambda options: check(options.config, options.dataset))
+    _add_compare(commands)
     options = parser.parse_args(arguments)
     if disabled():
         print(f"ludwig-losses is switched off by {DISABLE}.", file=sys.stderr)
@@ -43,39 +54,97 @@ def versions() -> str:
 
 
 def list_losses() -> int:
-    """Print each loss with its feature types and one line on what it does."""
+    """Print each loss with what it is for, or what it does, and its feature types."""
     from ludwig_losses.host.registry import catalogue
 
     losses = catalogue()
     width = max(map(len, losses))
     for name, declaration in losses.items():
-        print(f"{name:<{width}}  {', '.join(declaration.features):<24}  {declaration.summary}")
+        purpose = declaration.advice.need if declaration.advice else declaration.summary
+        print(f"{name:<{width}}  {purpose} ({', '.join(declaration.features)})")
+    print("\nludwig-losses explain NAME says when a loss helps, when it does not, and what its parameters do.")
     return 0
 
 
-def explain(name: str) -> int:
-    """Print what a loss and each of its parameters is for."""
-    from ludwig_losses.host.registry import catalogue, find, losses_by_feature
+def explain(name: str, plot: str | None = None) -> int:
+    """Print what a loss and each of its parameters is for; draw its curves into a file if one is named."""
+    from ludwig_losses.host.registry import find, losses_by_feature
 
     declaration = find(name)
+    features = [feature for feature, names in losses_by_feature().items() if name in names]
+    if declaration is None and not features:
+        return _no_such_loss(name)
+    if plot is not None and (status := _plot(declaration.name if declaration else name, plot)):
+        return status
     if declaration is None:
-        features = [feature for feature, names in losses_by_feature().items() if name in names]
-        if features:
-            return _explain_ludwigs(name, features)
-        near = difflib.get_close_matches(name, catalogue(), n=1)
-        hint = f" Did you mean '{near[0]}'?" if near else ""
-        print(f"There is no loss '{name}'.{hint} The losses are: {', '.join(catalogue())}.", file=sys.stderr)
-        return 2
+        return _explain_ludwigs(name, features)
     also = f" (also: {', '.join(declaration.aliases)})" if declaration.aliases else ""
     print(f"{declaration.name}{also}, for {', '.join(declaration.features)} features\n\n{declaration.summary}\n")
+    if declaration.advice:
+        print(_advice(declaration.advice))
     for key, parameter in declaration.parameters.items():
         if parameter is None:
             print(f"  {key}")
             continue
         types = declaration.features_with(key)
         only = "" if types == declaration.features else f" Only on {', '.join(types)} features."
-        print(f"  {key}: {_default(parameter)}")
+        print(f"  {key}: {default_in_yaml(parameter)}")
         print(_indented(f"{parameter.description}{only} Allowed: {parameter.allowed}."))
+    return 0
+
+
+def _no_such_loss(name: str) -> int:
+    from ludwig_losses.host.registry import catalogue
+
+    near = difflib.get_close_matches(name, catalogue(), n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    print(f"There is no loss '{name}'.{hint} The losses are: {', '.join(catalogue())}.", file=sys.stderr)
+    return 2
+
+
+def _advice(advice: Advice) -> str:
+    evidence = f" Measured in examples/{advice.evidence}." if advice.evidence else ""
+    sentences = (
+        f"Helps when {advice.helps}.",
+        f"Does not help when {advice.hinders}.",
+        f"Begin with {advice.start} and watch {', '.join(advice.watch)}.{evidence}",
+    )
+    return "".join(f"{textwrap.fill(sentence, 100)}\n" for sentence in sentences)
+
+
+def _plot(name: str, path: str) -> int:
+    from ludwig_losses import curves
+
+    if not curves.has_figure(name):
+        print(f"There are no curves of '{name}': only the losses of this package have some.", file=sys.stderr)
+        return 2
+    try:
+        curves.draw(curves.panels(name), path)
+    except ModuleNotFoundError as error:
+        print(f"--plot needs matplotlib ({error}): pip install matplotlib", file=sys.stderr)
+        return 2
+    except (ValueError, OSError) as error:
+        print(f"--plot {path}: {error}", file=sys.stderr)
+        return 2
+    print(f"{path}: loss and gradient.\n")
+    return 0
+
+
+def docs(name: str | None = None) -> int:
+    """Open the documentation, or the page of a loss; say where it is if it is not installed."""
+    from ludwig_losses.host.registry import find
+
+    declaration = None if name is None else find(name)
+    if name is not None and declaration is None:
+        return _no_such_loss(name)
+    advice = declaration.advice if declaration else None
+    page = f"losses/{advice.page}" if advice else "index"
+    built = SITE / f"{page}.html"
+    if not built.exists():
+        print(f"docs/{page}.md in the repository of ludwig-losses; `make docs` builds the site from it.")
+        return 0
+    print(built)
+    webbrowser.open(built.as_uri())
     return 0
 
 
@@ -109,6 +178,52 @@ def check(path: str, dataset: str | None = None) -> int:
     return 0
 
 
+def _add_compare(commands: Any) -> None:
+    parser = commands.add_parser("compare", help="train with several losses and seeds, and say which one is better")
+    parser.add_argument("--config", required=True, help="path of a YAML file")
+    parser.add_argument("--dataset", required=True, help="data, as for `ludwig train`")
+    parser.add_argument(
+        "--loss",
+        action="append",
+        help="a name, or a section like '{type: poly_loss, epsilon: 2.0}'; may be given several times. The others are "
+        "compared with the first one. Without any: the loss of the configuration, and all that fit the feature",
+    )
+    parser.add_argument("--seeds", type=int, nargs="+", default=[5], help="how many, or which (default: 5)")
+    parser.add_argument("--output_feature", help="the feature whose loss it is, where there are several")
+    parser.add_argument("--output_directory", default="results/compare", help="(default: results/compare)")
+    parser.add_argument("--split", default="test", help="rows to measure on: test (default), or validation")
+    parser.add_argument("--workers", type=int, default=1, help="processes that train side by side (default: 1)")
+    parser.add_argument("--gpus", type=int, nargs="+", help="numbers of the GPUs to use; -1 uses none")
+    parser.add_argument("--keep_models", action="store_true", help="keep the trained models")
+    parser.set_defaults(run=_compare)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Compare losses; an interrupt leaves what is done."""
+    from ludwig_losses.comparison.api import compare
+
+    try:
+        frame = compare(
+            options.config,
+            options.dataset,
+            options.loss,
+            seeds=options.seeds[0] if len(options.seeds) == 1 else options.seeds,
+            output_feature=options.output_feature,
+            output_directory=options.output_directory,
+            split=options.split,
+            workers=options.workers,
+            gpus=options.gpus,
+            keep_models=options.keep_models,
+        )
+    except (ValueError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. Finished runs are kept: the same command goes on.", file=sys.stderr)
+        return 130
+    return 1 if frame.empty else 0
+
+
 def table() -> int:
     """Print :func:`markdown_table`."""
     print(markdown_table())
@@ -116,7 +231,7 @@ def table() -> int:
 
 
 def markdown_table() -> str:
-    """Return the table of losses, features and parameters that stands in the README."""
+    """Return the table of losses, features and parameters that stands in docs/losses/parameters.md."""
     from ludwig_losses.host.registry import catalogue
 
     lines = ["| `loss.type` | also | features | parameter | default | allowed |", "|---|---|---|---|---|---|"]
@@ -125,7 +240,7 @@ def markdown_table() -> str:
         for key, parameter in declaration.parameters.items():
             types = declaration.features_with(key)
             only = "" if types == declaration.features else f" ({', '.join(types)} only)"
-            default, allowed = ("", "") if parameter is None else (f"`{_default(parameter)}`", parameter.allowed)
+            default, allowed = ("", "") if parameter is None else (f"`{default_in_yaml(parameter)}`", parameter.allowed)
             lines.append(_row(*head, f"`{key}`{only}", default, allowed))
             head = ["", "", ""]
     return "\n".join(lines)
@@ -135,7 +250,7 @@ def _row(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _default(parameter: Parameter) -> str:
+def default_in_yaml(parameter: Parameter) -> str:
     """The default as it is written in YAML."""
     return "(required)" if parameter.required else _in_yaml(parameter.default)
 

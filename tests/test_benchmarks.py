@@ -1,4 +1,4 @@
-"""The README shows the results that are committed."""
+"""The page on speed shows the results that are committed."""
 
 from __future__ import annotations
 
@@ -15,5 +15,9 @@ def test_the_speed_table_is_the_one_of_the_results() -> None:
     report = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(report)
     results = json.loads((ROOT / "benchmarks" / "results" / "losses.json").read_text())
-    (table,) = re.findall(r"<!-- speed -->\n(.*?)\n<!-- /speed -->", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert table == report.summary(results), "run `python benchmarks/report.py` and paste its output into README.md"
+    (table,) = re.findall(
+        r"<!-- speed -->\n(.*?)\n<!-- /speed -->", (ROOT / "docs" / "guides" / "speed.md").read_text(), re.DOTALL
+    )
+    assert table == report.summary(results), (
+        "run `python benchmarks/report.py` and paste its output into docs/guides/speed.md"
+    )

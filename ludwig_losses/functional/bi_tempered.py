@@ -32,6 +32,14 @@ def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
         ValueError: ``t`` is out of range.
 
     Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, section 2.
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.tensor([0.0, 2.0, 4.0])
+        >>> tempered_softmax(logits)  # softmax
+        tensor([0.0159, 0.1173, 0.8668])
+        >>> tempered_softmax(logits, t=2.0)
+        tensor([0.1731, 0.2647, 0.5623])
     """
     if not torch.jit.is_scripting():
         check_floating("logits", logits)
@@ -74,6 +82,14 @@ def bi_tempered_logistic_loss(
             out of range.
 
     Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, equation 6.
+
+    Examples:
+        >>> import torch
+        >>> logits, target = torch.tensor([[4.0, 0.0], [4.0, 0.0]]), torch.tensor([0, 1])
+        >>> bi_tempered_logistic_loss(logits, target)  # cross-entropy
+        tensor([0.0181, 4.0181])
+        >>> bi_tempered_logistic_loss(logits, target, t1=0.2, t2=2.0)  # at most 1 / (1 - 0.2)
+        tensor([0.0470, 0.7696])
     """
     check_class_logits(logits, target, class_dim=-1)
     check_number("t1", t1, minimum=0, maximum=1)

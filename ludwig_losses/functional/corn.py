@@ -28,6 +28,12 @@ def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
 
     Source: Shi, Cao & Raschka, "Deep Neural Networks for Rank-Consistent Ordinal Regression Based On Conditional
     Probabilities", Pattern Analysis and Applications 2023 (arXiv 2021), equation 8.
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.tensor([[2.0, -2.0], [2.0, -2.0]])  # the second of three ranks
+        >>> corn_loss(logits, torch.tensor([1, 2]))
+        tensor([0.2539, 2.2539])
     """
     check_class_logits(logits, target, class_dim=-1)
     z, rank = full_precision(logits), target.long().unsqueeze(-1)
@@ -49,6 +55,11 @@ def corn_probabilities(logits: Tensor) -> Tensor:
 
     Returns:
         ``[..., K]``, float32 (float64 for float64 logits).
+
+    Examples:
+        >>> import torch
+        >>> corn_probabilities(torch.tensor([2.0, -2.0]))
+        tensor([0.1192, 0.7758, 0.1050])
     """
     z = full_precision(logits)
     # P(y > k - 1) and P(y <= k | y > k - 1), in logarithms: no difference of two numbers near 1 is taken.
@@ -63,5 +74,10 @@ def corn_rank(logits: Tensor) -> Tensor:
 
     Args:
         logits: ``[..., K - 1]``; logit ``k`` is that of ``P(y > k | y > k - 1)``.
+
+    Examples:
+        >>> import torch
+        >>> corn_rank(torch.tensor([[-1.0, 0.0], [2.0, -2.0], [2.0, 2.0]]))
+        tensor([0, 1, 2])
     """
     return (full_precision(logits).sigmoid().cumprod(dim=-1) > 0.5).sum(dim=-1)

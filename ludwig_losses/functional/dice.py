@@ -86,6 +86,15 @@ def dice_loss(
     Source: Milletari et al., "V-Net", 3DV 2016, with the sums (not the squares) of the probabilities below the line;
     Salehi et al., "Tversky loss function", MLMI 2017; Abraham & Khan, "A Novel Focal Tversky Loss Function", ISBI 2019
     (equation 4, with the exponent 1/gamma); Sudre et al., "Generalised Dice overlap", DLMIA 2017.
+
+    Examples:
+        >>> import torch
+        >>> target = torch.tensor([[[0, 0, 0, 1]]])  # one image of one row
+        >>> logits = 4 * torch.nn.functional.one_hot(target, 2).movedim(-1, 1).float()
+        >>> dice_loss(logits, target)
+        tensor(0.0170)
+        >>> dice_loss(-logits, target, tversky_alpha=0.2, tversky_beta=0.8)
+        tensor(0.7740)
     """
     check_class_logits(logits, target, class_dim=1)
     if logits.ndim < 3:

@@ -64,6 +64,12 @@ def entmax_loss(
             last dimension.
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019, equation 10.
+
+    Examples:
+        >>> import torch
+        >>> logits, target = torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.0, 0.0]]), torch.tensor([0, 0])
+        >>> entmax_loss(logits, target, alpha=1.2)
+        tensor([0.0066, 0.3033])
     """
     check_alpha(alpha)
     return _fenchel_young_loss(logits, target, alpha, label_smoothing, ignore_index)
@@ -90,6 +96,12 @@ def entmax15_loss(
         TypeError, ValueError: as :func:`entmax_loss`.
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019, equation 10.
+
+    Examples:
+        >>> import torch
+        >>> logits, target = torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.0, 0.0]]), torch.tensor([0, 0])
+        >>> entmax15_loss(logits, target)
+        tensor([0.0000, 0.0996])
     """
     return _fenchel_young_loss(logits, target, 1.5, label_smoothing, ignore_index)
 
@@ -115,6 +127,12 @@ def sparsemax_loss(
         TypeError, ValueError: as :func:`entmax_loss`.
 
     Source: Martins & Astudillo, "From Softmax to Sparsemax", ICML 2016, equation 24.
+
+    Examples:
+        >>> import torch
+        >>> logits, target = torch.tensor([[1.0, 0.0, 0.0], [0.5, 0.0, 0.0]]), torch.tensor([0, 0])
+        >>> sparsemax_loss(logits, target)
+        tensor([0.0000, 0.0833])
     """
     return _fenchel_young_loss(logits, target, 2.0, label_smoothing, ignore_index)
 

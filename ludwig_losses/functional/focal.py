@@ -64,6 +64,14 @@ def sigmoid_focal_loss(
         ValueError: the shapes differ, ``alpha`` does not have two entries, or a hyperparameter is out of range.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
+
+    Examples:
+        >>> import torch
+        >>> logits, target = torch.tensor([2.0, -1.0, 0.0]), torch.tensor([True, True, False])
+        >>> sigmoid_focal_loss(logits, target)
+        tensor([0.0018, 0.7019, 0.1733])
+        >>> sigmoid_focal_loss(logits, target, alpha=torch.tensor([0.25, 0.75]))  # negative, positive
+        tensor([0.0014, 0.5264, 0.0433])
     """
     _check_options(gamma, label_smoothing, reduced_threshold)
     check_per_class("alpha", alpha, 2)
@@ -215,6 +223,16 @@ def softmax_focal_loss(
             have an entry per class, or a hyperparameter is out of range.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; and "Reduced Focal Loss", 2019.
+
+    Examples:
+        >>> import torch
+        >>> logits, target = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([0, 2])
+        >>> softmax_focal_loss(logits, target)
+        tensor([0.0109, 0.9635])
+        >>> softmax_focal_loss(logits, target, gamma=0.0)  # cross-entropy
+        tensor([0.2395, 1.5514])
+        >>> softmax_focal_loss(logits, target, alpha=torch.tensor([0.2, 0.3, 1.0]))
+        tensor([0.0022, 0.9635])
     """
     _check_options(gamma, label_smoothing, reduced_threshold)
     check_class_logits(logits, target, class_dim=1)

@@ -65,6 +65,14 @@ def nt_xent_loss(
     rows per label, the "out" form of Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2,
     exactly so with ``average="anchors"``. A memory without labels: He et al., "Momentum Contrast", CVPR 2020, without
     the second encoder; with labels: Wang et al., "Cross-Batch Memory for Embedding Learning", CVPR 2020.
+
+    Examples:
+        >>> import torch
+        >>> embeddings = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0]])
+        >>> nt_xent_loss(embeddings, temperature=0.5)
+        tensor(0.2899)
+        >>> nt_xent_loss(embeddings, torch.tensor([0, 1, 0, 1]), temperature=0.5)  # other rows are partners
+        tensor(2.0819)
     """
     if embeddings.ndim != 2 or (labels is not None and labels.shape != embeddings.shape[:1]):
         raise ValueError(

@@ -26,6 +26,11 @@ def squared_distance(hidden: Tensor, center: Tensor) -> Tensor:
     Raises:
         TypeError: ``hidden`` is not floating point.
         ValueError: the shapes are others.
+
+    Examples:
+        >>> import torch
+        >>> squared_distance(torch.tensor([[1.0, 2.0], [0.0, 0.5]]), torch.tensor([0.0, 0.5]))
+        tensor([3.2500, 0.0000])
     """
     if hidden.dim() != 2 or hidden.shape[1:] != center.shape:
         raise ValueError(
@@ -51,6 +56,11 @@ def initial_center(mean: Tensor, *, margin: float = 0.1) -> Tensor:
         ValueError: ``margin`` is negative.
 
     Source: Ruff et al., "Deep One-Class Classification", ICML 2018, section 3.3 and the authors' code.
+
+    Examples:
+        >>> import torch
+        >>> initial_center(torch.tensor([0.7, -0.02, 0.0]))
+        tensor([ 0.7000, -0.1000,  0.1000])
     """
     check_number("margin", margin, minimum=0)
     check_floating("mean", mean)
@@ -75,6 +85,13 @@ def deep_svdd_loss(distance: Tensor, *, nu: float = 0.1, radius2: float | Tensor
             ``None``, negative or more than one number.
 
     Source: Ruff et al., "Deep One-Class Classification", ICML 2018, equations 3 (soft) and 4 (hard).
+
+    Examples:
+        >>> import torch
+        >>> deep_svdd_loss(torch.tensor([0.5, 2.0]), nu=0.1, radius2=1.0)
+        tensor([ 1., 11.])
+        >>> deep_svdd_loss(torch.tensor([0.5, 2.0]), nu=0.0)
+        tensor([0.5000, 2.0000])
     """
     _check_rows("distance", distance)
     check_number("nu", nu, minimum=0, maximum=1)
@@ -107,6 +124,11 @@ def deep_sad_loss(distance: Tensor, target: Tensor, *, eta: float = 1.0, eps: fl
     Source: Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, equation 7. The labels are Ludwig's: the
     paper writes +1 for normal, -1 for anomalous, and the authors' code 0 for unlabelled. ``eps`` is the code's, which
     adds it for both labels.
+
+    Examples:
+        >>> import torch
+        >>> deep_sad_loss(torch.tensor([0.5, 0.5, 0.5]), torch.tensor([-1, 0, 1]), eta=2.0)
+        tensor([0.5000, 1.0000, 4.0000])
     """
     _check_rows("distance", distance, "target", target)
     check_number("eta", eta, above=0)
@@ -134,6 +156,11 @@ def drocc_loss(score: Tensor, adversarial_score: Tensor, *, mu: float = 1.0) -> 
         ValueError: the scores are not both ``[B]``, or ``mu`` is negative.
 
     Source: Goyal et al., "DROCC: Deep Robust One-Class Classification", ICML 2020, equation 2 (without weight decay).
+
+    Examples:
+        >>> import torch
+        >>> drocc_loss(torch.tensor([3.0, 0.0]), torch.tensor([-3.0, 2.0]))
+        tensor([0.0972, 2.8201])
     """
     _check_rows("score", score, "adversarial_score", adversarial_score)
     check_number("mu", mu, minimum=0)
@@ -180,6 +207,13 @@ def drocc_adversary(
 
     Source: Goyal et al., "DROCC: Deep Robust One-Class Classification", ICML 2020, algorithm 1. The authors' code
     projects in every tenth step only.
+
+    Examples:
+        >>> import torch
+        >>> x = torch.zeros(1, 2)
+        >>> h = drocc_adversary(lambda rows: rows[:, 0], x, radius=1.0, start=torch.ones(1, 2))
+        >>> h  # up the score from its start
+        tensor([[1.5000, 1.0000]])
     """
     _check_adversary(x, start, radius=radius, gamma=gamma, num_steps=num_steps, step_size=step_size)
     x = x.detach()

@@ -34,6 +34,12 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
             not ``[K]``, or (on a CPU, where looking costs next to nothing) names a class twice.
 
     Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 1.
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.tensor([[4.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+        >>> entropic_open_set_loss(logits, torch.tensor([0, 2, 2]), known=torch.tensor([0, 1]))  # 2 is unknown
+        tensor([0.0181, 2.0181, 0.6931])
     """
     check_class_logits(logits, target, class_dim=-1)
     _check_known(known)
@@ -73,6 +79,12 @@ def objectosphere_loss(
 
     Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 2 (``xi`` and lambda, here
     ``zeta``).
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.tensor([[4.0, 0.0, 0.0], [4.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+        >>> objectosphere_loss(logits, torch.tensor([0, 2, 2]), known=torch.tensor([0, 1]), xi=5.0, zeta=0.1)
+        tensor([0.1181, 3.6181, 0.6931])
     """
     check_number("xi", xi, minimum=0)
     check_number("zeta", zeta, minimum=0)
@@ -100,7 +112,13 @@ def _check_known(known: Tensor | None) -> None:
 
 
 def known_softmax(logits: Tensor, known: Tensor) -> Tensor:
-    """Return probabilities ``[..., C]`` in which the classes that are not known have none (unless one is known)."""
+    """Return probabilities ``[..., C]`` in which the classes that are not known have none (unless one is known).
+
+    Examples:
+        >>> import torch
+        >>> known_softmax(torch.tensor([1.0, 0.0, 5.0]), known=torch.tensor([0, 1]))
+        tensor([0.7311, 0.2689, 0.0000])
+    """
     p = known_logits(logits, known).softmax(dim=-1)
     if len(known) == 1:
         return p
@@ -111,6 +129,11 @@ def known_score(logits: Tensor, known: Tensor) -> Tensor:
     """Return ``max_c p_c`` over the known classes: the lower, the more likely an example is of none of them.
 
     Where a single class is known it is the probability of that class.
+
+    Examples:
+        >>> import torch
+        >>> known_score(torch.tensor([[1.0, 0.0, 5.0], [0.0, 0.0, 5.0]]), known=torch.tensor([0, 1]))
+        tensor([0.7311, 0.5000])
     """
     p = known_softmax(logits, known)
     return p.index_select(-1, known).amax(dim=-1)

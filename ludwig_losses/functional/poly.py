@@ -55,6 +55,14 @@ def poly_loss(
             out of range.
 
     Source: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", ICLR 2022.
+
+    Examples:
+        >>> import torch
+        >>> logits, target = torch.tensor([[2.0, 0.0, 0.0], [0.0, 1.0, 0.0]]), torch.tensor([0, 2])
+        >>> poly_loss(logits, target)
+        tensor([0.4526, 2.3395])
+        >>> poly_loss(logits, target, epsilon=[1.0, 0.5], gamma=2.0)
+        tensor([0.0216, 1.6458])
     """
     coefficients = _coefficients(epsilon)
     check_number("gamma", gamma, minimum=0)

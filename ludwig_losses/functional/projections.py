@@ -24,6 +24,11 @@ def entmax15(logits: Tensor) -> Tensor:
         number of times. Train with :func:`entmax15_loss`, whose gradient needs no derivative of the projection.
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019.
+
+    Examples:
+        >>> import torch
+        >>> entmax15(torch.tensor([2.0, 1.0, -1.0]))
+        tensor([0.8307, 0.1693, 0.0000])
     """
     return project(logits, 1.5)
 
@@ -36,6 +41,11 @@ def sparsemax(logits: Tensor) -> Tensor:
         number of times. Train with :func:`sparsemax_loss`, whose gradient needs no derivative of the projection.
 
     Source: Martins & Astudillo, "From Softmax to Sparsemax", ICML 2016.
+
+    Examples:
+        >>> import torch
+        >>> sparsemax(torch.tensor([1.5, 1.0, -1.0]))
+        tensor([0.7500, 0.2500, 0.0000])
     """
     return project(logits, 2.0)
 
@@ -57,6 +67,11 @@ def entmax(logits: Tensor, alpha: float = 1.5) -> Tensor:
         ValueError: ``alpha`` is not in (1, 2].
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019.
+
+    Examples:
+        >>> import torch
+        >>> entmax(torch.tensor([2.0, 1.0, -1.0]), alpha=1.2)
+        tensor([0.7622, 0.2328, 0.0050])
     """
     check_alpha(alpha)
     return project(logits, alpha)

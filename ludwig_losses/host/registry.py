@@ -21,6 +21,7 @@ from ludwig.modules.metric_registry import (
 from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.host.remembered import Remembered
 from ludwig_losses.host.schema import ANOMALY, BaseLossConfig, DeclaredLossConfig, json_schema, parameters_of, with_type
 from ludwig_losses.parameters import Parameter, Terms
@@ -54,6 +55,11 @@ class Declaration:
     def summary(self) -> str:
         """The first line of the schema's docstring."""
         return (self.config_cls.__doc__ or "").strip().partition("\n")[0]
+
+    @property
+    def advice(self) -> Advice | None:
+        """When to take the loss, where its schema says so."""
+        return getattr(self.config_cls, "advice", None)
 
     @property
     def parameters(self) -> dict[str, Parameter | None]:

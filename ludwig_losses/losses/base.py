@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional._numerics import ignored_classes, is_counted, weighted_mean
 from ludwig_losses.host.schema import (
     CATEGORY,
@@ -61,6 +62,9 @@ class LossConfig(DeclaredLossConfig):
     class_weights: ClassVar[Any] = None
     class_similarities: ClassVar[Any] = None
     class_similarities_temperature: ClassVar[int] = 0
+
+    # What `ludwig-losses list` and `explain`, and the page on choosing a loss, say.
+    advice: ClassVar[Advice | None] = None
 
     # Whether the loss compares rows 2i and 2i + 1 of a batch, which therefore have to stay together; and what to
     # write in the configuration where they cannot.

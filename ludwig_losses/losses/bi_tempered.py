@@ -1,5 +1,8 @@
+from typing import ClassVar
+
 from torch import Tensor, nn
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional import bi_tempered_logistic_loss, tempered_softmax
 from ludwig_losses.functional._numerics import class_logits
 from ludwig_losses.host.registry import register_loss
@@ -12,6 +15,16 @@ class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
     """Bi-tempered logistic loss: cross-entropy that withstands wrong labels (Amid et al., NeurIPS 2019)."""
 
     type: str = loss_type("tempered_softmax_cross_entropy")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="wrong labels",
+        helps="a good part of the labels is wrong and training lasts long enough to learn them by heart",
+        hinders="labels are right, or training stops before that: then there is no difference to cross-entropy",
+        start="{type: tempered_softmax_cross_entropy, t1: 0.2, t2: 2.0}",
+        watch=("accuracy",),
+        page="bi_tempered",
+        evidence="noisy_labels",
+    )
 
     t1: float = field(
         Number(

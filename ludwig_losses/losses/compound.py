@@ -1,9 +1,10 @@
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional._numerics import full_precision
 from ludwig_losses.host.registry import config_of, declaration_of, module_of, register_loss, register_term_metrics
 from ludwig_losses.host.schema import (
@@ -31,6 +32,15 @@ class CompoundLossConfig(LossConfig):
     """Several losses at once: the sum of its terms, each times its weight."""
 
     type: str = loss_type("compound_loss")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="two aims at once",
+        helps="one loss is sure to train and another one is what counts: cross-entropy beside Dice or Lovász",
+        hinders="one loss does what it should: each further weight is one more thing to tune",
+        start="{type: compound_loss, terms: [{type: dice_loss}, {type: softmax_cross_entropy, weight: 0.5}]}",
+        watch=("mean_iou",),
+        page="compound",
+    )
 
     terms: list | None = field(
         Terms(

@@ -1,7 +1,10 @@
+from typing import ClassVar
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional._numerics import weighted_mean
 from ludwig_losses.functional.corn import corn_loss, corn_probabilities, corn_rank, corn_tasks
 from ludwig_losses.host.registry import register_loss
@@ -15,6 +18,15 @@ class CornLossConfig(ClassificationLossConfig):
     """Ordinal regression for classes with an order, by conditional probabilities (Shi, Cao & Raschka, 2021)."""
 
     type: str = loss_type("corn")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="classes with an order",
+        helps="a prediction two classes off is worse than one next to the truth",
+        hinders="only exact hits count, or the order is not one: the names of colours, the numbers of buses",
+        start="{type: corn, order: [low, medium, high]}",
+        watch=("rank_mae", "quadratic_weighted_kappa"),
+        page="corn",
+    )
 
     order: list[str] | list[dict] | None = field(
         Order(

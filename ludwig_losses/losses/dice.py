@@ -1,5 +1,8 @@
+from typing import ClassVar
+
 from torch import Tensor
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional import dice_loss
 from ludwig_losses.functional.dice import check_options, counted_classes, mistake_weights
 from ludwig_losses.host.registry import register_loss
@@ -13,6 +16,18 @@ class DiceLossConfig(LossConfig):
     """One minus the overlap of predicted and true regions, per image and class (Milletari et al., 3DV 2016)."""
 
     type: str = loss_type("dice_loss")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="small objects in masks",
+        helps="the object covers few pixels, and the overlap with it is what counts",
+        hinders=(
+            "images without the object are frequent and per_image is true: each stray pixel there costs as much as a "
+            "missed object"
+        ),
+        start="{type: dice_loss}",
+        watch=("mean_iou", "dice_coefficient", "iou_1"),
+        page="dice",
+    )
 
     smooth: float = field(
         Number(

@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ludwig_losses import functional
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional.projections import project
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import CATEGORY, SEQUENCE, TEXT, field, loss_type
@@ -63,6 +64,15 @@ class Entmax15LossConfig(FenchelYoungLossConfig):
 
     type: str = loss_type("entmax_1.5_loss")
 
+    advice: ClassVar[Advice | None] = Advice(
+        need="many classes, few of them possible",
+        helps="predictions shall be a short list: all other classes have a probability of exactly 0",
+        hinders="a log loss or perplexity is reported, which is infinite where a true class has probability 0",
+        start="{type: entmax_1.5_loss}",
+        watch=("accuracy", "hits_at_k"),
+        page="entmax",
+    )
+
     @classmethod
     def name(cls) -> str:
         return "Entmax-1.5 Loss"
@@ -81,6 +91,15 @@ class SparsemaxLossConfig(FenchelYoungLossConfig):
 
     type: str = loss_type("sparsemax_loss")
 
+    advice: ClassVar[Advice | None] = Advice(
+        need="many classes, and the shortest lists",
+        helps="entmax-1.5 leaves more classes than are wanted",
+        hinders="the order of the unlikely classes matters: most of them are 0 alike, and get no gradient",
+        start="{type: sparsemax_loss}",
+        watch=("accuracy", "hits_at_k"),
+        page="entmax",
+    )
+
 
 @register_loss(SparsemaxLossConfig, features=[CATEGORY, TEXT, SEQUENCE], aliases=["sparsemax"])
 class SparsemaxLoss(FenchelYoungLoss):
@@ -94,6 +113,15 @@ class EntmaxLossConfig(FenchelYoungLossConfig):
     """Trains predictions as sparse as you like, between softmax and sparsemax (Peters et al., ACL 2019)."""
 
     type: str = loss_type("entmax_loss")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="many classes, and sparsity to choose",
+        helps="the length of the lists is to be tuned, between softmax and sparsemax",
+        hinders="alpha 1.5 or 2 will do: entmax_1.5_loss and sparsemax_loss have one setting less",
+        start="{type: entmax_loss, alpha: 1.3}",
+        watch=("accuracy", "hits_at_k"),
+        page="entmax",
+    )
 
     alpha: float = field(
         Number(

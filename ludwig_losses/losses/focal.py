@@ -1,9 +1,10 @@
 import logging
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import BINARY, CATEGORY, IMAGE, field, loss_type
@@ -17,6 +18,22 @@ class FocalLossConfig(ClassificationLossConfig):
     """Cross-entropy that plays down the examples a model already gets right (Lin et al., ICCV 2017)."""
 
     type: str = loss_type("focal_loss")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="rare classes among many easy examples",
+        helps=(
+            "most examples are easy and the few of a rare class get lost among them, and finding these matters more "
+            "than false alarms"
+        ),
+        hinders=(
+            "predictions have to be calibrated, classes are about as frequent, or labels are wrong: it attends to "
+            "what a model cannot get right"
+        ),
+        start="{type: focal_loss, alpha: 0.75, gamma: 2.0}",
+        watch=("recall", "roc_auc"),
+        page="focal",
+        evidence="rare_positives",
+    )
 
     alpha: float | list[float] | dict[str, float] | None = field(
         PerClass(

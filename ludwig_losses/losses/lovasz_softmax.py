@@ -1,7 +1,8 @@
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional import lovasz_softmax_loss
 from ludwig_losses.functional.lovasz import chosen_classes
 from ludwig_losses.host.registry import register_loss
@@ -14,6 +15,18 @@ class LovaszSoftmaxLossConfig(LossConfig):
     """Optimises IoU through its convex extension, over the classes of the batch (Berman et al., CVPR 2018)."""
 
     type: str = loss_type("lovasz_softmax_loss")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="masks judged by their mean IoU",
+        helps="the IoU of all classes is the measure, rare classes included",
+        hinders=(
+            "training begins from nothing and does not move: begin with cross-entropy, or add it as a term of "
+            "compound_loss"
+        ),
+        start="{type: lovasz_softmax_loss}",
+        watch=("mean_iou", "iou_1"),
+        page="lovasz_softmax",
+    )
 
     classes: str | list[str] | list[int] = field(
         Classes(

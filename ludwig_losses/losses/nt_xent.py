@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional import nt_xent_loss
 from ludwig_losses.functional._gather import gather_consecutive_pairs, gather_rows
 from ludwig_losses.functional._numerics import equal_rows
@@ -20,6 +21,18 @@ class NTXentLossConfig(LossConfig):
     """Contrastive loss that draws the two views of an example together, all others apart (Chen et al., ICML 2020)."""
 
     type: str = loss_type("nt_xent_loss")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="no labels, but pairs that belong together",
+        helps=(
+            "there are two views of each example, or values that many rows share, and embeddings are wanted for "
+            "search or for a later classifier"
+        ),
+        hinders="every row has a label and the labels are all that matters: train on them",
+        start="{type: nt_xent_loss, temperature: 0.07, pairing: consecutive}",
+        watch=("pair_accuracy", "alignment", "uniformity"),
+        page="nt_xent",
+    )
 
     temperature: float = field(
         Number(default=0.07, minimum=0.001, description="Scale of the cosine similarities; the lower, the sharper.")

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional._numerics import weighted_mean
 from ludwig_losses.functional.one_class import deep_sad_loss, deep_svdd_loss, drocc_adversary, drocc_loss
 from ludwig_losses.host.registry import register_loss
@@ -59,6 +60,16 @@ class DeepSVDDLossConfig(OneClassLossConfig):
 
     type: str = loss_type("deep_svdd")
 
+    advice: ClassVar[Advice | None] = Advice(
+        need="anomalies, none of them labelled",
+        helps="rows are images or mixed features, for which an encoder has to be learned",
+        hinders="rows are plain numbers: the detectors of scikit-learn were as good or better on the data tried here",
+        start="{type: deep_svdd, nu: 0.1}",
+        watch=("anomaly_auroc", "anomaly_average_precision"),
+        page="one_class",
+        evidence="anomaly",
+    )
+
     nu: float = field(
         Number(
             default=0.1,
@@ -91,6 +102,16 @@ class DeepSADLossConfig(OneClassLossConfig):
 
     type: str = loss_type("deep_sad")
 
+    advice: ClassVar[Advice | None] = Advice(
+        need="anomalies, a few of them labelled",
+        helps="even 1 to 5 % of the training rows are known anomalies",
+        hinders="none is labelled, or those to come resemble none of the labelled ones",
+        start="{type: deep_sad, eta: 1.0}",
+        watch=("anomaly_auroc", "anomaly_average_precision"),
+        page="one_class",
+        evidence="anomaly",
+    )
+
     eta: float = field(
         Number(
             default=1.0,
@@ -122,6 +143,16 @@ class DROCCLossConfig(OneClassLossConfig):
     """What is normal against the worst points at some distance from it (Goyal et al., ICML 2020)."""
 
     type: str = loss_type("drocc")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="anomalies among standardised numbers, none of them labelled",
+        helps="deep_svdd collapses, or distances between standardised rows mean something",
+        hinders="time is short (a step takes about six times as long), or inputs are not standardised",
+        start="{type: drocc, radius: auto, perturbation_strength: 1.0}",
+        watch=("anomaly_auroc", "anomaly_average_precision"),
+        page="one_class",
+        evidence="anomaly",
+    )
 
     radius: float | str = field(
         NumberOrWord(

@@ -5,6 +5,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional import entropic_open_set_loss, known_score, known_softmax, objectosphere_loss
 from ludwig_losses.functional._numerics import class_logits
 from ludwig_losses.functional.open_set import known_classes, magnitude
@@ -123,6 +124,19 @@ class EntropicOpenSetLossConfig(OpenSetLossConfig):
 
     type: str = loss_type("entropic_open_set")
 
+    advice: ClassVar[Advice | None] = Advice(
+        need="unknown classes, and examples of other things",
+        helps=(
+            "the model will meet classes that it does not know, and there are examples of other things to be "
+            "undecided on"
+        ),
+        hinders="there are no such examples (it is cross-entropy then), or the unknown resembles none of them",
+        start="{type: entropic_open_set, background_class: other}",
+        watch=("open_set_auroc", "oscr"),
+        page="open_set",
+        evidence="open_set",
+    )
+
 
 @register_loss(EntropicOpenSetLossConfig, features=[BINARY, CATEGORY])
 class EntropicOpenSetLoss(OpenSetLoss):
@@ -137,6 +151,16 @@ class ObjectosphereLossConfig(OpenSetLossConfig):
     """Entropic open-set loss with large logits for known examples, small ones for others (Dhamija et al., 2018)."""
 
     type: str = loss_type("objectosphere")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="unknown classes, told by the size of the logits",
+        helps="entropic_open_set helps, and xi and zeta can be chosen on data with unknown classes",
+        hinders="they cannot: with the documented defaults it did not help on the data tried here",
+        start="{type: objectosphere, background_class: other, xi: 5.0, zeta: 0.01}",
+        watch=("open_set_auroc", "oscr"),
+        page="open_set",
+        evidence="open_set",
+    )
 
     xi: float = field(
         Number(

@@ -1,7 +1,8 @@
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
+from ludwig_losses.advice import Advice
 from ludwig_losses.functional import poly_loss
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import CATEGORY, IMAGE, field, loss_type
@@ -13,6 +14,15 @@ class PolyLossConfig(ClassificationLossConfig):
     """Cross-entropy plus a polynomial in the miss probability 1 - p (Leng et al., ICLR 2022)."""
 
     type: str = loss_type("poly_loss")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="cross-entropy works, and one parameter may improve it",
+        helps="there is time to search epsilon on validation data: the best one depends on the data",
+        hinders="something is wrong that has a name: rare classes, wrong labels, unknown ones",
+        start="{type: poly_loss, epsilon: 1.0}",
+        watch=("accuracy",),
+        page="poly",
+    )
 
     epsilon: float | list[float] = field(
         Coefficients(

@@ -1,4 +1,4 @@
-"""Losses from elsewhere: the README's tutorial to the letter, installed packages, and mistakes that stay alone."""
+"""Losses from elsewhere: the tutorial to the letter, installed packages, and mistakes that stay alone."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import sys
 
 import pytest
 
-README = (pathlib.Path(__file__).parents[2] / "README.md").read_text()
-TUTORIAL = re.search(r"^## A loss of your own\n(.*?)^## ", README, re.DOTALL | re.MULTILINE)[1]
+TUTORIAL = (pathlib.Path(__file__).parents[2] / "docs" / "guides" / "own_loss.md").read_text()
 LOSS, DATA = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
 (CONFIG,) = re.findall(r"```yaml\n(.*?)```", TUTORIAL, re.DOTALL)
 (COMMANDS,) = re.findall(r"```bash\n(.*?)```", TUTORIAL, re.DOTALL)

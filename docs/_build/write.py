@@ -1,0 +1,181 @@
+"""Renews what pages show of code and results: ``python docs/_build/write.py [figures]``, run by ``make docs-write``.
+
+A page holds such a part between ``<!-- write: KIND ARGUMENT -->`` and ``<!-- /write -->``. Tests fail where a part, or a
+figure, is not what this program writes.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).parents[2]
+FIGURES = ROOT / "docs" / "figures"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+_PART = re.compile(r"(<!-- write: (\w+) ?([^\n]*?) ?-->\n).*?(<!-- /write -->)", re.DOTALL)
+
+
+def written(text: str) -> str:
+    """Return a page with all its parts as they should be."""
+    return _PART.sub(lambda found: f"{found[1]}{_KINDS[found[2]](found[3]).strip()}\n{found[4]}", text)
+
+
+def figures() -> dict[str, list]:
+    """Return the figure of each page of a loss, by the name of its file."""
+    from ludwig_losses import curves
+
+    names = {
+        "bi_tempered": "tempered_softmax_cross_entropy",
+        "compound": "compound_loss",
+        "corn": "corn",
+        "dice": "dice_loss",
+        "entmax": "entmax_loss",
+        "focal": "focal_loss",
+        "lovasz_softmax": "lovasz_softmax_loss",
+        "nt_xent": "nt_xent_loss",
+        "objectosphere": "objectosphere",
+        "one_class": "deep_svdd",
+        "open_set": "entropic_open_set",
+        "poly": "poly_loss",
+    }
+    return {**{file: curves.panels(loss) for file, loss in names.items()}, "simplex": curves.simplex()}
+
+
+def draw_figures() -> None:
+    """Draw each figure twice: for a light and for a dark background."""
+    from ludwig_losses import curves
+
+    FIGURES.mkdir(exist_ok=True)
+    for name, figure in figures().items():
+        curves.draw(figure, str(FIGURES / f"{name}.svg"))
+        curves.draw(figure, str(FIGURES / f"{name}-dark.svg"), dark=True)
+
+
+def numbers_of(path: pathlib.Path) -> list:
+    """Return the numbers that a drawn figure shows."""
+    import html
+
+    (description,) = re.findall(r"<dc:description>(.*?)</dc:description>", path.read_text(), re.DOTALL)
+    return json.loads(html.unescape(description))
+
+
+def _file(path: str) -> str:
+    return (ROOT / path).read_text()
+
+
+def _losses(prefix: str) -> str:
+    """All losses with what they are for; links begin with the prefix."""
+    from ludwig_losses.host.registry import catalogue
+
+    lines = ["| `loss.type` | for | output features |", "|---|---|---|"]
+    for name, declaration in catalogue().items():
+        link = f"[`{name}`]({prefix}{declaration.advice.page}.md)"
+        lines.append(f"| {link} | {declaration.advice.need} | {', '.join(declaration.features)} |")
+    return "\n".join(lines)
+
+
+def _choosing(names: str) -> str:
+    """What users may have, and which of the losses named helps with it."""
+    from ludwig_losses.host.registry import find
+
+    lines = ["| you have | take | begin with | watch | measured |", "|---|---|---|---|---|"]
+    for name in names.split():
+        advice = find(name).advice
+        page = f"losses/{advice.page}.md"
+        measured = f"[yes]({page}#evidence)" if advice.evidence else "no"
+        watch = ", ".join(f"`{metric}`" for metric in advice.watch)
+        lines.append(f"| {advice.need} | [`{name}`]({page}) | `{advice.start}` | {watch} | {measured} |")
+    return "\n".join(lines)
+
+
+def _advice(loss: str) -> str:
+    from ludwig_losses.host.registry import find
+
+    advice = find(loss).advice
+    return (
+        f"- **Helps when** {advice.helps}.\n- **Does not help when** {advice.hinders}.\n"
+        f"- **Begin with** `{advice.start}` and watch {', '.join(f'`{metric}`' for metric in advice.watch)}."
+    )
+
+
+def _parameters(argument: str) -> str:
+    """The parameters of a loss, or those of them that are named after it."""
+    from ludwig_losses.cli import default_in_yaml
+    from ludwig_losses.host.registry import find
+
+    loss, *only_these = argument.split()
+    declaration = find(loss)
+    lines = ["| parameter | default | meaning |", "|---|---|---|"]
+    for key in only_these or declaration.parameters:
+        parameter = declaration.parameters[key]
+        types = declaration.features_with(key)
+        only = "" if types == declaration.features else f" Only on {', '.join(types)} features."
+        meaning = f"{parameter.description}{only} *Allowed:* {parameter.allowed}."
+        lines.append(f"| `{key}` | `{default_in_yaml(parameter)}` | {_escaped(meaning)} |")
+    return "\n".join(lines)
+
+
+def _evidence(examples: str) -> str:
+    """What examples have measured, for a page in docs/losses."""
+    measured = [name for name in examples.split() if (ROOT / "examples" / name / "table.md").exists()]
+    return "\n\n".join(map(_measured, measured)) or "Not measured here yet."
+
+
+def _measured(example: str) -> str:
+    folder = ROOT / "examples" / example
+    title = re.match("# (.*)", (folder / "README.md").read_text())[1]
+    link = f"../../examples/{example}"
+    plots = [f"![{title}]({link}/{plot.name})" for plot in sorted(folder.glob("*.svg"))]
+    return "\n\n".join([f"[{title}]({link}/README.md):", (folder / "table.md").read_text().strip(), *plots])
+
+
+def _difference(loss: str) -> str:
+    """What the page on differences says of a loss."""
+    rows = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \|$", _file("docs/differences.md"), re.MULTILINE)
+    ((_, here, in_tree),) = [row for row in rows if row[0] == loss]
+    return f"- **Here:** {here}.\n- **In Ludwig's tree:** {in_tree}."
+
+
+def _escaped(text: str) -> str:
+    """Return text in which Markdown sees no emphasis and no column."""
+    return re.sub(r"\*\*(?=[(\dg])", r"\\*\\*", text).replace("|", r"\|")
+
+
+def _catalogue(_: str) -> str:
+    from ludwig_losses.cli import markdown_table
+
+    return markdown_table()
+
+
+def _output(command: str) -> str:
+    """The output of a command of ours, its words joined by commas."""
+    import contextlib
+    import io
+
+    from ludwig_losses.cli import main
+
+    with contextlib.redirect_stdout(io.StringIO()) as output:
+        main(command.split(","))
+    return f"```\n{output.getvalue().strip()}\n```"
+
+
+_KINDS = {
+    "advice": _advice,
+    "catalogue": _catalogue,
+    "choosing": _choosing,
+    "difference": _difference,
+    "evidence": _evidence,
+    "file": _file,
+    "losses": _losses,
+    "output": _output,
+    "parameters": _parameters,
+}
+
+if __name__ == "__main__":
+    for page in PAGES:
+        page.write_text(written(page.read_text()))
+    if "figures" in sys.argv[1:]:
+        draw_figures()

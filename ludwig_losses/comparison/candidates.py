@@ -1,0 +1,80 @@
+"""Which losses to compare, and whether Ludwig takes them, before the first run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ludwig_losses.comparison.outcome import FEATURE_TYPES
+from ludwig_losses.comparison.plan import Loss, named_losses, with_loss
+from ludwig_losses.host import dry_run
+from ludwig_losses.host.pairs import paired_loss
+from ludwig_losses.host.registry import Declaration, catalogue, find
+from ludwig_losses.parameters import Classes, Order
+
+
+def default_losses(config: dict[str, Any], index: int) -> dict[str, Loss]:
+    """Return the loss of the configuration, and every one of the catalogue that needs nothing from the user."""
+    feature = config["output_features"][index]
+    own = dict(feature.get("loss") or {})
+    own.setdefault("type", _own_type(config, index))
+    declaration = find(own["type"])
+    name = own["type"] if declaration is None else declaration.name
+    fitting = [
+        other.name
+        for other in catalogue().values()
+        if feature["type"] in other.features and other.name != name and not _needs_the_user(other)
+    ]
+    return named_losses([own, *fitting])
+
+
+def _own_type(config: dict[str, Any], index: int) -> str:
+    from ludwig.schema.model_types.base import ModelConfig
+
+    return [*ModelConfig.from_dict(config).output_features][index].loss.type
+
+
+def _needs_the_user(declaration: Declaration) -> bool:
+    """Whether a loss is nothing without terms, a background class, or an order of the classes."""
+    parameters = declaration.parameters.items()
+    return declaration.has_terms or any(
+        parameter is not None and (parameter.required or isinstance(parameter, Order) or _is_background(key, parameter))
+        for key, parameter in parameters
+    )
+
+
+def _is_background(key: str, parameter: Any) -> bool:
+    return isinstance(parameter, Classes) and key != "ignore_index" and parameter.default is None
+
+
+def check(path: str, config: dict[str, Any], index: int, losses: Mapping[str, Loss]) -> None:
+    """Let Ludwig, and the strict check of the pack, parse the configuration with each loss.
+
+    Raises:
+        ValueError: for the losses that it refuses, all of them; or the feature has a type without metrics.
+    """
+    feature = config["output_features"][index]
+    if feature.get("type") not in FEATURE_TYPES:
+        raise ValueError(
+            f"output_features[{index}] (output feature '{feature.get('name')}'): got type {feature.get('type')!r}; "
+            f"losses can be compared on {', '.join(FEATURE_TYPES)} features."
+        )
+    problems = []
+    for name, loss in losses.items():
+        try:
+            dry_run.parse(path, with_loss(config, index, loss))
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
+def pairing_loss(config: dict[str, Any], index: int, losses: Mapping[str, Loss]) -> str | None:
+    """Return the name of the first loss that keeps pairs of rows together, if there is one: with data that is prepared
+    for it all losses learn from the same rows."""
+    pairing = (
+        name
+        for name, loss in losses.items()
+        if paired_loss(with_loss(config, index, loss)["output_features"]) is not None
+    )
+    return next(pairing, None)

@@ -1,0 +1,160 @@
+"""What one trained model says about the held-out rows: metrics for tables, and the arrays that plots are made of."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ludwig_losses.comparison import metrics
+from ludwig_losses.comparison.metrics import Values
+
+if TYPE_CHECKING:
+    from ludwig_losses.host.held_out import Batch
+    from ludwig_losses.parameters import Feature
+
+# Images of which prediction and truth are kept.
+PICTURES = 4
+
+
+@dataclass
+class Outcome:
+    """Args:
+    metrics: by name.
+    arrays: what is kept of the predictions.
+    rows: how many there were.
+    truth: identifies the rows: those of all losses with the same seed must be the same.
+    """
+
+    metrics: Values
+    arrays: dict[str, np.ndarray]
+    rows: int
+    truth: str
+
+
+def measure(feature_type: str, rows: Iterable[Batch], feature: Feature, consecutive_pairs: bool) -> Outcome:
+    """Measure the predictions of an output feature.
+
+    Args:
+        feature_type: Ludwig's name of the type, one of :data:`FEATURE_TYPES`.
+        rows: in their order.
+        feature: its classes, if it has any.
+        consecutive_pairs: whether rows 2i and 2i + 1 are the partners of a vector feature, or else those with the same
+            target.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    digest, count = hashlib.sha256(), 0
+
+    def counted() -> Iterator[Batch]:
+        nonlocal count
+        for batch in rows:
+            digest.update(np.ascontiguousarray(batch.truth).tobytes())
+            count += len(batch.truth)
+            yield batch
+
+    stream = counted()
+    first = next(stream, None)
+    if first is None:
+        raise ValueError("there are no rows to measure on.")
+    found, arrays = _MEASURES[feature_type](itertools.chain([first], stream), feature, consecutive_pairs)
+    return Outcome(found, arrays, count, digest.hexdigest())
+
+
+_Measured = tuple[Values, dict[str, np.ndarray]]
+
+
+def _binary(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
+    truth, predicted, probability = _joined(rows, "predictions", "probabilities")
+    both = np.stack([1 - probability, probability], axis=1)
+    return _classified(truth.astype(int), predicted.astype(int), both, feature)
+
+
+def _category(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
+    truth, predicted, probabilities = _joined(rows, "predictions", "probabilities")
+    return _classified(truth.astype(int), predicted.astype(int), probabilities, feature)
+
+
+def _classified(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, feature: Feature) -> _Measured:
+    names = [*map(str, feature.classes or range(probabilities.shape[1]))]
+    arrays = {"truth": truth, "predicted": predicted, "probabilities": probabilities, "classes": np.array(names)}
+    return metrics.classification(truth, predicted, probabilities, names), arrays
+
+
+def _image(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
+    counts: Any = 0
+    pictures: dict[str, list[np.ndarray]] = {"images": [], "truth": [], "predicted": []}
+    for batch in rows:
+        predicted = batch.predicted["predictions"].reshape(batch.truth.shape)
+        size = feature.num_classes or int(max(batch.truth.max(), predicted.max())) + 1
+        counts = counts + metrics.confusion(batch.truth.ravel(), predicted.ravel(), size)
+        if len(pictures["truth"]) < PICTURES:
+            pictures["truth"] += [*batch.truth]
+            pictures["predicted"] += [*predicted]
+            pictures["images"] += [] if batch.image is None else [*batch.image]
+    names = [*map(str, feature.classes or range(len(counts)))]
+    arrays = {key: np.stack(values[:PICTURES]) for key, values in pictures.items() if values}
+    return metrics.segmentation(counts, names), {**arrays, "counts": counts, "classes": np.array(names)}
+
+
+def _vector(rows: Iterable[Batch], feature: Feature, consecutive_pairs: bool) -> _Measured:
+    truth, vectors = _joined(rows, "predictions")
+    groups = np.arange(len(truth)) // 2 if consecutive_pairs else np.unique(truth, axis=0, return_inverse=True)[1]
+    groups = groups.reshape(-1)
+    return metrics.embedding(vectors, groups), {"vectors": vectors, "groups": groups, "truth": truth}
+
+
+def _sequence(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
+    truth: list[list[int]] = []
+    predicted: list[list[int]] = []
+    zeros: list[float] = []
+    cut = _cutter(feature)
+    for batch in rows:
+        truth += map(cut, batch.truth)
+        predicted += map(cut, batch.predicted["predictions"])
+        probabilities = batch.predicted.get("probabilities")
+        if probabilities is not None and probabilities.ndim == 3:
+            for row, tokens in zip(probabilities, truth[-len(batch.truth) :], strict=True):
+                zeros.append(float((row[: max(len(tokens), 1)] == 0).mean()))
+    found = metrics.tokens(truth, predicted)
+    if zeros:
+        found["zero_probabilities"] = float(np.mean(zeros))
+    return found, {}
+
+
+def _cutter(feature: Feature) -> Callable[[np.ndarray], list[int]]:
+    """Return a function that leaves of a row what stands before its end, without the start symbol."""
+    names = list(feature.classes or ())
+    ends = {index for index, name in enumerate(names) if name in ("<EOS>", "<PAD>")} | {feature.padding}
+    starts = {index for index, name in enumerate(names) if name == "<SOS>"}
+    return lambda row: [
+        int(token) for token in itertools.takewhile(lambda t: int(t) not in ends, row) if int(token) not in starts
+    ]
+
+
+def _anomaly(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
+    truth, score = _joined(rows, "anomaly_score")
+    return metrics.anomalies(score, truth), {"truth": truth, "score": score}
+
+
+def _joined(rows: Iterable[Batch], *names: str) -> list[np.ndarray]:
+    """Return the truth, and some of what is predicted, of all rows."""
+    parts = [(batch.truth, *(batch.predicted[name] for name in names)) for batch in rows]
+    return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+
+
+_MEASURES: dict[str, Callable[[Iterable[Batch], Feature, bool], _Measured]] = {
+    "binary": _binary,
+    "category": _category,
+    "image": _image,
+    "vector": _vector,
+    "text": _sequence,
+    "sequence": _sequence,
+    "anomaly": _anomaly,
+}
+FEATURE_TYPES = tuple(_MEASURES)

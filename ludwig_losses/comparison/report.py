@@ -1,0 +1,263 @@
+"""What a comparison says, for the terminal and as Markdown, CSV and HTML."""
+
+from __future__ import annotations
+
+import base64
+import html
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from tabulate import tabulate
+
+from ludwig_losses.comparison import statistics
+from ludwig_losses.comparison.metrics import metric
+from ludwig_losses.comparison.plan import Run
+from ludwig_losses.comparison.results import Results, Row
+from ludwig_losses.comparison.statistics import BETTER, FEWEST_SEEDS, HIGHER, LOWER, SAME, WORSE, Difference, Interval
+
+Tables = dict[str, list[Row]]
+
+NAME = "comparison"
+NO_PLOTS = (
+    "Plots need matplotlib, which is not installed: pip install 'ludwig-losses[compare]'. The tables need nothing."
+)
+
+
+def announcement(runs: Sequence[Run], kept: int, output: pathlib.Path, keep_models: bool) -> list[str]:
+    """Return what is going to be done."""
+    losses, seeds = {run.loss for run in runs}, {run.seed for run in runs}
+    already = f", of which {kept} are kept from before" if kept else ""
+    models = "the models, " if keep_models else ""
+    return [
+        f"{len(losses)} losses x {len(seeds)} seeds = {len(runs)} runs{already}, measured on the {runs[0].split} rows.",
+        f"Kept in {output}: {models}metrics, curves, predictions of the held-out rows and Ludwig's log of each run.",
+    ]
+
+
+def write(results: Results, output: pathlib.Path, seconds: float) -> list[str]:
+    """Write all files; return what the terminal shows."""
+    tables = {name: results.table(name) for name in results.metrics}
+    images, missing = _plots(results, tables, output)
+    results.frame().to_csv(output / f"{NAME}.csv", index=False)
+    (output / f"{NAME}.md").write_text(markdown(results, tables, images, seconds), encoding="utf-8")
+    (output / f"{NAME}.html").write_text(page(results, tables, images, seconds), encoding="utf-8")
+    main = {name: rows for name, rows in tables.items() if metric(name).is_main}
+    shown = [line for name, rows in main.items() for line in ("", heading(name), _text(rows, "simple"))]
+    files = (
+        f"Written: {output / NAME}.md, .csv and .html{'' if not images else f', {len(images)} plots as .png and .svg'}"
+    )
+    compared = f"Differences are to {results.losses[0]}, seed by seed."
+    return [*shown, "", compared, "", *_block(results, tables), "", *missing, f"{files} ({_size(output)} in {output})."]
+
+
+def _plots(results: Results, tables: Tables, output: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
+    try:
+        from ludwig_losses.comparison import plots
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] != "matplotlib":
+            raise
+        return [], [NO_PLOTS]
+    return plots.draw(results, tables, output), []
+
+
+def heading(name: str) -> str:
+    """Return the name of a metric, and which direction is better."""
+    better = metric(name).higher_is_better
+    direction = "" if better is None else f" ({'higher' if better else 'lower'} is better)"
+    return f"{name}{direction}"
+
+
+def cells(rows: Sequence[Row]) -> list[list[str]]:
+    """Return the cells of the table of a metric, under :data:`HEADERS`."""
+    digits = _digits(rows)
+    return [_cells(row, digits) for row in rows]
+
+
+HEADERS = ("loss", "mean ± sd", "difference", "95 % interval", "so it is")
+
+
+def _cells(row: Row, digits: int) -> list[str]:
+    spread = "" if row.deviation is None else f" ± {row.deviation:.{digits}f}"
+    found = row.difference
+    if found is None:
+        return [row.loss, f"{row.mean:.{digits}f}{spread}", "", "", ""]
+    interval = "" if found.interval is None else _shown(found.interval, digits)
+    return [row.loss, f"{row.mean:.{digits}f}{spread}", f"{found.mean:+.{digits}f}", interval, found.verdict]
+
+
+def _digits(rows: Sequence[Row]) -> int:
+    """Return how many decimals tell losses apart."""
+    largest = max(abs(row.mean) for row in rows)
+    return 1 if largest >= 100 else 2 if largest >= 10 else 3 if largest >= 0.1 else 4
+
+
+def _shown(interval: Interval, digits: int) -> str:
+    return f"{interval[0]:+.{digits}f} to {interval[1]:+.{digits}f}"
+
+
+def _text(rows: Sequence[Row], style: str) -> str:
+    # All numbers are text by now.
+    return tabulate(cells(rows), headers=HEADERS, tablefmt=style, disable_numparse=True)
+
+
+def verdicts(results: Results, tables: Tables) -> list[str]:
+    """Return what can be said, one sentence for each of the main metrics; metrics of which the same is to be said
+    share one."""
+    first = results.losses[0]
+    said: dict[str, list[str]] = {}
+    for name, rows in tables.items():
+        if metric(name).is_main and len(rows) > 1 and rows[0].loss == first:
+            said.setdefault(_verdict(rows), []).append(name)
+    return [f"{', '.join(names)}: {verdict}" for verdict, names in said.items()]
+
+
+def _verdict(rows: Sequence[Row]) -> str:
+    first, digits = rows[0].loss, _digits(rows)
+    found = {row.loss: row.difference for row in rows[1:] if row.difference is not None}
+    told = [f"{loss} is {_sure(of, digits)}" for loss, of in found.items() if of.verdict in _WORDS]
+    told += [f"{loss} is perhaps {_unsure(of)}" for loss, of in found.items() if of.verdict.startswith("perhaps")]
+    if told:
+        return f"{'; '.join(told)}."
+    if all(of.verdict == SAME for of in found.values()):
+        return f"every loss gives the same as {first}."
+    if all(of.interval is None for of in found.values()):
+        return "nothing can be said from these seeds."
+    return f"no loss differs from {first} beyond chance."
+
+
+_WORDS = (BETTER, WORSE, HIGHER, LOWER)
+
+
+def _sure(found: Difference, digits: int) -> str:
+    assert found.corrected is not None
+    return f"{found.verdict} by {abs(found.mean):.{digits}f} ({_shown(found.corrected, digits)})"
+
+
+def _unsure(found: Difference) -> str:
+    word = found.verdict.removeprefix("perhaps ").partition(":")[0]
+    return f"{word} (more seeds would tell)"
+
+
+def caveats(results: Results) -> Iterator[str]:
+    """Yield what a reader has to know to read the tables rightly."""
+    count, seeds = len(results.losses) - 1, len(results.seeds)
+    run = results.runs[0]
+    if seeds < FEWEST_SEEDS:
+        yield (
+            f"No intervals: {seeds} seed{'s' * (seeds > 1)} cannot tell a difference from chance. Take at least "
+            f"{FEWEST_SEEDS}, better 5 (--seeds 5); the runs that are done are kept."
+        )
+    else:
+        yield (
+            f"Intervals are Student's t over the {seeds} paired seeds. They hold for other seeds on these data; other "
+            f"data of the same kind may differ by more."
+        )
+        if count > 1:
+            level = 100 * statistics.corrected_level(count)
+            yield (
+                f"Of {count} losses that are compared with one, the best looks better than it is. So 'better' and "
+                f"'worse' are said only where the interval at {level:.4g} % leaves out 0 (in brackets above; "
+                f"Bonferroni's correction for {count} comparisons). Nothing corrects for the number of metrics: decide "
+                f"beforehand which one counts."
+            )
+    if _split_is_fixed(run):
+        yield "The split is fixed by the data, so seeds differ in initial weights and shuffling only."
+    if run.split == "test":
+        yield "Settings chosen by these numbers look better than they are: choose with --split validation."
+
+
+def _split_is_fixed(run: Run) -> bool:
+    return (run.config.get("preprocessing") or {}).get("split", {}).get("type") == "fixed"
+
+
+def _block(results: Results, tables: Tables) -> list[str]:
+    failed = [f"  {loss}, seed {seed}: {reason}" for (loss, seed), reason in results.failed.items()]
+    return [
+        "What can be said",
+        *(f"  {line}" for line in verdicts(results, tables)),
+        "",
+        *(f"  {line}" for line in caveats(results)),
+        *(["", f"Failed runs ({len(failed)}); the same command tries them again:", *failed] if failed else []),
+    ]
+
+
+def facts(results: Results, seconds: float) -> list[str]:
+    """Return what was compared."""
+    run = results.runs[0]
+    rows = next((result["rows"] for result in results.found.values()), {"training": 0, "held_out": 0})
+    versions = ", ".join(f"{name} {number}" for name, number in run.versions.items())
+    trained = sum(result["seconds"] for result in results.found.values())
+    return [
+        f"Output feature {run.feature}: {rows['training']} rows to train on, {rows['held_out']} {run.split} rows to "
+        f"measure on.",
+        f"{len(results.losses)} losses, seeds {', '.join(map(str, results.seeds))}; every difference is one to "
+        f"{results.losses[0]} with the same seed.",
+        f"{versions}. {trained:.0f} s of training; this call took {seconds:.0f} s.",
+    ]
+
+
+def markdown(results: Results, tables: Tables, images: Iterable[pathlib.Path], seconds: float) -> str:
+    """Return the report as Markdown."""
+    lines = ["# Comparison of losses", "", *(f"- {fact}" for fact in facts(results, seconds))]
+    lines += ["", "## What can be said", "", *(f"- {line}" for line in verdicts(results, tables)), ""]
+    lines += [f"{line}\n" for line in caveats(results)]
+    if results.failed:
+        lines += ["## Failed runs", "", *(f"- {of}: {why}" for of, why in _failures(results)), ""]
+    for name, rows in tables.items():
+        lines += [f"## {heading(name)}", "", metric(name).meaning, "", _text(rows, "pipe"), ""]
+    lines += [f"![{path.stem}]({path.name})" for path in images]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _failures(results: Results) -> Iterator[tuple[str, str]]:
+    yield from ((f"{loss}, seed {seed}", reason) for (loss, seed), reason in results.failed.items())
+
+
+def page(results: Results, tables: Tables, images: Iterable[pathlib.Path], seconds: float) -> str:
+    """Return the report as one page of HTML, with its plots in it."""
+    parts = ["<h1>Comparison of losses</h1>", _list(facts(results, seconds))]
+    parts += ["<h2>What can be said</h2>", _list(verdicts(results, tables))]
+    parts += [f"<p>{html.escape(line)}</p>" for line in caveats(results)]
+    if results.failed:
+        parts += ["<h2>Failed runs</h2>", _list(f"{of}: {why}" for of, why in _failures(results))]
+    parts += [_image(path) for path in images]
+    for name, rows in tables.items():
+        parts += [f"<h2>{html.escape(heading(name))}</h2>", f"<p>{html.escape(metric(name).meaning)}</p>"]
+        parts.append(_text(rows, "html"))
+    return _PAGE.format(body="\n".join(parts))
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
+
+
+def _image(path: pathlib.Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">'
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Comparison of losses</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
+table {{ border-collapse: collapse; margin: 0.5rem 0 2rem; display: block; overflow-x: auto; }}
+th, td {{ padding: 0.25rem 0.9rem 0.25rem 0; text-align: left; border-bottom: 1px solid #ddd; white-space: nowrap; }}
+td {{ font-variant-numeric: tabular-nums; }}
+h2 {{ margin-top: 2rem; font-size: 1.2rem; }}
+img {{ max-width: 100%; display: block; margin: 1.5rem 0; }}
+</style>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def _size(folder: pathlib.Path) -> str:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return f"{size / 1e6:.1f} MB"

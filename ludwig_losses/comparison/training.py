@@ -1,0 +1,119 @@
+"""One run: train a configuration through Ludwig, predict the held-out rows, measure."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import os
+import pathlib
+import shutil
+import tempfile
+import time
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from ludwig.api import LudwigModel
+from ludwig.callbacks import Callback
+
+from ludwig_losses.comparison.memory import Peak
+from ludwig_losses.comparison.outcome import Outcome, measure
+from ludwig_losses.comparison.plan import FRAME, MODEL, Run
+from ludwig_losses.host.held_out import batches, describe_output
+
+
+class Trainings:
+    """Trains runs, and prepares the data anew only where a run needs other data than the one before."""
+
+    def __init__(self) -> None:
+        self.preparation: str | None = None
+        self.data: Any = None
+        self.untrained: dict[str, LudwigModel] = {}
+
+    def train(self, run: Run, folder: pathlib.Path, *, keep_model: bool) -> tuple[Outcome, dict[str, Any]]:
+        """Return what the model says, and what else there is to know of its training.
+
+        Raises:
+            ValueError: the split has no rows to measure on.
+        """
+        data = self.prepare(run, folder)
+        held_out = data[{"validation": 1, "test": 2}[run.split]]
+        if held_out is None or not len(held_out):
+            raise ValueError(f"the split leaves no {run.split} rows to measure on.")
+        model = self._model(run.config)
+        watch = Stopwatch()
+        model.callbacks.append(watch)
+        with Peak() as peak:
+            statistics = model.train(
+                training_set=data[0],
+                validation_set=data[1],
+                test_set=data[2],
+                training_set_metadata=copy.deepcopy(data[3]),
+                output_directory=str(folder / "training"),
+                random_seed=run.seed,
+                skip_save_progress=True,
+                skip_save_log=True,
+                skip_save_processed_input=True,
+            ).train_stats
+        outcome = self._measure(run, model, held_out, data[3])
+        if keep_model:
+            model.save(str(folder / MODEL))
+        shutil.rmtree(folder / "training")
+        if watch.epochs:
+            outcome.metrics["seconds_per_epoch"] = float(np.median(watch.epochs))
+        outcome.metrics["peak_memory_mb"] = peak.megabytes
+        rows = {"training": len(data[0]), "held_out": outcome.rows}
+        details = {"epochs": len(watch.epochs), "seconds": sum(watch.epochs), "rows": rows}
+        return outcome, {**details, "curves": _curves(statistics, run.feature)}
+
+    def prepare(self, run: Run, folder: pathlib.Path) -> Any:
+        """Return the data of a run as Ludwig prepares it: training, validation and test rows, and the metadata."""
+        if run.preparation != self.preparation:
+            self.preparation = self.data = None
+            frame = pd.read_pickle(run.dataset) if run.dataset.endswith(os.sep + FRAME) else run.dataset
+            self.data = self._model(run.preprocessing).preprocess(
+                dataset=frame,
+                random_seed=run.seed,
+                skip_save_processed_input=True,
+                output_directory=str(folder),
+            )
+            self.preparation = run.preparation
+        return self.data
+
+    def _model(self, config: dict[str, Any]) -> LudwigModel:
+        """Return the model of a configuration, which Ludwig takes seconds to check, before any training."""
+        key = json.dumps(config, sort_keys=True, default=str)
+        if key not in self.untrained:
+            # Ludwig locks the folder of its cache, by default that of the data, with a file.
+            backend = {"type": "local", "cache_dir": tempfile.gettempdir()}
+            self.untrained[key] = LudwigModel(copy.deepcopy(config), logging_level=logging.INFO, backend=backend)
+        return copy.deepcopy(self.untrained[key])
+
+    def _measure(self, run: Run, model: LudwigModel, held_out: Any, metadata: dict) -> Outcome:
+        feature = next(feature for feature in run.preprocessing["output_features"] if feature["name"] == run.feature)
+        rows = batches(model, held_out, run.feature)
+        return measure(feature["type"], rows, describe_output(model, run.feature, metadata), run.pairs)
+
+
+class Stopwatch(Callback):
+    """Takes the time of each epoch, with the evaluation at its end."""
+
+    def __init__(self) -> None:
+        self.epochs: list[float] = []
+
+    def on_epoch_start(self, trainer: Any, progress_tracker: Any, save_path: str) -> None:
+        self.begin = time.perf_counter()
+
+    def on_epoch_end(self, trainer: Any, progress_tracker: Any, save_path: str) -> None:
+        self.epochs.append(time.perf_counter() - self.begin)
+
+
+def _curves(statistics: Any, feature: str) -> dict[str, dict[str, list[float]]]:
+    """Return the metrics of the training and of the validation rows after each evaluation."""
+    splits = {"training": statistics.training, "validation": statistics.validation}
+    return {
+        split: {name: [float(value) for value in values] for name, values in of_split[feature].items()}
+        for split, of_split in splits.items()
+        if of_split and feature in of_split
+    }

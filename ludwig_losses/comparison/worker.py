@@ -1,0 +1,99 @@
+"""A process that does runs, one after the other.
+
+It reads one line of JSON for each run from standard input and answers with one line on standard output. Ludwig, which
+takes ten seconds to import, is imported once; the data of a seed is prepared once. What is printed goes to the log of
+the run. When standard input ends, because the comparison is done or was killed, the process ends at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import pathlib
+import queue
+import shutil
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ludwig_losses.comparison.plan import FAILURE, LOG, PREDICTIONS, RESULT, Run
+
+if TYPE_CHECKING:
+    from ludwig_losses.comparison.training import Trainings
+
+
+def main() -> None:
+    """Do runs until standard input ends."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    tasks: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(tasks,), daemon=True).start()
+    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
+    from ludwig.globals import set_disable_progressbar
+
+    from ludwig_losses.comparison.training import Trainings
+
+    set_disable_progressbar(True)
+    trainings = Trainings()
+    while True:
+        task = tasks.get()
+        reason = do(Run(**task["run"]), pathlib.Path(task["folder"]), task["keep_model"], trainings)
+        print(json.dumps({"reason": reason}), file=answers, flush=True)
+
+
+def _listen(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
+    for line in sys.stdin:
+        tasks.put(json.loads(line))
+    os._exit(0)
+
+
+def do(run: Run, folder: pathlib.Path, keep_model: bool, trainings: Trainings) -> str | None:
+    """Do a run and leave its result, or why there is none, in its folder; return the reason, or ``None``."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    with _logging_to(folder / LOG):
+        try:
+            outcome, details = trainings.train(run, folder, keep_model=keep_model)
+        except Exception as error:
+            traceback.print_exc(file=sys.stdout)
+            reason = " ".join(str(error).split()) or type(error).__name__
+            shutil.rmtree(folder / "training", ignore_errors=True)
+            write(folder / FAILURE, {"loss": run.loss, "seed": run.seed, "reason": reason})
+            return reason
+    with (folder / PREDICTIONS).open("wb") as file:
+        np.savez_compressed(file, **outcome.arrays)  # type: ignore[arg-type]  # No array is called allow_pickle.
+    # Last, and at once: a run is done when this file is there.
+    write(folder / RESULT, {"run": asdict(run), "metrics": outcome.metrics, "truth": outcome.truth, **details})
+    return None
+
+
+def write(path: pathlib.Path, content: dict[str, Any]) -> None:
+    """Write a file such that it is never there in part."""
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
+    part.replace(path)
+
+
+@contextlib.contextmanager
+def _logging_to(path: pathlib.Path) -> Iterator[None]:
+    """Send what this process and its libraries print to a file."""
+    sys.stdout.flush()
+    before = os.dup(1), os.dup(2)
+    with path.open("wb") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for stream, descriptor in zip((1, 2), before, strict=True):
+            os.dup2(descriptor, stream)
+            os.close(descriptor)

@@ -1,0 +1,120 @@
+"""Runs and their keys: what a result depends on repeats it, nothing else does."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from ludwig_losses.comparison import plan as plans
+
+CONFIG = {
+    "input_features": [{"name": "x", "type": "number"}],
+    "output_features": [{"name": "y", "type": "category", "loss": {"type": "mine"}}, {"name": "z", "type": "number"}],
+}
+LOSSES = {"a": {"type": "poly_loss"}, "b": {"type": "poly_loss", "epsilon": 2.0}}
+
+
+def runs(config=CONFIG, losses=LOSSES, seeds=(0, 1), **other) -> list[plans.Run]:
+    return plans.plan(config, losses, seeds, **{"index": 0, "dataset": "d.csv", "data": "1234", **other})
+
+
+def keys(*args, **kwargs) -> list[str]:
+    return [run.key for run in runs(*args, **kwargs)]
+
+
+def test_all_losses_of_a_seed_come_first():
+    assert [(run.loss, run.seed) for run in runs()] == [("a", 0), ("b", 0), ("a", 1), ("b", 1)]
+    assert runs()[1].config["output_features"] == [
+        {**CONFIG["output_features"][0], "loss": LOSSES["b"]},
+        CONFIG["output_features"][1],
+    ]
+    assert CONFIG["output_features"][0]["loss"] == {"type": "mine"}, "the user's configuration is left alone"
+
+
+def test_a_key_depends_on_configuration_data_and_seed():
+    first = keys()
+    assert len(set(first)) == 4 and keys() == first
+    other = copy.deepcopy(CONFIG) | {"trainer": {"epochs": 3}}
+    for changed in (keys(config=other), keys(data="5678"), keys(split="validation"), keys(pairing_loss="a")):
+        assert not set(changed) & set(first)
+    assert not {*keys(seeds=(2, 3))} & {*first}
+
+
+def test_a_key_does_not_depend_on_names_paths_and_the_losses_beside_it():
+    first = keys()
+    assert keys(losses={"other": LOSSES["a"], "b": LOSSES["b"]}, dataset="elsewhere/d.csv") == first
+    assert {*keys(losses={"b": LOSSES["b"]})} == {first[1], first[3]}
+    assert {*keys(losses=dict(reversed(LOSSES.items())))} == {*first}
+    assert keys(seeds=(1,)) == first[2:]
+
+
+def test_losses_of_a_seed_share_their_data():
+    first, second, third, _ = runs()
+    assert first.preparation == second.preparation != third.preparation
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("focal_loss", {"focal_loss": {"type": "focal_loss"}}),
+        ("{type: poly_loss, epsilon: 2.0}", {"poly_loss epsilon=2.0": {"type": "poly_loss", "epsilon": 2.0}}),
+        ({"type": "poly_loss"}, {"poly_loss": {"type": "poly_loss"}}),
+        ("{mine: {type: poly_loss, epsilon: -1}}", {"mine": {"type": "poly_loss", "epsilon": -1}}),
+        ("{mine: poly_loss}", {"mine": {"type": "poly_loss"}}),
+    ],
+)
+def test_ways_to_write_a_loss(written, expected):
+    assert plans.named_losses([written]) == expected
+
+
+def test_losses_by_name_from_python():
+    assert plans.named_losses({"x": "focal_loss", "y": {"type": "focal_loss", "gamma": 0}}) == {
+        "x": {"type": "focal_loss"},
+        "y": {"type": "focal_loss", "gamma": 0},
+    }
+
+
+@pytest.mark.parametrize("written", ["{epsilon: 2.0}", "[a]", "3", {"a": {"gamma": 1}}, {"type": 3}])
+def test_what_is_no_loss_is_refused(written):
+    with pytest.raises(ValueError, match=r"--loss: got .* expected the name of a loss"):
+        plans.named_losses([written])
+
+
+def test_yaml_that_is_wrong_and_losses_that_stand_twice():
+    with pytest.raises(ValueError, match="is not YAML"):
+        plans.named_losses(["{type: ["])
+    with pytest.raises(ValueError, match="focal_loss stands twice"):
+        plans.named_losses(["focal_loss", "focal_loss"])
+
+
+def test_the_output_feature():
+    assert plans.output_index(CONFIG, "z") == 1
+    assert plans.output_index({"output_features": [{"name": "only"}]}, None) == 0
+    with pytest.raises(ValueError, match="there are several, expected one of 'y', 'z'"):
+        plans.output_index(CONFIG, None)
+    with pytest.raises(ValueError, match="got 'w', expected one of 'y', 'z'"):
+        plans.output_index(CONFIG, "w")
+
+
+def test_seeds():
+    assert plans.numbered_seeds(3) == [0, 1, 2] and plans.numbered_seeds([7, 5]) == [7, 5]
+    for wrong in (0, [], [1, 1]):
+        with pytest.raises(ValueError, match="--seeds"):
+            plans.numbered_seeds(wrong)
+
+
+def test_fingerprints(tmp_path):
+    path = tmp_path / "d.csv"
+    path.write_text("x,y\n1,a\n")
+    first = plans.fingerprint(path)
+    path.write_text("x,y\n1,b\n")
+    assert plans.fingerprint(path) != first
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        plans.fingerprint(tmp_path / "none.csv")
+    frame = pd.DataFrame({"x": [1, 2], "y": ["a", "b"], "z": [np.zeros(2), np.ones(2)]})
+    same, other = frame.copy(), frame.assign(x=[1, 3])
+    assert plans.frame_fingerprint(frame) == plans.frame_fingerprint(same) != plans.frame_fingerprint(other)
+    assert plans.frame_fingerprint(frame.rename(columns={"x": "w"})) != plans.frame_fingerprint(frame)

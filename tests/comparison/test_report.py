@@ -1,0 +1,181 @@
+"""What a comparison says: tables, sentences, files and plots, from results that were not trained."""
+
+from __future__ import annotations
+
+import builtins
+import pathlib
+import re
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import saved
+from ludwig_losses.comparison import report
+from ludwig_losses.comparison.results import Results
+
+LOSSES = ["first", "better_one", "noisy_one"]
+ACCURACY = {
+    "first": [0.80, 0.82, 0.78, 0.81, 0.79],
+    "better_one": [0.90, 0.925, 0.88, 0.915, 0.89],
+    "noisy_one": [0.95, 0.60, 0.99, 0.70, 0.80],
+}
+
+
+def classes(seed: int, count: int = 3) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    probabilities = generator.dirichlet(np.ones(count), size=20)
+    names = np.array([f"class {c}" for c in range(count)])
+    truth = generator.integers(count, size=20)
+    return {"truth": truth, "predicted": probabilities.argmax(axis=1), "probabilities": probabilities, "classes": names}
+
+
+def images(seed: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    masks = generator.integers(2, size=(2, 3, 8, 8))
+    pictures = generator.random((3, 1, 8, 8))
+    return {
+        "truth": masks[0],
+        "predicted": masks[1],
+        "images": pictures,
+        "counts": np.eye(2),
+        "classes": np.array(["0", "255"]),
+    }
+
+
+def vectors(seed: int) -> dict[str, np.ndarray]:
+    return {
+        "vectors": np.random.default_rng(seed).normal(size=(20, 6)),
+        "groups": np.arange(20) // 2,
+        "truth": np.zeros((20, 6)),
+    }
+
+
+def scores(seed: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(seed)
+    return {"truth": generator.integers(-1, 2, size=20), "score": generator.random(20) * 9}
+
+
+def results(
+    folder: pathlib.Path, seeds: int = 5, failed: tuple = (), arrays=classes, main: str = "accuracy"
+) -> Results:
+    runs = saved.runs(LOSSES, seeds)
+    reasons = {run: "it collapsed" for run in runs if (run.loss, run.seed) in failed}
+    for run in runs:
+        if run not in reasons:
+            value = ACCURACY[run.loss][run.seed]
+            metrics = {main: value, "balanced_accuracy": value, "seconds_per_epoch": 0.5, "recall[class 0]": value}
+            saved.save(run, folder / run.folder, metrics, **arrays(run.seed))
+    return Results.read(runs, lambda run: folder / run.folder, reasons)
+
+
+def written(found: Results, folder: pathlib.Path) -> str:
+    return "\n".join(report.write(found, folder, seconds=12))
+
+
+def test_the_terminal_says_what_can_be_said(tmp_path):
+    shown = written(results(tmp_path / "runs"), tmp_path)
+    assert re.search(r"^better_one +0\.902 ± 0\.018 +\+0\.102 +\+0\.\d+ to \+0\.\d+ +better$", shown, re.MULTILINE)
+    assert re.search(r"^noisy_one +0\.808 .* not distinguishable from chance$", shown, re.MULTILINE)
+    assert "accuracy, balanced_accuracy: better_one is better by 0.102 (" in shown
+    assert "Of 2 losses that are compared with one, the best looks better than it is" in shown
+    assert "97.5 %" in shown and "recall" not in shown
+
+
+def test_the_files(tmp_path):
+    found = results(tmp_path / "runs")
+    written(found, tmp_path)
+    frame = pd.read_csv(tmp_path / "comparison.csv")
+    assert list(frame.columns) == ["loss", "seed", "metric", "value"] and len(frame) == 3 * 5 * 4
+    row = frame[(frame.loss == "better_one") & (frame.seed == 1) & (frame.metric == "accuracy")]
+    assert row.value.tolist() == [0.925]
+    markdown = (tmp_path / "comparison.md").read_text()
+    assert "## recall[class 0] (higher is better)" in markdown and "![differences](differences.png)" in markdown
+    assert "| better_one | 0.902 ± 0.018 | +0.102" in re.sub(" +", " ", markdown)
+    page = (tmp_path / "comparison.html").read_text()
+    assert not re.findall(r'(?:src|href)="(?!data:)', page), "nothing is fetched"
+    assert page.count('src="data:image/png;base64,') == 3 and "<td>better_one" in page
+
+
+def test_names_are_escaped_on_the_page(tmp_path):
+    runs = saved.runs(["a", "<b>"], 1)
+    for run in runs:
+        saved.save(run, tmp_path / run.folder, {"accuracy": 0.5}, **classes(0))
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    written(found, tmp_path)
+    assert "<b>" not in (tmp_path / "comparison.html").read_text()
+
+
+def test_two_seeds_have_no_intervals_and_it_is_said_why(tmp_path):
+    shown = written(results(tmp_path / "runs", seeds=2), tmp_path)
+    assert "no interval from 2 seeds" in shown and "95 % interval of" not in shown
+    assert "No intervals: 2 seeds cannot tell a difference from chance. Take at least 3" in shown
+    assert "nothing can be said from these seeds" in shown
+
+
+def test_failed_runs_are_reported_and_the_others_compared(tmp_path):
+    failed = (("noisy_one", 0), ("noisy_one", 1), ("better_one", 2))
+    found = results(tmp_path / "runs", failed=failed)
+    shown = written(found, tmp_path)
+    assert "Failed runs (3)" in shown and "noisy_one, seed 1: it collapsed" in shown
+    assert "it collapsed" in (tmp_path / "comparison.html").read_text()
+    rows = {row.loss: row for row in found.table("accuracy")}
+    assert rows["better_one"].difference.seeds == 4 and rows["noisy_one"].seeds == 3
+
+
+def test_a_first_loss_that_failed_altogether_has_no_differences(tmp_path):
+    found = results(tmp_path / "runs", seeds=3, failed=tuple(("first", seed) for seed in range(3)))
+    shown = written(found, tmp_path)
+    assert [row.difference for row in found.table("accuracy")] == [None, None]
+    assert "first, seed 0: it collapsed" in shown
+
+
+def test_nothing_at_all(tmp_path):
+    found = results(tmp_path / "runs", seeds=1, failed=tuple((loss, 0) for loss in LOSSES))
+    assert "Failed runs (3)" in written(found, tmp_path)
+    assert found.frame().empty and (tmp_path / "comparison.csv").exists()
+
+
+def test_losses_that_were_measured_on_other_rows_are_no_pairs(tmp_path):
+    runs = saved.runs(LOSSES[:2], 1)
+    for run in runs:
+        saved.save(run, tmp_path / run.folder, {"accuracy": 0.5}, measured_on=run.loss)
+    with pytest.raises(RuntimeError, match="seed 0: the losses were not measured on the same rows"):
+        Results.read(runs, lambda run: tmp_path / run.folder, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "main", "expected"),
+    [
+        (classes, "accuracy", "confusion"),
+        (lambda seed: classes(seed, 2), "accuracy", "precision_recall"),
+        (images, "mean_iou", "masks"),
+        (vectors, "pair_accuracy", "projection"),
+        (scores, "anomaly_auroc", "precision_recall"),
+    ],
+    ids=["classes", "two classes", "images", "vectors", "anomalies"],
+)
+def test_plots(kind, main, expected, tmp_path):
+    written(results(tmp_path / "runs", seeds=3, arrays=kind, main=main), tmp_path)
+    names = {"differences", "curves", expected}
+    assert {path.stem for path in tmp_path.glob("*.png")} == {path.stem for path in tmp_path.glob("*.svg")} == names
+    first = {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")}
+    written(results(tmp_path / "again", seeds=3, arrays=kind, main=main), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")} == first, "they can be committed"
+
+
+def test_tables_without_matplotlib(tmp_path, monkeypatch):
+    original = builtins.__import__
+
+    def without(name: str, *args: object, **kwargs: object) -> object:
+        if name.partition(".")[0] == "matplotlib":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.delitem(sys.modules, "ludwig_losses.comparison.plots", raising=False)
+    monkeypatch.delattr("ludwig_losses.comparison.plots", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without)
+    shown = written(results(tmp_path / "runs"), tmp_path)
+    assert "pip install 'ludwig-losses[compare]'" in shown
+    assert {path.name for path in tmp_path.iterdir()} == {"comparison.md", "comparison.csv", "comparison.html", "runs"}

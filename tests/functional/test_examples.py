@@ -1,0 +1,18 @@
+"""Every public function has an example in its docstring, and gives what it says."""
+
+from __future__ import annotations
+
+import doctest
+
+import pytest
+
+from ludwig_losses import functional
+
+
+@pytest.mark.parametrize("name", functional.__all__)
+def test_the_example_of_a_function_is_what_it_gives(name):
+    function = getattr(functional, name)
+    (example,) = doctest.DocTestFinder(recurse=False).find(function, name, globs={name: function})
+    assert example.examples
+    report: list[str] = []
+    assert doctest.DocTestRunner(verbose=False).run(example, out=report.append).failed == 0, "".join(report)

@@ -1,0 +1,167 @@
+"""`ludwig-losses compare` for real: two losses and three seeds, killed in the middle and called again."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from ludwig.api import LudwigModel
+
+import ludwig_losses
+import matrix
+from ludwig_losses.cli import main
+from ludwig_losses.comparison import candidates
+from ludwig_losses.comparison.plan import RESULT, plan
+from ludwig_losses.comparison.training import Trainings
+
+SEEDS = 3
+LOSSES = ("binary_weighted_cross_entropy", "{weighted focal: {type: focal_loss, alpha: 0.75}}")
+
+
+def command(folder: pathlib.Path, *more: str) -> list[str]:
+    losses = [part for loss in LOSSES for part in ("--loss", loss)]
+    return [
+        *(sys.executable, "-m", "ludwig_losses.cli", "compare", "--config", str(folder / "config.yaml")),
+        *("--dataset", str(folder / "data.csv"), "--seeds", str(SEEDS), "--output_directory", str(folder / "out")),
+        *losses,
+        *more,
+    ]
+
+
+def finished(folder: pathlib.Path) -> dict[str, int]:
+    """The results that there are, with what tells whether they were made again."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in (folder / "out" / "runs").glob(f"*/{RESULT}")}
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory) -> tuple[pathlib.Path, dict[str, int], str]:
+    """A comparison that was killed after its second run and then done: its folder, what was there, and its output."""
+    folder = tmp_path_factory.mktemp("compare")
+    config, _ = matrix.write("binary", {"type": LOSSES[0]}, folder)
+    config["trainer"]["validation_metric"] = "roc_auc"
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    with (folder / "first.txt").open("w") as log:
+        process = subprocess.Popen(command(folder), stdout=log, stderr=log, cwd=folder)
+        deadline = time.monotonic() + 600
+        while len(finished(folder)) < 2:
+            assert process.poll() is None and time.monotonic() < deadline, (folder / "first.txt").read_text()[-4000:]
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    time.sleep(1)  # Its worker is to end by itself.
+    before = finished(folder)
+    done = subprocess.run(command(folder), capture_output=True, text=True, cwd=folder, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder, before, done.stdout
+
+
+def test_the_same_command_goes_on_after_kill_9(killed):
+    folder, before, output = killed
+    assert 2 <= len(before) < 2 * SEEDS
+    after = finished(folder)
+    assert len(after) == 2 * SEEDS and all(after[name] == made for name, made in before.items())
+    assert f"2 losses x 3 seeds = 6 runs, of which {len(before)} are kept from before" in output
+
+
+def test_what_it_leaves(killed):
+    folder, _, output = killed
+    assert "What can be said" in output and "weighted focal" in output
+    names = {path.name for path in (folder / "out").iterdir()}
+    assert {"comparison.md", "comparison.csv", "comparison.html", "differences.png", "curves.svg"} <= names
+    frame = pd.read_csv(folder / "out" / "comparison.csv")
+    assert set(frame.loss) == {LOSSES[0], "weighted focal"} and set(frame.seed) == set(range(SEEDS))
+    assert {"roc_auc", "log_loss", "recall[malignant]", "seconds_per_epoch", "peak_memory_mb"} <= set(frame.metric)
+    assert frame.value.notna().all()
+    results = [json.loads(path.read_text()) for path in (folder / "out" / "runs").glob(f"*/{RESULT}")]
+    assert len({(result["run"]["seed"], result["truth"]) for result in results}) == SEEDS, (
+        "rows depend on the seed only"
+    )
+    assert not list((folder / "out" / "runs").glob("*/model")) and not list(folder.glob("*.lock"))
+
+
+def test_the_numbers_are_those_of_ludwig_itself(killed, tmp_path):
+    """A run of the comparison is a training by Ludwig with that seed: same rows, same weights, same best epoch."""
+    folder, _, _ = killed
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["output_features"][0]["loss"] = {"type": "focal_loss", "alpha": 0.75}
+    model = LudwigModel(config, backend={"type": "local", "cache_dir": str(tmp_path)})
+    statistics = model.train(
+        dataset=str(folder / "data.csv"),
+        random_seed=1,
+        output_directory=str(tmp_path),
+        skip_save_processed_input=True,
+    ).train_stats
+    best = int(np.argmax(statistics.validation["y"]["roc_auc"]))
+    frame = pd.read_csv(folder / "out" / "comparison.csv").set_index(["loss", "seed", "metric"]).value
+    for metric in ("accuracy", "roc_auc"):
+        expected = float(statistics.test["y"][metric][best])
+        assert frame["weighted focal", 1, metric] == pytest.approx(expected, abs=1e-3)
+
+
+DEFAULTS = {
+    "binary": ["focal_loss", "tempered_softmax_cross_entropy"],
+    "category": [
+        *("entmax_1.5_loss", "entmax_loss", "focal_loss", "poly_loss", "sparsemax_loss"),
+        "tempered_softmax_cross_entropy",
+    ],
+    "image": ["dice_loss", "focal_loss", "lovasz_softmax_loss", "poly_loss"],
+    "vector": ["nt_xent_loss"],
+    "text": ["entmax_1.5_loss", "entmax_loss", "sparsemax_loss"],
+    "anomaly": ["deep_sad", "drocc"],
+}
+
+
+@pytest.mark.parametrize("feature", DEFAULTS)
+def test_the_default_losses_need_nothing_from_the_user(feature, tmp_path):
+    own = {"anomaly": "deep_svdd", "vector": "mean_squared_error"}.get(feature)
+    config, _ = matrix.write(feature, {"type": own} if own else {}, tmp_path)
+    if own is None:
+        del config["output_features"][0]["loss"]
+    losses = [*candidates.default_losses(config, 0)]
+    assert losses[1:] == DEFAULTS[feature] and losses[0] not in DEFAULTS[feature]
+
+
+def test_the_configurations_own_loss_comes_first_and_once(tmp_path):
+    config, _ = matrix.write("category", {"type": "focal", "gamma": 3.0}, tmp_path)
+    losses = candidates.default_losses(config, 0)
+    assert next(iter(losses)) == "focal gamma=3.0" and "focal_loss" not in losses
+
+
+def test_typos_are_found_before_the_first_run(tmp_path):
+    config, data = matrix.write("binary", {"type": "focal_loss"}, tmp_path)
+    out = tmp_path / "out"
+    losses = ["focal_loss", {"type": "focal_loss", "gama": 2}, "focal_los"]
+    with pytest.raises(ValueError, match="gama") as caught:
+        ludwig_losses.compare(config, str(data), losses, output_directory=out)
+    assert "Did you mean 'gamma'?" in str(caught.value) and "focal_los:" in str(caught.value)
+    assert not out.exists()
+
+
+def test_only_features_with_metrics_are_compared(tmp_path):
+    config, data = matrix.write("number", {"type": "mean_squared_error"}, tmp_path)
+    with pytest.raises(ValueError, match="got type 'number'; losses can be compared on binary, category"):
+        ludwig_losses.compare(config, str(data), ["mean_squared_error"], output_directory=tmp_path / "out")
+    assert main(["compare", "--config", "none.yaml", "--dataset", str(data)]) == 2
+
+
+def test_pairs_of_rows_stay_together_for_all_losses(tmp_path):
+    config, data = matrix.write("vector", {"type": "mean_squared_error"}, tmp_path)
+    losses = candidates.default_losses(config, 0)
+    pairing = candidates.pairing_loss(config, 0, losses)
+    runs = plan(config, losses, [0], index=0, dataset=str(data), data="1", pairing_loss=pairing)
+    assert pairing == "nt_xent_loss" and len({run.preparation for run in runs}) == 1 and all(run.pairs for run in runs)
+    rows = Trainings().prepare(runs[0], tmp_path)[2].dataset
+    name = next(name for name in rows if name.startswith("y_"))
+    assert len(rows[name]) % 2 == 0
+    twins = np.stack([*rows[name]]).reshape(-1, 2, 8)
+    distance = np.linalg.norm(twins[:, 0] - twins[:, 1], axis=1)
+    assert distance.max() < 1.5, "two views of a digit are close, two digits are not"
