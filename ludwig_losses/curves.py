@@ -68,14 +68,15 @@ def draw(figure: list[Panel], path: str, *, dark: bool = False) -> None:
         ValueError: matplotlib does not know the format.
     """
     import matplotlib
+    from cycler import cycler
     from matplotlib.figure import Figure
 
     colors = _DARK if dark else _LIGHT
-    style: dict[str, Any] = {
+    style: Any = {
         "svg.hashsalt": "ludwig-losses",
         "svg.fonttype": "none",
         "font.size": 9,
-        "axes.prop_cycle": matplotlib.cycler(color=colors["lines"]),
+        "axes.prop_cycle": cycler(color=colors["lines"]),
         "axes.spines.top": False,
         "axes.spines.right": False,
     }
