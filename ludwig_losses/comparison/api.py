@@ -21,6 +21,7 @@ from ludwig_losses.comparison.plan import (
     numbered_seeds,
     output_index,
     plan,
+    with_batch_sizes,
 )
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def _planned(
     from ludwig_losses.host import dry_run
 
     where = "config" if isinstance(config, dict) else str(config)
-    read = copy.deepcopy(config) if isinstance(config, dict) else dry_run.read(where)
+    read = with_batch_sizes(copy.deepcopy(config) if isinstance(config, dict) else dry_run.read(where))
     index = output_index(read, output_feature)
     if named is None:
         named = candidates.default_losses(read, index)

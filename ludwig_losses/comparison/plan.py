@@ -22,6 +22,8 @@ Loss = dict[str, Any]
 # Numbers of other versions are not compared with each other.
 PACKAGES = ("ludwig", "ludwig-losses", "torch")
 SPLITS = ("test", "validation")
+# Of trainings and evaluations whose configuration says nothing.
+BATCH_SIZE = 128
 RESULT, PREDICTIONS, FAILURE, LOG, MODEL = "result.json", "predictions.npz", "failure.json", "log.txt", "model"
 _NOT_IN_KEY = ("loss", "preprocessing", "dataset")
 # A table from Python is kept here for the processes that train.
@@ -114,6 +116,18 @@ def with_loss(config: dict[str, Any], index: int, loss: Loss) -> dict[str, Any]:
     config = copy.deepcopy(config)
     config["output_features"][index]["loss"] = copy.deepcopy(loss)
     return config
+
+
+def with_batch_sizes(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration that names its batch sizes.
+
+    Ludwig measures which size is the fastest where none is named, so that a busy machine would change the results.
+    """
+    trainer = dict(config.get("trainer") or {})
+    for key, default in (("batch_size", BATCH_SIZE), ("eval_batch_size", trainer.get("batch_size"))):
+        if trainer.get(key) in (None, "auto"):
+            trainer[key] = BATCH_SIZE if default in (None, "auto") else default
+    return {**config, "trainer": trainer}
 
 
 def output_index(config: dict[str, Any], name: str | None) -> int:

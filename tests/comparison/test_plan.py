@@ -118,3 +118,21 @@ def test_fingerprints(tmp_path):
     same, other = frame.copy(), frame.assign(x=[1, 3])
     assert plans.frame_fingerprint(frame) == plans.frame_fingerprint(same) != plans.frame_fingerprint(other)
     assert plans.frame_fingerprint(frame.rename(columns={"x": "w"})) != plans.frame_fingerprint(frame)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "sizes"),
+    [
+        (None, (128, 128)),
+        ({"batch_size": "auto"}, (128, 128)),
+        ({"batch_size": 32}, (32, 32)),
+        ({"batch_size": 32, "eval_batch_size": "auto"}, (32, 32)),
+        ({"eval_batch_size": 500}, (128, 500)),
+    ],
+)
+def test_batch_sizes_are_named(trainer, sizes):
+    """Ludwig would measure which are the fastest."""
+    config = {"trainer": trainer} if trainer else {}
+    given = copy.deepcopy(config)
+    made = plans.with_batch_sizes(config)["trainer"]
+    assert (made["batch_size"], made["eval_batch_size"]) == sizes and config == given
