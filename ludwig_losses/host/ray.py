@@ -32,7 +32,7 @@ class WorkerStrategy(DataParallelStrategy):
 
 def preprocess_for_training(preprocess: Callable, *args: Any, **kwargs: Any) -> Any:
     """Preprocess for a training that the cluster has room for; its workers only start when this is done."""
-    backend = kwargs.get("backend")
+    backend: Any = kwargs.get("backend")
     if getattr(backend, "BACKEND_TYPE", None) == "ray":
         check_workers(backend._distributed_kwargs)
     return preprocess(*args, **kwargs)

@@ -209,7 +209,7 @@ def write_trainings(folder: pathlib.Path) -> None:
         "validation_metric": "mean_iou",
     }
     trainings = {
-        "rows": (together, rows.assign(d=rows["c"], a=(rows["c"] == "other").astype(float))),
+        "rows": (together, rows.assign(d=rows["c"], a=0.0)),
         "images": (images, pd.read_csv(pictures).assign(split=[0] * 16 + [1] * 4 + [2] * 4)),
         "uneven": (config({"pairing": "target"}, {"type": "poly_loss"}, batch_size=16), frame({0: 77, 1: 31})),
         "consecutive": (config({}, {"type": "poly_loss"}, batch_size=16), frame({0: 77, 1: 31})),
