@@ -190,8 +190,8 @@ def facts(results: Results, seconds: float) -> list[str]:
     return [
         f"Output feature {run.feature}: {rows['training']} rows to train on, {rows['held_out']} {run.split} rows to "
         f"measure on.",
-        f"{len(results.losses)} losses, seeds {', '.join(map(str, results.seeds))}; every difference is one to "
-        f"{results.losses[0]} with the same seed.",
+        f"{len(results.losses)} losses, seeds {', '.join(map(str, results.seeds))}; differences are to "
+        f"{results.losses[0]}, seed by seed.",
         f"{versions}. {trained:.0f} s of training; this call took {seconds:.0f} s.",
     ]
 
