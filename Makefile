@@ -88,11 +88,14 @@ $(VENV)/versions/%/.installed: $(VENV)/.installed
 
 .PRECIOUS: $(VENV)/versions/%/.installed
 
-# Every loss against its peers, in an environment of its own. Ludwig's own losses are one: Python 3.12 or later.
+# Every loss against its peers, in an environment of its own (Ludwig's own losses are one: Python 3.12 or later), then whole
+# trainings against those with the default loss. DEVICE=cuda measures the losses on a GPU.
+DEVICE ?= cpu
 BENCH_VENV ?= .venv-bench-$(VERSION)
 
 bench: $(BENCH_VENV)/.installed
-	$(BENCH_VENV)/bin/python benchmarks/losses.py $(WORKS)
+	DEVICE=$(DEVICE) $(BENCH_VENV)/bin/python benchmarks/losses.py $(WORKS)
+	$(BENCH_VENV)/bin/python benchmarks/training.py
 
 $(BENCH_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)

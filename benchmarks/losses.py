@@ -1,7 +1,8 @@
 """Forward and backward of every loss against every peer: time, interleaved in one process, and peak extra memory.
 
 ``python benchmarks/losses.py [PART OF A TITLE ...]`` measures all works, or some, and merges them into
-``benchmarks/results/losses.json``, from which ``report.py`` makes the table and the plots.
+``benchmarks/results/losses.json``, from which ``report.py`` makes the table and the plots. ``DEVICE=cuda`` measures on
+a GPU, its memory included, into ``losses-cuda.json``.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from collections.abc import Callable
 import torch
 
 import report
-from works import WORKS, Work
+from works import DEVICE, WORKS, Work
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 THREADS = 2
 # Each implementation is run so often that a work takes about so many seconds, within these bounds.
 SECONDS, FEWEST, MOST = 8.0, 3, 31
+# A clock that is read more often than so says little.
+LEAST = 0.002
 LIMIT = "limit"
 PEAKS = "--peaks"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
@@ -46,19 +49,32 @@ def step(loss: Callable, logits: torch.Tensor, target: torch.Tensor) -> Step:
     return run
 
 
-def seconds(run: Step) -> float:
+def seconds(run: Step, repeats: int = 1) -> float:
     """Time of a run that follows another one of its own kind: the memory that a peer left behind is not its fault."""
     run()
+    wait()
     start = time.perf_counter()
-    run()
-    return time.perf_counter() - start
+    for _ in range(repeats):
+        run()
+    wait()
+    return (time.perf_counter() - start) / repeats
+
+
+def wait() -> None:
+    """Wait for an accelerator to be done."""
+    if DEVICE != "cpu":
+        torch.accelerator.synchronize()
 
 
 def times(runs: dict[str, Step], budget: float = SECONDS) -> dict[str, float]:
     """Median milliseconds of interleaved runs, after one that warms up."""
-    round_time = sum(seconds(run) for run in runs.values())
+    for run in runs.values():
+        seconds(run)
+    first = {name: seconds(run) for name, run in runs.items()}
+    repeats = {name: max(1, int(LEAST / each)) for name, each in first.items()}
+    round_time = sum(repeats[name] * each for name, each in first.items())
     rounds = int(max(FEWEST, min(MOST, budget / round_time)))
-    measured = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds)]
+    measured = [{name: seconds(run, repeats[name]) for name, run in runs.items()} for _ in range(rounds)]
     return {name: 1000 * statistics.median(row[name] for row in measured) for name in runs}
 
 
@@ -75,6 +91,11 @@ def keep_free_memory(keep: bool) -> None:
 def peak_extra_bytes(run: Step) -> int:
     """How far the resident memory rises above its start, whoever allocates: torch, numpy or a library below them."""
     gc.collect()
+    if DEVICE == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        allocated = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - allocated
     ctypes.CDLL(None).malloc_trim(0)  # free memory must not hide what is taken
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the high-water mark starts anew
     before = _status("VmRSS")
@@ -162,6 +183,7 @@ def machine() -> dict:
         "cpu": f"{model} ({platform.machine()})",
         "cores": os.cpu_count(),
         "threads": THREADS,
+        **({} if DEVICE == "cpu" else {"device": torch.cuda.get_device_name() if DEVICE == "cuda" else DEVICE}),
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
@@ -175,7 +197,7 @@ def main(parts: list[str]) -> None:
         return
     # On some processors log1p, of which binary cross-entropy is made, is ten times as fast once a power was taken.
     torch.rand(2**20).pow(2.5)
-    path = RESULTS / "losses.json"
+    path = RESULTS / ("losses.json" if DEVICE == "cpu" else f"losses-{DEVICE}.json")
     results = json.loads(path.read_text()) if path.exists() else {"works": {}}
     results["machine"] = machine()
     chosen = [work for work in WORKS if not parts or any(part in work.title for part in parts)]
@@ -187,7 +209,8 @@ def main(parts: list[str]) -> None:
     results["works"] = dict(sorted(results["works"].items(), key=lambda item: order.index(item[0])))
     RESULTS.mkdir(exist_ok=True)
     path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
-    report.write(results, RESULTS)
+    if DEVICE == "cpu":
+        report.write(results, RESULTS)
 
 
 if __name__ == "__main__":

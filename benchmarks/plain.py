@@ -43,7 +43,7 @@ def lovasz(logits: Tensor, target: Tensor) -> Tensor:
 def nt_xent(embeddings: Tensor, _: Tensor | None, temperature: float = 0.07) -> Tensor:
     unit = F.normalize(embeddings)
     similarity = (unit @ unit.T / temperature).fill_diagonal_(-torch.inf)
-    return F.cross_entropy(similarity, torch.arange(len(unit)) ^ 1)
+    return F.cross_entropy(similarity, torch.arange(len(unit), device=unit.device) ^ 1)
 
 
 def entmax15(logits: Tensor, target: Tensor) -> Tensor:
@@ -67,3 +67,25 @@ def _fenchel_young(z: Tensor, y: Tensor, a: float) -> Tensor:
         p = p / p.sum(1, keepdim=True)
         entropy = (1 - p.pow(a).sum(1)) / (a * (a - 1))
     return ((p * z).sum(1) - z.gather(1, y.unsqueeze(1)).squeeze(1) + entropy).mean()
+
+
+def bi_tempered(logits: Tensor, target: Tensor, t1: float, t2: float) -> Tensor:
+    """With the fixed point iteration of the paper's appendix; autograd goes through it."""
+    top = logits.amax(1, keepdim=True)
+    scaled = start = logits - top
+    for _ in range(30):
+        total = _exp_t(scaled, t2).sum(1, keepdim=True)
+        scaled = start * total ** (1 - t2)
+    normaliser = -_log_t(1 / _exp_t(scaled, t2).sum(1, keepdim=True), t2) + top
+    q = _exp_t(logits - normaliser, t2)
+    y = F.one_hot(target, logits.shape[1]).to(q)
+    terms = y * (_log_t(y + 1e-10, t1) - _log_t(q, t1)) - (y ** (2 - t1) - q ** (2 - t1)) / (2 - t1)
+    return terms.sum(1).mean()
+
+
+def _log_t(u: Tensor, t: float) -> Tensor:
+    return (u ** (1 - t) - 1) / (1 - t)
+
+
+def _exp_t(u: Tensor, t: float) -> Tensor:
+    return (1 + (1 - t) * u) ** (1 / (1 - t))

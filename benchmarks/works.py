@@ -27,6 +27,8 @@ import plain
 from ludwig_losses import functional
 from ludwig_losses.functional._numerics import weighted_mean
 
+DEVICE = os.environ.get("DEVICE", "cpu")
+
 Shape = tuple[int, ...]
 Loss = Callable[[Tensor, "Tensor | None"], Tensor]
 
@@ -82,7 +84,7 @@ class Work:
 
     def data(self, shape: Shape | None = None) -> tuple[Tensor, Tensor]:
         torch.manual_seed(0)
-        logits, target = self.make(shape or self.shape, self.deviation)
+        logits, target = (x.to(DEVICE) for x in self.make(shape or self.shape, self.deviation))
         return logits.requires_grad_(), target
 
 
@@ -186,6 +188,11 @@ SPARSEMAX = {
     "Ludwig": ludwig_own("SparsemaxLoss"),
 }
 
+TEMPERED = {
+    "ludwig-losses": mean_of(partial(functional.bi_tempered_logistic_loss, t1=0.5, t2=1.5)),
+    "plain": partial(plain.bi_tempered, t1=0.5, t2=1.5),
+}
+
 _PIXELS = tuple((1, 21, side, side) for side in (32, 64, 128, 256, 512))
 _VOCABULARIES = tuple((64, size) for size in (100, 1000, 10_000, 100_000))
 _image = partial(Work, sizes=_PIXELS, axis="pixels (21 classes)")
@@ -227,3 +234,28 @@ WORKS = [
         )
     ),
 ]
+
+# What most trainings of Ludwig have: tables in small batches, where it costs more to call operators than to compute.
+SMALL_BATCHES = (32, 128, 512)
+WORKS += [
+    work
+    for rows in SMALL_BATCHES
+    for work in (
+        Work("focal, category", (rows, 10), FOCAL, None),
+        Work(
+            "focal, binary",
+            (rows,),
+            BINARY_FOCAL,
+            None,
+            limit=F.binary_cross_entropy_with_logits,
+            limit_name="binary cross-entropy",
+            make=elements,
+        ),
+        Work("poly", (rows, 10), POLY, None),
+        Work("entmax-1.5", (rows, 10), ENTMAX, None),
+        Work("sparsemax", (rows, 10), SPARSEMAX, None),
+        Work("tempered", (rows, 10), TEMPERED, 4.0),
+        _gram_work("NT-Xent", (rows, 64), SMALL_NT_XENT, None),
+    )
+]
+WORKS += [Work("Dice", (4, 2, 64, 64), DICE, None), Work("Lovász", (4, 2, 64, 64), LOVASZ, 5)]

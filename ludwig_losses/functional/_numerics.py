@@ -73,6 +73,17 @@ def count_true_of_rows(mask: Tensor) -> list[int]:
     return [int(np.count_nonzero(row)) for row in mask.numpy()] if _for_numpy(mask) else mask.sum(dim=1).tolist()
 
 
+def equal_rows(rows: Tensor) -> Tensor:
+    """Return a number for each row of ``[B, D]``, the same for equal rows."""
+    if not is_static(rows):
+        return rows.unique(dim=0, return_inverse=True)[1]
+    same = torch.ones(len(rows), len(rows), dtype=torch.bool, device=rows.device)
+    for column in rows.unbind(dim=1):
+        same = same & (column.unsqueeze(1) == column)
+    # The first one that is equal; a row with a NaN is equal to itself only.
+    return same.fill_diagonal_(True).int().argmax(dim=1)
+
+
 def true_indices(mask: Tensor) -> Tensor:
     """Indices into the flat mask, in ascending order."""
     return torch.from_numpy(np.flatnonzero(mask.numpy())) if _for_numpy(mask) else mask.view(-1).nonzero().squeeze(1)

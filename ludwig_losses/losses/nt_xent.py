@@ -7,6 +7,7 @@ from torch import Tensor
 from ludwig_losses.advice import Advice
 from ludwig_losses.functional import nt_xent_loss
 from ludwig_losses.functional._gather import gather_consecutive_pairs, gather_rows
+from ludwig_losses.functional._numerics import equal_rows
 from ludwig_losses.host.distributed import trains_on_all_ranks
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import VECTOR, field, loss_type
@@ -114,7 +115,7 @@ class NTXentLoss(Loss):
 
     def labels(self, target: Tensor) -> Tensor | None:
         """Return which rows are positives of each other, where it is not the consecutive ones."""
-        return torch.unique(target, dim=0, return_inverse=True)[1] if self.by_target else None
+        return equal_rows(target) if self.by_target else None
 
     def can_evaluate(self, target: np.ndarray | None) -> bool:
         if target is None or not self.by_target:

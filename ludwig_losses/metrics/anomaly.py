@@ -16,11 +16,11 @@ from ludwig_losses.host.schema import ANOMALY
 
 
 class _OfLabelledRows(LudwigMetric):
-    """Keeps what is predicted for the rows with a label; reports nothing where one of the two labels is missing."""
+    """Keeps what is predicted and labelled; reports nothing where one of the two labels is missing."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
-        for state in ("predicted", "anomalous"):
+        for state in ("predicted", "labels"):
             self.add_state(state, default=[], dist_reduce_fx="cat")
 
     @classmethod
@@ -34,18 +34,19 @@ class _OfLabelledRows(LudwigMetric):
         return False
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        labelled = target >= 0
-        # As numbers: a rank without rows gathers float32.
-        self.predicted.append(preds[labelled].float())
-        self.anomalous.append((target[labelled] == 1).float())
+        # As numbers: a rank without rows gathers float32. Which rows have a label is asked once, at the end.
+        self.predicted.append(preds.float())
+        self.labels.append(target.float())
 
     def compute(self) -> dict[str, Tensor]:
         if not len(self.predicted):  # a list, or one tensor once ranks have gathered
             return {}
-        anomalous = dim_zero_cat(self.anomalous) > 0
+        labels = dim_zero_cat(self.labels)
+        labelled = labels >= 0
+        anomalous = labels[labelled] == 1
         if anomalous.all() or not anomalous.any():
             return {}
-        return dict(zip(self.NAMES, self.measure(dim_zero_cat(self.predicted), anomalous), strict=True))
+        return dict(zip(self.NAMES, self.measure(dim_zero_cat(self.predicted)[labelled], anomalous), strict=True))
 
 
 @register_feature_metric(features=[ANOMALY], tensor="anomaly_score")

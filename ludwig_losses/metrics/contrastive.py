@@ -72,11 +72,10 @@ class ContrastiveMetric(LudwigMetric):
         self.anchors += has_partner.sum()
 
     def compute(self) -> dict[str, Tensor]:
-        values = {}
-        if self.partners:
-            values["alignment"] = self.distance / self.partners
-        if self.pairs:
-            values["uniformity"] = (self.potential / self.pairs).log()
-        if self.anchors:
-            values["pair_accuracy"] = self.hits / self.anchors
-        return values
+        values = {
+            "alignment": self.distance / self.partners,
+            "uniformity": (self.potential / self.pairs).log(),
+            "pair_accuracy": self.hits / self.anchors,
+        }
+        counts = torch.stack([self.partners, self.pairs, self.anchors]).tolist()
+        return {name: value for (name, value), count in zip(values.items(), counts, strict=True) if count}

@@ -8,13 +8,10 @@ import torch
 from ludwig.constants import PREDICTIONS
 from ludwig.modules.metric_modules import LudwigMetric
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from ludwig_losses.functional._numerics import is_counted, summation_dtype
+from ludwig_losses.functional._numerics import is_counted, is_static, summation_dtype
 from ludwig_losses.host.registry import register_feature_metric
 from ludwig_losses.host.schema import IMAGE
-
-_IGNORED = -1
 
 
 @register_feature_metric(features=[IMAGE], tensor=PREDICTIONS)
@@ -52,21 +49,29 @@ class SegmentationMetric(LudwigMetric):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         target = target.long()
-        counted = is_counted(target, self.ignored or None)
-        if counted is not None:
-            target = target.where(counted, _IGNORED)
         # Ludwig's decoders squeeze images of height 1.
-        self.counts += multiclass_confusion_matrix(
-            preds.long().view_as(target), target, self.num_classes, ignore_index=_IGNORED, validate_args=False
-        )
+        cell = target * self.num_classes + preds.long().view_as(target)
+        counted = is_counted(target, self.ignored or None)
+        cells = self.num_classes**2
+        if counted is not None:  # what does not count has a cell of its own
+            cell = cell.where(counted, cells)
+        self.counts += _count(cell.flatten(), cells + 1)[:cells].view_as(self.counts)
 
     def compute(self) -> dict[str, Tensor]:
         true, predicted, right = self.counts.sum(dim=1), self.counts.sum(dim=0), self.counts.diagonal()
         size, right = true + predicted, right.to(summation_dtype(self.counts.device))
-        kept = [c for c in range(self.num_classes) if c not in self.ignored and size[c] > 0]
+        sizes = size.tolist()
+        kept = [c for c in range(self.num_classes) if c not in self.ignored and sizes[c]]
         iou, dice = right / (size - right), 2 * right / size
         values = {f"iou_{c}": iou[c] for c in kept}
         if not true.sum():
             return {name: right.new_zeros(()) for name in self.NAMES}
         means = (iou[kept].mean(), dice[kept].mean(), right.sum() / true.sum())
         return {**dict(zip(self.NAMES, means, strict=True)), **values}
+
+
+def _count(cell: Tensor, cells: int) -> Tensor:
+    """Return how often each number below ``cells`` occurs."""
+    if is_static(cell):  # bincount would have to look for the largest one
+        return cell.new_zeros(cells).scatter_add_(0, cell, torch.ones_like(cell))
+    return torch.bincount(cell, minlength=cells)

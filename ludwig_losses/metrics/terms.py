@@ -55,5 +55,5 @@ class TermsMetric(LudwigMetric):
         self.batches += ~values.isnan()
 
     def compute(self) -> dict[str, Tensor]:
-        values = zip(self.loss_function.names, self.total, self.batches, strict=True)
-        return {name: total / batches for name, total, batches in values if batches}
+        values = zip(self.loss_function.names, self.total / self.batches, self.batches.tolist(), strict=True)
+        return {name: mean for name, mean, batches in values if batches}
