@@ -148,12 +148,13 @@ def _loss_and_gradient(
     log_q = _tempered_log_softmax(z, t2, is_static(logits), 1e-8 if logits.dtype == torch.float64 else 1e-5)
     index = target.unsqueeze(1)
     wrong = log_q.exp()
+    masses: Tensor | float = 1.0
     if label_smoothing:
         y = _smoothed(z, index, label_smoothing)
         agreement = torch.where(y > 0, y * (_log_t(y.log(), t1) - _log_t(log_q, t1)), 0).sum(dim=1)
         masses, wrong = (y ** (2 - t1)).sum(dim=1), wrong - y
     else:
-        agreement, masses = -_log_t(log_q.gather(1, index), t1).squeeze(1), 1
+        agreement = -_log_t(log_q.gather(1, index), t1).squeeze(1)
         wrong = wrong.scatter_add(1, index, wrong.new_full((), -1).expand(index.shape))
     loss = agreement - (masses - ((2 - t1) * log_q).exp().sum(dim=1)) / (2 - t1)
     direction = wrong * ((t2 - t1) * log_q).exp() if t2 > t1 else wrong

@@ -240,8 +240,9 @@ def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor
         p = project_near_1(logits, alpha, static)
         margin = torch.where(p > 0, logits - top, 0)
         return ((p * margin + _entropy_term(p, alpha)).sum(dim=1) + behind).clamp_min_(0), p, ()
+    places: tuple[Tensor, ...] = ()
     if static or (logits.shape[1] <= _NARROW and alpha in (1.5, 2.0)):
-        x, places = _behind(logits, top, alpha), ()
+        x = _behind(logits, top, alpha)
     else:
         x, places = _candidates(logits, top, alpha)
     p = x.sub(threshold(x, r, static)).clamp_min_(0)

@@ -119,7 +119,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         for i, (z, y, *count) in enumerate(zip(*parts, strict=True)):
             block = slice(i * _BLOCK, i * _BLOCK + len(z))
             out = loss.view(-1)[block], slope.view(-1)[block]
-            _sigmoid_focal(z, y, alpha, *ctx.options, out)
+            _sigmoid_focal(z, y, alpha, gamma, label_smoothing, threshold, out)
             for each, kept in product(out, count):
                 each.masked_fill_(~kept, 0.0)
         ctx.save_for_backward(logits, target, counted, alpha, slope)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from numbers import Integral
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,8 @@ from ludwig_losses.functional._numerics import (
 
 # Classes are sorted together while they have so many candidates at most: few calls, and still in the cache.
 _TOGETHER, _MOST_CLASSES = 2**17, 2**7
+# From here on torch sorts whole numbers by radix.
+_BY_RADIX = 2**15
 
 
 def lovasz_softmax_loss(
@@ -252,9 +255,19 @@ def _groups(counts: list[int]) -> Iterator[tuple[slice, list[int]]]:
 
 def _ascending(error: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Sort errors >= 0, and with them the foreground; return both and the order."""
-    keys, order = _keys(error, foreground).sort()
+    keys, order = _sort(_keys(error, foreground))
     foreground = (keys & 1).bool()
     return keys.bitwise_right_shift_(1).view(error.dtype), foreground, order
+
+
+def _sort(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Return keys on a CPU in ascending order, and the order."""
+    if keys.dtype != torch.int32 or len(keys) >= _BY_RADIX:
+        return keys.sort()
+    # With the place of each in its lower half; numpy sorts such numbers in less time than torch compares keys.
+    packed = keys.numpy().astype(np.int64) << 32 | np.arange(len(keys))
+    packed.sort()
+    return torch.from_numpy((packed >> 32).astype(np.int32)), torch.from_numpy(packed & 0xFFFFFFFF)
 
 
 def _keys(error: Tensor, foreground: Tensor) -> Tensor:
