@@ -71,6 +71,7 @@ class Entmax15LossConfig(FenchelYoungLossConfig):
         start="{type: entmax_1.5_loss}",
         watch=("accuracy", "hits_at_k"),
         page="entmax",
+        evidence="many_classes",
     )
 
     @classmethod
@@ -98,6 +99,7 @@ class SparsemaxLossConfig(FenchelYoungLossConfig):
         start="{type: sparsemax_loss}",
         watch=("accuracy", "hits_at_k"),
         page="entmax",
+        evidence="many_classes",
     )
 
 
