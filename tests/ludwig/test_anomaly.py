@@ -254,7 +254,12 @@ def test_cross_validation_finds_a_centre_and_a_threshold_for_each_fold(tmp_path)
     del config["preprocessing"]
     config["trainer"]["epochs"] = 2
     folds, _ = kfold_cross_validate(
-        2, config=config, dataset=DATA.drop(columns="split"), output_directory=str(tmp_path), random_seed=3
+        2,
+        config=config,
+        dataset=DATA.drop(columns="split"),
+        output_directory=str(tmp_path),
+        random_seed=3,
+        skip_save_processed_input=True,
     )
     measured = [folds[f"fold_{number}"]["fold_eval_stats"]["y"] for number in (1, 2)]
     assert all(fold["anomaly_auroc"] > 0.7 and 0 < fold["recall_at_threshold"] <= 1 for fold in measured)
