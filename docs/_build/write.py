@@ -85,10 +85,17 @@ def _choosing(names: str) -> str:
     for name in names.split():
         advice = find(name).advice
         page = f"losses/{advice.page}.md"
-        measured = f"[yes]({page}#evidence)" if advice.evidence else "no"
+        measured = f"[{_how_sure(advice.evidence)}]({page}#evidence)" if advice.evidence else "no"
         watch = ", ".join(f"`{metric}`" for metric in advice.watch)
         lines.append(f"| {advice.need} | [`{name}`]({page}) | `{advice.start}` | {watch} | {measured} |")
     return "\n".join(lines)
+
+
+def _how_sure(example: str) -> str:
+    """Whether what an example has measured has intervals, which need three seeds."""
+    seeds = re.search(r"seeds ([\d, ]+);", (ROOT / "examples" / example / "table.md").read_text())
+    few = seeds is not None and seeds[1].count(",") < 2
+    return "too few seeds" if few else "yes"
 
 
 def _advice(loss: str) -> str:

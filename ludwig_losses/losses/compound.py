@@ -40,6 +40,7 @@ class CompoundLossConfig(LossConfig):
         start="{type: compound_loss, terms: [{type: dice_loss}, {type: softmax_cross_entropy, weight: 0.5}]}",
         watch=("mean_iou",),
         page="compound",
+        evidence="small_objects",
     )
 
     terms: list | None = field(

@@ -27,6 +27,7 @@ class DiceLossConfig(LossConfig):
         start="{type: dice_loss}",
         watch=("mean_iou", "dice_coefficient", "iou_1"),
         page="dice",
+        evidence="small_objects",
     )
 
     smooth: float = field(

@@ -26,6 +26,7 @@ class LovaszSoftmaxLossConfig(LossConfig):
         start="{type: lovasz_softmax_loss}",
         watch=("mean_iou", "iou_1"),
         page="lovasz_softmax",
+        evidence="small_objects",
     )
 
     classes: str | list[str] | list[int] = field(
