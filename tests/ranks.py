@@ -34,7 +34,7 @@ def on_ranks(count: int, program: pathlib.Path, folder: pathlib.Path, *arguments
     assert not any(codes), "\n".join(output.read_text()[-3000:] for output in outputs)
 
 
-def launch(*command: str, cwd: pathlib.Path, limit: float = 560, **environment: str) -> str:
+def launch(*command: str, cwd: pathlib.Path, limit: float = 900, **environment: str) -> str:
     """Run a command; return what it wrote, or fail with it if the command fails or hangs."""
     path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with subprocess.Popen(
