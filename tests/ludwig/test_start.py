@@ -35,7 +35,8 @@ def test_every_command_runs_and_writes_what_the_page_says(tmp_path, monkeypatch,
     (prepare,), (config,) = blocks("python"), blocks("yaml")
     pathlib.Path("prepare.py").write_text(prepare)
     pathlib.Path("config.yaml").write_text(config.replace("epochs: 20", "epochs: 2"))
-    typed = "\n".join(blocks("bash")).replace("\\\n", " ").replace("--seeds 3", "--seeds 1").splitlines()
+    text = "\n".join(blocks("bash")).replace("\\\n", " ").replace("--seeds 3", "--seeds 1")
+    typed = [line for line in text.splitlines() if line]
     shown = dict(re.findall(r"```bash\n(ludwig-losses check.*?)\n```\n\n```\n(.*?)```", PAGE, re.DOTALL))
     assert len(typed) == 6 and len(shown) == 1
     for line in typed:
