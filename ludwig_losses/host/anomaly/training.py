@@ -207,7 +207,8 @@ def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: d
         return
     validation_set = given.get("validation_set")
     dataset = validation_set if validation_set is not None and len(validation_set) else given["training_set"]
-    scores: dict[str, list[Tensor]] = {feature.feature_name: [] for feature in features}
+    # A rank may have no row of a small data set.
+    scores: dict[str, list[Tensor]] = {feature.feature_name: [torch.zeros(0)] for feature in features}
     for outputs, targets in _outputs(trainer, dataset, batch_size):
         for name, found in scores.items():
             found.append(outputs[f"{name}::{LOGITS}"][targets[name] != ANOMALOUS].cpu())
@@ -221,10 +222,7 @@ def _end_epoch(feature: AnomalyOutputFeature, place: Place) -> None:
     """Keep the quantile of the distances of the epoch, if the loss wants one, and look for a collapse."""
     seen, feature.seen = feature.seen or [], None
     batches = [score[target != ANOMALOUS].double().cpu().numpy() for score, target in seen]
-    if ranks() > 1:
-        gathered: list[Any] = [None] * ranks()
-        dist.all_gather_object(gathered, batches)
-        batches = [batch for of_rank in gathered for batch in of_rank]
+    batches = [batch for of_rank in _of_all_ranks(batches) for batch in of_rank]
     scores = np.concatenate([np.zeros(0), *batches])
     quantile = feature.train_loss_function.quantile
     if quantile is not None and len(scores):
