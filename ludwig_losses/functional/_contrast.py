@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from ludwig_losses.functional._numerics import full_precision_products, indicator, summation_dtype
+from ludwig_losses.functional._numerics import full_precision_products, indicator, is_small, summation_dtype
 
 # Similarities at a time, unless a chunk size says how many: 16 MB of float32.
 _SIMILARITIES = 2**22
@@ -31,26 +31,30 @@ def loss_and_gradient(
         wanted: whether there is to be a derivative; otherwise it is empty.
     """
     everyone = unit if others is None else torch.cat([unit, others])
-    gradient = torch.zeros_like(unit if wanted else unit[:0])
-    # One number per chunk; float32 is enough within one.
-    total, counted = unit.new_zeros((), dtype=summation_dtype(unit.device)), labels.new_zeros((), dtype=torch.long)
+    anchors = unit.shape[0]
+    costs, counts = [], []
+    gradient = unit[:0]
     with full_precision_products(unit.device):
-        for rows in _chunks(len(unit), len(everyone), chunk_size):
+        for rows in _chunks(anchors, everyone.shape[0], chunk_size):
             own = unit[rows] / temperature
-            cost, count, slope = _chunk(own, everyone, labels[: len(unit)][rows], labels, rows.start, per_anchor)
-            total, counted = total + cost, counted + count
-            if wanted:
+            cost, count, slope = _chunk(own, everyone, labels[rows], labels, rows.start, per_anchor)
+            costs.append(cost)
+            counts.append(count)
+            if wanted and slope.shape[0] == slope.shape[1] and is_small(slope):
+                gradient = (slope + slope.T) @ own
+            elif wanted:
+                gradient = gradient if rows.start else torch.zeros_like(unit)
                 gradient[rows].addmm_(slope, everyone, alpha=1 / temperature)
-                gradient.addmm_(slope[:, : len(unit)].T, own)
-    counted = counted.clamp_min(1)
+                gradient.addmm_(slope[:, :anchors].T, own)
+    # float32 is enough within a chunk.
+    total = torch.stack(costs).sum(dtype=summation_dtype(unit.device)) if costs[1:] else costs[0]
+    counted = (torch.stack(counts).sum() if counts[1:] else counts[0]).clamp_min(1)
     return (total / counted).to(unit.dtype), gradient.div_(counted)
 
 
 def _chunks(rows: int, columns: int, chunk_size: int | None) -> list[slice]:
     """Return the rows that are compared at a time; all of them while torch compiles, where their number is a symbol."""
-    if not rows:
-        return []
-    if chunk_size is None and torch.compiler.is_compiling():
+    if not rows or (chunk_size is None and torch.compiler.is_compiling()):
         return [slice(0, rows)]
     size = chunk_size or max(_SIMILARITIES // columns, 1)
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
@@ -61,18 +65,17 @@ def _chunk(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the summed cost of some anchors, what it is divided by, and its derivative by the similarities."""
     s = own @ everyone.T
-    # A lone row has no one to be compared with: its (unused) normaliser must stay finite.
-    s.diagonal(start).fill_(torch.finfo(s.dtype).min)
+    # Half of the lowest number: a lone row has no one to be compared with, and its (unused) cost must stay finite.
+    s.diagonal(start).fill_(torch.finfo(s.dtype).min / 2)
     positive = indicator(own_labels.unsqueeze(1) == labels, s.dtype)
     positive.diagonal(start).zero_()
     if len(labels) < len(everyone):  # those without a label are nobody's partners
         positive = pad(positive, (0, len(everyone) - len(labels)))
     partners = positive.sum(dim=1, keepdim=True)
-    count = (partners > 0).sum() if per_anchor else partners.long().sum()
+    count = (partners > 0).sum() if per_anchor else partners.sum(dtype=torch.long)
     if per_anchor:
         positive /= partners.clamp_min(1)
         partners = partners.clamp_max(1)
-    softmax = s.softmax(dim=1)
-    normaliser = s.amax(dim=1, keepdim=True) - softmax.amax(dim=1, keepdim=True).log()
-    cost = (partners * normaliser).sum() - torch.dot(s.flatten(), positive.flatten())
-    return cost, count, softmax.mul_(partners).sub_(positive)
+    log_softmax = s.log_softmax(dim=1)
+    cost = -torch.dot(log_softmax.flatten(), positive.flatten())
+    return cost, count, log_softmax.exp_().mul_(partners).sub_(positive)
