@@ -56,9 +56,10 @@ test-hostile: env
 	OMP_NUM_THREADS=1 HOSTILE_SEEDS=0:10000 $(BIN)/python -m pytest tests/functional/test_hostile.py \
 		-n auto --dist worksteal
 
-# Real configurations, trainings and command lines, on as many processes as there are cores.
+# Real configurations, trainings and command lines, on as many processes as there are cores. A file stays on one of them:
+# its fixtures are trainings.
 test-ludwig: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ludwig -n auto --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ludwig -n auto --dist loadfile --no-loadscope-reorder
 
 # Several ranks under torchrun, Ray and hyperparameter search: one after the other, since each test starts several
 # processes. Nothing else needs Ray, which is installed for them.
