@@ -151,6 +151,24 @@ def _escaped(text: str) -> str:
     return re.sub(r"\*\*(?=[(\dg])", r"\\*\\*", text).replace("|", r"\|")
 
 
+def _parameter_classes(_: str) -> str:
+    """The classes of which the parameters of a loss are made."""
+    from dataclasses import fields
+
+    import ludwig_losses
+    from ludwig_losses.parameters import Parameter
+
+    common = {field.name for field in fields(Parameter)}
+    lines = ["| class | the parameter is | arguments of its own |", "|---|---|---|"]
+    for name in ludwig_losses.__all__:
+        kind = getattr(ludwig_losses, name)
+        if isinstance(kind, type) and issubclass(kind, Parameter):
+            meaning = kind.__doc__.split("\n\n")[0].replace("\n   ", "").replace("``", "`").rstrip(".")
+            own = ", ".join(f"`{field.name}`" for field in fields(kind) if field.name not in common)
+            lines.append(f"| `{name}` | {meaning[0].lower()}{meaning[1:]} | {own} |")
+    return "\n".join(lines)
+
+
 def _catalogue(_: str) -> str:
     from ludwig_losses.cli import markdown_table
 
@@ -178,6 +196,7 @@ _KINDS = {
     "file": _file,
     "losses": _losses,
     "output": _output,
+    "parameter_classes": _parameter_classes,
     "parameters": _parameters,
 }
 
