@@ -8,9 +8,9 @@ RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
 # What answers "which loss?" with `ludwig-losses compare`: a table and a plot each.
-COMPARED := rare-positives small-objects many-classes
+COMPARED := rare-positives small-objects many-classes poly pronunciation
 
-.PHONY: train $(COMPARED) open-set noisy-labels anomaly lint format test test-quick test-hostile test-ludwig test-distributed test-versions bench docs docs-serve docs-write env
+.PHONY: train $(COMPARED) open-set noisy-labels anomaly pairs lint format test test-quick test-hostile test-ludwig test-distributed test-versions bench docs docs-serve docs-write env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -23,8 +23,9 @@ train: env
 	done
 	$(BIN)/python examples/compare.py diagnosis cross_entropy=$(RESULTS)/cross_entropy/test focal=$(RESULTS)/focal/test
 
-# Rejecting unknown classes, learning from wrong labels, finding anomalies: three seeds each, a table and a plot.
-open-set noisy-labels anomaly: env
+# Rejecting unknown classes, learning from wrong labels, finding anomalies, learning from pairs: three seeds each, a table
+# and a plot.
+open-set noisy-labels anomaly pairs: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python examples/$(subst -,_,$@)/run.py results/$(subst -,_,$@)-$(VERSION)
 

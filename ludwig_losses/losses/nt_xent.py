@@ -26,12 +26,13 @@ class NTXentLossConfig(LossConfig):
         need="no labels, but pairs that belong together",
         helps=(
             "there are two views of each example, or values that many rows share, and embeddings are wanted for "
-            "search or for a later classifier"
+            "search or for a later classifier from few labels"
         ),
         hinders="every row has a label and the labels are all that matters: train on them",
         start="{type: nt_xent_loss, temperature: 0.07, pairing: consecutive}",
         watch=("pair_accuracy", "alignment", "uniformity"),
         page="nt_xent",
+        evidence="pairs",
     )
 
     temperature: float = field(

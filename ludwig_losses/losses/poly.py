@@ -22,6 +22,7 @@ class PolyLossConfig(ClassificationLossConfig):
         start="{type: poly_loss, epsilon: 1.0}",
         watch=("accuracy",),
         page="poly",
+        evidence="poly",
     )
 
     epsilon: float | list[float] = field(
