@@ -59,8 +59,8 @@ class Witness(Callback):
         torch.save(seen, self.folder / f"rank{strategy.rank()}of{strategy.size()}.pt")
 
 
-def train(folder: pathlib.Path, what: str, backend: Any, **options: Any) -> None:
-    """Train what the test has written down."""
+def train(folder: pathlib.Path, what: str, backend: Any, **options: Any) -> str:
+    """Train what the test has written down, and return where the model is."""
     from ludwig.api import LudwigModel
 
     print(f"{time.monotonic():.0f}: {what}, {backend}", flush=True)
@@ -68,7 +68,24 @@ def train(folder: pathlib.Path, what: str, backend: Any, **options: Any) -> None
     if backend == "local":  # One process takes the batch of two workers.
         config["trainer"]["batch_size"] *= 2
     model = LudwigModel(config, backend=backend, callbacks=[Witness(folder / what, **options)], logging_level=30)
-    model.train(dataset=str(folder / f"{what}.csv"), output_directory=str(folder / what / "results"))
+    trained = model.train(dataset=str(folder / f"{what}.csv"), output_directory=str(folder / what / "results"))
+    return os.path.join(trained.output_directory, "model")
+
+
+def evaluate(folder: pathlib.Path, what: str, model: str, backend: Any) -> None:
+    """Evaluate a trained model, and predict with it; write down both."""
+    from ludwig.api import LudwigModel
+
+    where = "local" if backend == "local" else "ray"
+    print(f"{time.monotonic():.0f}: evaluate {what}, {where}", flush=True)
+    loaded = LudwigModel.load(model, backend=backend, logging_level=30)
+    metrics, predicted, _ = loaded.evaluate(
+        str(folder / f"{what}.csv"), collect_predictions=True, skip_save_eval_stats=True, skip_save_predictions=True
+    )
+    predicted = predicted if backend == "local" else predicted.compute()
+    probabilities = [[*map(float, row)] for row in predicted["c_probabilities"]]
+    seen = {"metrics": {name: float(metrics["c"][name]) for name in ("accuracy", "roc_auc")}, "rows": probabilities}
+    (folder / f"{where}.json").write_text(json.dumps(seen))
 
 
 def refusal(folder: pathlib.Path, what: str, trainer: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -100,7 +117,8 @@ def two_nodes(folder: pathlib.Path) -> Iterator[None]:
 def workers(folder: pathlib.Path) -> None:
     """Train on two nodes, and train in vain there; train alone for comparison."""
     with two_nodes(folder):
-        train(folder, "rows", {**WORKERS, "trainer": {**WORKERS["trainer"], "strategy": "ddp"}})
+        model = train(folder, "rows", {**WORKERS, "trainer": {**WORKERS["trainer"], "strategy": "ddp"}})
+        evaluate(folder, "rows", model, WORKERS)
         train(folder, "images", WORKERS)
         refused = {
             "many": refusal(folder, "uneven", {"num_workers": 9}),
@@ -110,6 +128,7 @@ def workers(folder: pathlib.Path) -> None:
             "killed": refusal(folder, "uneven", {}, kills=True),
         }
         (folder / "refused.json").write_text(json.dumps(refused))
+    evaluate(folder, "rows", model, "local")
     train(folder, "rows", "local")
     train(folder, "images", "local")
 

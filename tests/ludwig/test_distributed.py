@@ -242,6 +242,12 @@ def test_workers_of_ray_train_one_model(with_ray, tmp_path):
             assert first["metrics"][name] == pytest.approx(alone["metrics"][name], abs=1e-5)
         assert {first["directory"], second["directory"]} == {str(tmp_path / node) for node in ("first", "second")}
 
+    under_ray, alone = (json.loads((tmp_path / f"{where}.json").read_text()) for where in ("ray", "local"))
+    assert under_ray["metrics"] == pytest.approx(alone["metrics"], abs=1e-6)
+    assert len(under_ray["rows"]) == len(alone["rows"]) == 196
+    # Ray may return the rows in another order.
+    np.testing.assert_allclose(sorted(under_ray["rows"]), sorted(alone["rows"]), atol=1e-5)
+
     refused = json.loads((tmp_path / "refused.json").read_text())
     for name, expected in REFUSALS.items():
         assert expected in refused[name]["message"], name
