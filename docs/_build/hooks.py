@@ -23,7 +23,7 @@ _TO_RESULTS = re.compile(r"\]\((?:\.\./)((?:\.\./)*(?:benchmarks|examples)/)")
 def on_config(config: Any) -> Any:
     """Give each example that was measured a page."""
     at = next(i for i, entry in enumerate(config.nav) if "Guides" in entry) + 1
-    config.nav.insert(at, {"Evidence": _measured()})
+    config.nav.insert(at, {"Evidence": ["evidence/index.md", *_measured()]})
     return config
 
 

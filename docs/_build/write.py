@@ -139,6 +139,17 @@ def _measured(example: str) -> str:
     return "\n\n".join([f"[{title}]({link}/README.md):", (folder / "table.md").read_text().strip(), *plots])
 
 
+def _measured_questions(_: str) -> str:
+    """What the examples ask, each with the command that answers it."""
+    lines = ["| question | command |", "|---|---|"]
+    for page in sorted(ROOT.glob("examples/*/README.md")):
+        text = page.read_text()
+        title, question = re.match(r"# (.*)\n\n\*(.*?)\*\n", text).groups()
+        (command,) = re.findall(r"```bash\n(make .*?)( PYTHON=.*)?\n```", text)
+        lines.append(f"| [{title}](../../examples/{page.parent.name}/README.md): {question} | `{command[0]}` |")
+    return "\n".join(lines)
+
+
 def _difference(loss: str) -> str:
     """What the page on differences says of a loss."""
     rows = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \|$", _file("docs/differences.md"), re.MULTILINE)
@@ -195,6 +206,7 @@ _KINDS = {
     "evidence": _evidence,
     "file": _file,
     "losses": _losses,
+    "measured": _measured_questions,
     "output": _output,
     "parameter_classes": _parameter_classes,
     "parameters": _parameters,
