@@ -289,6 +289,19 @@ def test_any_loss_of_many_classes_is_that_of_few(alpha: float) -> None:
 WIDE = 128_000
 
 
+@pytest.mark.parametrize("alpha", [1.3, 1.5, 2.0])
+def test_a_sure_row_among_wide_ones_that_know_nothing(alpha: float) -> None:
+    """No class of the sample from which a threshold is guessed can be in the support of the sure row."""
+    logits = torch.zeros(2, 600, dtype=torch.float64)
+    logits[1, 7] = 30
+    target = torch.tensor([7, 7])
+    leaf = logits.clone().requires_grad_()
+    loss = functional.entmax_loss(leaf, target, alpha=alpha)
+    assert_close(loss, oracles.entmax_loss(logits, target, alpha=alpha), 1e-12)
+    (gradient,) = torch.autograd.grad(loss.sum(), leaf)
+    assert_close(gradient, oracles.entmax(logits, alpha) - torch.nn.functional.one_hot(target, 600), 1e-12)
+
+
 @pytest.mark.parametrize("alpha", [1.1, 1.3, 1.5, 1.9, 2.0])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_wide_rows_of_equal_logits_keep_their_digits(dtype: torch.dtype, alpha: float) -> None:
