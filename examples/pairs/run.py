@@ -167,7 +167,7 @@ def plot(rows: list[dict], path: pathlib.Path) -> None:
         mean, deviation = grouped.mean().loc[loss], grouped.std().loc[loss]
         axis.errorbar([str(count) for count in LABELS], mean, yerr=deviation, marker="o", capsize=3, label=loss)
     axis.set(xlabel="labels of each digit", ylabel="accuracy on 2,500 test digits")
-    axis.legend()
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     figure.savefig(path, bbox_inches="tight")
 
 
