@@ -281,8 +281,8 @@ def _candidates(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tensor, tupl
     possible = logits >= top - 1 / (alpha - 1)
     count = count_true(possible)
     if classes > _WIDE and count * _MANY > logits.numel():
-        # Those above the threshold of a sample of the classes, which more classes only raise; -1 is the lowest that there
-        # is, for rows of which no class in the sample can be in the support.
+        # Those above the threshold of a sample of the classes, which more classes only raise. It is at least -1, also
+        # for rows of which no class in the sample can be in the support.
         tau = threshold((alpha - 1) * (logits[:, ::_SAMPLED] - top), 1 / (alpha - 1)).nan_to_num(-1.0)
         possible = logits >= top + (tau - _SLACK) / (alpha - 1)
         count = count_true(possible)
