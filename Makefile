@@ -57,8 +57,8 @@ test-hostile: env
 	OMP_NUM_THREADS=1 HOSTILE_SEEDS=0:10000 $(BIN)/python -m pytest tests/functional/test_hostile.py \
 		-n auto --dist worksteal
 
-# Real configurations, trainings and command lines, on as many processes as there are cores. A file stays on one of them:
-# its fixtures are trainings.
+# Real configurations, trainings and command lines, on as many processes as there are cores. A file stays on one of them,
+# since its fixtures are trainings, and files come in the order of their names, of which the last ones are short.
 test-ludwig: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/ludwig -n auto --dist loadfile --no-loadscope-reorder
 

@@ -291,10 +291,10 @@ WIDE = 128_000
 
 @pytest.mark.parametrize("alpha", [1.3, 1.5, 2.0])
 def test_a_sure_row_among_wide_ones_that_know_nothing(alpha: float) -> None:
-    """No class of the sample from which a threshold is guessed can be in the support of the sure row."""
-    logits = torch.zeros(2, 600, dtype=torch.float64)
-    logits[1, 7] = 30
-    target = torch.tensor([7, 7])
+    """No class of the sample from which a threshold is guessed can be in the support of a sure row."""
+    logits = torch.zeros(3, 600, dtype=torch.float64)
+    logits[1:, 7] = 30
+    target = torch.tensor([7, 7, 8])
     leaf = logits.clone().requires_grad_()
     loss = functional.entmax_loss(leaf, target, alpha=alpha)
     assert_close(loss, oracles.entmax_loss(logits, target, alpha=alpha), 1e-12)

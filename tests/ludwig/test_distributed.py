@@ -176,7 +176,8 @@ def with_ray(tmp_path):
 
         def run(*arguments: str) -> str:
             program = pathlib.Path(__file__).with_name("ray_program.py")
-            return launch(sys.executable, "-W", "ignore", str(program), *arguments, cwd=tmp_path, **variables)
+            command = (sys.executable, "-W", "ignore", str(program), *arguments)
+            return launch(*command, cwd=tmp_path, limit=1800, **variables)
 
         yield run
         left = [
@@ -245,8 +246,9 @@ def test_workers_of_ray_train_one_model(with_ray, tmp_path):
     under_ray, alone = (json.loads((tmp_path / f"{where}.json").read_text()) for where in ("ray", "local"))
     assert under_ray["metrics"] == pytest.approx(alone["metrics"], abs=1e-6)
     assert len(under_ray["rows"]) == len(alone["rows"]) == 196
-    # Ray may return the rows in another order.
-    np.testing.assert_allclose(sorted(under_ray["rows"]), sorted(alone["rows"]), atol=1e-5)
+    # Ray may return the rows in another order. Rounded, they sort alike.
+    rows, expected = (sorted([round(p, 4) for p in row] for row in seen["rows"]) for seen in (under_ray, alone))
+    np.testing.assert_allclose(rows, expected, atol=2e-4)
 
     refused = json.loads((tmp_path / "refused.json").read_text())
     for name, expected in REFUSALS.items():
