@@ -25,8 +25,8 @@ class NTXentLossConfig(LossConfig):
     advice: ClassVar[Advice | None] = Advice(
         need="no labels, but pairs that belong together",
         helps=(
-            "there are two views of each example, or values that many rows share, and embeddings are wanted for "
-            "search or for a later classifier from few labels"
+            "there are two views of each example, or values that many rows share, and embeddings are wanted for a "
+            "later classifier from few labels, or for search where the inputs themselves do not compare well"
         ),
         hinders="every row has a label and the labels are all that matters: train on them",
         start="{type: nt_xent_loss, temperature: 0.07, pairing: consecutive}",
