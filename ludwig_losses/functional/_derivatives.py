@@ -95,10 +95,12 @@ def apply(forms: Forms, *inputs: Any) -> Any:
 class _TracedGradient(torch.autograd.Function):
     @staticmethod
     def forward(value: Tensor, x: Tensor, gradient: Tensor, linear: bool) -> Tensor:
+        """Return the value; the gradient is only kept."""
         return value.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep the gradient, for both modes."""
         ctx.save_for_backward(*inputs[1:3])
         ctx.save_for_forward(*inputs[1:3])
         ctx.rows = output.dim()  # 0, or 1 for a value per row
@@ -106,6 +108,7 @@ class _TracedGradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Multiply the gradient of each value with what comes from above."""
         x, gradient = ctx.saved_tensors
         column = grad.reshape(grad.shape + (1,) * (x.dim() - grad.dim()))
         by_x = column * gradient
@@ -117,6 +120,7 @@ class _Gradient(_TracedGradient):
 
     @staticmethod
     def jvp(ctx: Any, _: Any, tangent: Tensor, *others: Any) -> Tensor:
+        """Return the derivative of the values along the tangent of ``x``."""
         product = tangent * ctx.saved_tensors[1]
         return product.flatten(ctx.rows).sum(dim=-1)
 
@@ -127,16 +131,19 @@ _Gradients = forms_of(_TracedGradient, _Gradient)
 class _TracedProjection(torch.autograd.Function):
     @staticmethod
     def forward(z: Tensor, project: Callable[[Tensor, float, bool], Tensor], parameter: float, power: float) -> Tensor:
+        """Return the probabilities."""
         return project(z, parameter, is_static(z))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep the probabilities, from which every derivative follows."""
         ctx.save_for_backward(output)
         ctx.save_for_forward(output)
         ctx.power = inputs[3]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Multiply with the derivative, which is symmetric."""
         (p,) = ctx.saved_tensors
         return _escort_product(p, ctx.power, grad), None, None, None
 
@@ -144,11 +151,13 @@ class _TracedProjection(torch.autograd.Function):
 class _Projection(_TracedProjection):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
+        """Multiply with the same derivative."""
         (p,) = ctx.saved_tensors
         return _escort_product(p, ctx.power, tangent)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, z: Tensor, *parameters: Any) -> tuple[Tensor, int]:
+        """Project all at once: what is mapped becomes the first dimension of the rows."""
         return _Projection.apply(z.movedim(in_dims[0], 0), *parameters), 0
 
 
@@ -160,16 +169,19 @@ class _Once(torch.autograd.Function):
 
     @staticmethod
     def forward(gradient: Tensor, x: Tensor) -> Tensor:
+        """Return a copy of the gradient."""
         return gradient.clone()
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        pass
+        """Keep nothing."""
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Refuse the second derivative."""
         raise RuntimeError("This loss is differentiable once: its gradient has no derivative.")
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Any) -> Tensor:
+        """Refuse the second derivative, in forward mode."""
         raise RuntimeError("This loss is differentiable once: its gradient has no derivative.")
