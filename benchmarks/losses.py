@@ -10,11 +10,11 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import multiprocessing
 import os
 import pathlib
 import platform
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -31,7 +31,6 @@ SECONDS, FEWEST, MOST = 8.0, 3, 31
 # A clock that is read more often than so says little.
 LEAST = 0.002
 LIMIT = "limit"
-PEAKS = "--peaks"
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 Step = Callable[[], float]
@@ -133,15 +132,22 @@ def peaks(work: Work) -> dict[str, float]:
     return found
 
 
-def peaks_in_a_process(work: Work) -> dict[str, float]:
-    """:func:`peaks` in a process of its own: what others left half free, the next one fills without a trace."""
-    command = [sys.executable, __file__, PEAKS, work.title]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()[-1])
+def peaks_in_processes(works: list[Work]) -> list[dict[str, float]]:
+    """:func:`peaks` of each work in a process of its own: what others left half free, the next one fills without a trace.
+
+    Processes are forked, since peers take half a minute to import, so that nothing may have been computed before.
+    """
+    with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+        return pool.map(_peaks_of, [WORKS.index(work) for work in works], chunksize=1)
 
 
-def measure(work: Work) -> dict:
+def _peaks_of(index: int) -> dict[str, float]:
+    torch.set_num_threads(THREADS)
+    return peaks(WORKS[index])
+
+
+def measure(work: Work, memory: dict[str, float]) -> dict:
     """One row of the results."""
-    memory = peaks_in_a_process(work)
     milliseconds = times(steps(work))
     rows = {}
     for name, value in milliseconds.items():
@@ -190,20 +196,17 @@ def machine() -> dict:
 
 
 def main(parts: list[str]) -> None:
+    chosen = [work for work in WORKS if not parts or any(part in work.title for part in parts)]
+    memory = peaks_in_processes(chosen)
     torch.set_num_threads(THREADS)
-    if parts[:1] == [PEAKS]:
-        (work,) = (work for work in WORKS if work.title == parts[1])
-        print(json.dumps(peaks(work)))
-        return
     # On some processors log1p, of which binary cross-entropy is made, is ten times as fast once a power was taken.
     torch.rand(2**20).pow(2.5)
     path = RESULTS / ("losses.json" if DEVICE == "cpu" else f"losses-{DEVICE}.json")
     results = json.loads(path.read_text()) if path.exists() else {"works": {}}
     results["machine"] = machine()
-    chosen = [work for work in WORKS if not parts or any(part in work.title for part in parts)]
     keep_free_memory(True)
-    for work in chosen:
-        results["works"][work.title] = measure(work)
+    for work, megabytes in zip(chosen, memory, strict=True):
+        results["works"][work.title] = measure(work, megabytes)
         print(report.lines(work.title, results["works"][work.title]), flush=True)
     order = [work.title for work in WORKS]
     results["works"] = dict(sorted(results["works"].items(), key=lambda item: order.index(item[0])))
