@@ -133,7 +133,7 @@ def peaks(work: Work) -> dict[str, float]:
 
 
 def peaks_in_processes(works: list[Work]) -> list[dict[str, float]]:
-    """:func:`peaks` of each work in a process of its own: what others left half free, the next one fills without a trace.
+    """:func:`peaks` of each work in a process of its own: what others left half free, the next one fills unseen.
 
     Processes are forked, since peers take half a minute to import, so that nothing may have been computed before.
     """
