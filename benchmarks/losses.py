@@ -152,7 +152,7 @@ def measure(work: Work, memory: dict[str, float]) -> dict:
     rows = {}
     for name, value in milliseconds.items():
         rows[name] = {
-            "ms": round(value, 3),
+            "ms": round(value, 4),
             "ratio": round(value / milliseconds[LIMIT], 2),
             "peak_extra_mb": memory[name],
         }
@@ -162,7 +162,7 @@ def measure(work: Work, memory: dict[str, float]) -> dict:
     return {
         "limit": work.limit_name,
         "bar": work.bar,
-        "logits_mb": round(logits.nbytes / 1e6, 1),
+        "logits_mb": round(logits.nbytes / 1e6, 4),
         "implementations": rows,
         "growth": growth(work),
     }
@@ -205,13 +205,12 @@ def main(parts: list[str]) -> None:
     results = json.loads(path.read_text()) if path.exists() else {"works": {}}
     results["machine"] = machine()
     keep_free_memory(True)
+    order = [work.title for work in WORKS]
     for work, megabytes in zip(chosen, memory, strict=True):
         results["works"][work.title] = measure(work, megabytes)
         print(report.lines(work.title, results["works"][work.title]), flush=True)
-    order = [work.title for work in WORKS]
-    results["works"] = dict(sorted(results["works"].items(), key=lambda item: order.index(item[0])))
-    RESULTS.mkdir(exist_ok=True)
-    path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+        results["works"] = dict(sorted(results["works"].items(), key=lambda item: order.index(item[0])))
+        path.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     if DEVICE == "cpu":
         report.write(results, RESULTS)
 

@@ -7,6 +7,13 @@ import pathlib
 import re
 
 OURS = "ludwig-losses"
+PLAIN = "plain"
+# Megabytes of logits from which on the memory that is taken says something: the system gives it out in pages.
+LARGE = 0.5
+
+
+def _is_large(row: dict) -> bool:
+    return row["logits_mb"] >= LARGE
 
 
 def lines(title: str, row: dict) -> str:
@@ -15,24 +22,22 @@ def lines(title: str, row: dict) -> str:
     for name, result in row["implementations"].items():
         shown = f"*{row['limit']}*" if name == "limit" else name
         value = {True: "yes", False: "**no**"}.get(result.get("same_value"), "")
-        memory = f"{result['peak_extra_mb']} MB ({result['peak_extra_mb'] / row['logits_mb']:.1f} x)"
-        cells.append(f"| {title} | {shown} | {value} | {result['ms']:.2f} | {result['ratio']:.2f} | {memory} |")
+        peak = result["peak_extra_mb"]
+        memory = f"{peak} MB ({peak / row['logits_mb']:.1f} x)" if _is_large(row) else "-"
+        cells.append(f"| {title} | {shown} | {value} | {result['ms']:.3g} | {result['ratio']:.2f} | {memory} |")
     return "\n".join(cells)
 
 
 def summary(results: dict) -> str:
-    """The table of docs/guides/speed.md: ours, what was aimed at, and the best peer with the right value."""
+    """The first table of docs/guides/speed.md: ours, what was aimed at, and the best peer with the right value."""
     table = [
         "| work | limit | at most | ours | best right peer | our memory | least memory of a right peer |",
         "|---|---|---|---|---|---|---|",
     ]
     for title, row in results["works"].items():
-        ours = row["implementations"][OURS]
-        peers = {
-            name: result
-            for name, result in row["implementations"].items()
-            if result.get("same_value") and not name.startswith(OURS)
-        }
+        if not _is_large(row):
+            continue
+        ours, peers = _right(row)
         fastest = min(peers, key=lambda name: peers[name]["ratio"])
         smallest = min(peers, key=lambda name: peers[name]["peak_extra_mb"])
         table.append(
@@ -41,6 +46,36 @@ def summary(results: dict) -> str:
             f"{peers[smallest]['peak_extra_mb']:.0f} MB ({smallest}) |"
         )
     return "\n".join(table)
+
+
+def summary_of_small(results: dict) -> str:
+    """The second table of docs/guides/speed.md: batches so small that calls cost more than arithmetic."""
+    table = [
+        "| work | limit | its µs | plain, µs | ours, µs | over the limit | over plain | best other right peer, µs |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for title, row in results["works"].items():
+        if _is_large(row):
+            continue
+        ours, peers = _right(row)
+        plain = peers.pop(PLAIN)
+        best = min(peers, key=lambda name: peers[name]["ms"], default=None)
+        other = "-" if best is None else f"{_microseconds(peers[best])} ({best})"
+        times = map(_microseconds, (row["implementations"]["limit"], plain, ours))
+        ratios = f"{ours['ratio']:.2f} | {ours['ms'] / plain['ms']:.2f}"
+        table.append(f"| {title} | {row['limit']} | {' | '.join(times)} | {ratios} | {other} |")
+    return "\n".join(table)
+
+
+def _microseconds(result: dict) -> str:
+    return f"{1000 * result['ms']:.0f}"
+
+
+def _right(row: dict) -> tuple[dict, dict[str, dict]]:
+    """Ours, and the peers with the right value."""
+    implementations = row["implementations"]
+    right = {name: result for name, result in implementations.items() if result.get("same_value")}
+    return implementations[OURS], {name: result for name, result in right.items() if not name.startswith(OURS)}
 
 
 def write(results: dict, folder: pathlib.Path) -> None:
@@ -96,4 +131,4 @@ if __name__ == "__main__":
     results_folder = pathlib.Path(__file__).parent / "results"
     loaded = json.loads((results_folder / "losses.json").read_text())
     write(loaded, results_folder)
-    print(summary(loaded))
+    print(summary(loaded), summary_of_small(loaded), sep="\n\n")

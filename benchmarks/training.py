@@ -1,20 +1,23 @@
-"""A whole ``LudwigModel.train`` with each loss as a ratio to the one with Ludwig's default loss.
+"""The time that a training takes with each loss, as a ratio to the one with Ludwig's default loss.
 
-``python benchmarks/training.py [--rows N] [--rounds N] [PART OF A NAME ...]`` trains on a table with ten columns, in
-rounds: each loss between two trainings with the default one, so that a machine that is busy slows both. Printed is the
-median of the ratios of the rounds, the least and the largest. It runs with every generation of Ludwig, and on the
-accelerator that is there.
+``python benchmarks/training.py [--rows N] [--rounds N] [PART OF A NAME ...]`` trains on a table with ten columns. Two
+processes, one with the loss and one with the default loss, take turns after each step, so that a machine that is busy,
+or slower for a while, slows both. Compared is all that is done from the first steps to the end, with evaluations and
+checkpoints. Printed is the median of the ratios of the rounds, the least and the largest. It runs with every generation
+of Ludwig, and on the accelerator that is there.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import multiprocessing
 import os
 import statistics
 import tempfile
 import time
 import warnings
+from multiprocessing.synchronize import Semaphore
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,8 +26,12 @@ import numpy as np
 import pandas as pd
 import torch
 from ludwig.api import LudwigModel
+from ludwig.callbacks import Callback
 
 COLUMNS, CLASSES, EPOCHS, BATCH = 10, 10, 3, 128
+# Steps until everything is warm, and the longest that a turn may take.
+WARM, SECONDS = 10, 300
+_processes = multiprocessing.get_context("fork")  # Ludwig takes ten seconds to import.
 
 CATEGORY: dict[str, dict[str, Any]] = {
     "focal": {"type": "focal_loss"},
@@ -55,49 +62,81 @@ def configuration(output: str, loss: dict[str, Any] | None) -> dict[str, Any]:
     feature: dict[str, Any] = {"name": output, "type": output}
     return {
         "input_features": [{"name": f"x{i}", "type": "number"} for i in range(COLUMNS)],
+        # The smallest network, the same with every generation: beside a large one no loss would be seen.
+        "combiner": {"type": "concat"},
         "output_features": [feature if loss is None else {**feature, "loss": loss}],
         "preprocessing": {"split": {"type": "fixed"}},
-        "trainer": {"epochs": EPOCHS, "batch_size": BATCH, "early_stop": -1},
+        # Without a size for evaluations, Ludwig would try some.
+        "trainer": {"epochs": EPOCHS, "batch_size": BATCH, "eval_batch_size": BATCH, "early_stop": -1},
     }
 
 
-def seconds(data: pd.DataFrame, output: str, loss: dict[str, Any] | None) -> float:
-    """The time of a training, from the configuration to the trained model."""
+class Turns(Callback):
+    """Lets the other training go on after each step of this one, and takes the time of each turn."""
+
+    def __init__(self, mine: Semaphore, others: Semaphore) -> None:
+        self.mine, self.others = mine, others
+        self.times: list[float] = []
+
+    def on_batch_start(self, *args: Any) -> None:
+        if self.times:
+            self._end_turn()
+        if not self.mine.acquire(timeout=SECONDS):
+            raise TimeoutError("the other training has stopped")
+        self.times.append(-time.perf_counter())
+
+    def on_trainer_train_teardown(self, *args: Any, **kwargs: Any) -> None:
+        self._end_turn()
+
+    def _end_turn(self) -> None:
+        self.times[-1] += time.perf_counter()
+        self.others.release()
+
+
+def train(data: pd.DataFrame, config: dict[str, Any], turns: Turns, result: Any) -> None:
+    """Train a model, and send the time of its turns."""
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)  # Others would go on turning for a while after the turn.
     with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        LudwigModel(configuration(output, loss), logging_level=logging.ERROR).train(
+        LudwigModel(config, logging_level=logging.ERROR, callbacks=[turns]).train(
             dataset=data, output_directory=folder, skip_save_processed_input=True, skip_save_log=True, random_seed=1
         )
-        return time.perf_counter() - start
+    # The last turn may overlap with what the other process does after its training.
+    result.send(sum(turns.times[WARM:-1]))
 
 
-def ratios(data: pd.DataFrame, output: str, loss: dict[str, Any], rounds: int) -> list[float]:
-    """A training with the loss over the mean of the ones with the default loss before and after it."""
-    default = [seconds(data, output, None)]
-    found = []
-    for _ in range(rounds):
-        time_of_loss = seconds(data, output, loss)
-        default.append(seconds(data, output, None))
-        found.append(time_of_loss / statistics.mean(default[-2:]))
-    return found
+def ratio(data: pd.DataFrame, output: str, loss: dict[str, Any], round_: int) -> float:
+    """The time of a training with a loss over that of one with the default loss; every other round begins with it."""
+    mine, others = _processes.Semaphore(round_ % 2), _processes.Semaphore(1 - round_ % 2)
+    running = []
+    for config, turns in (
+        (configuration(output, loss), Turns(mine, others)),
+        (configuration(output, None), Turns(others, mine)),
+    ):
+        receiver, sender = _processes.Pipe(duplex=False)
+        process = _processes.Process(target=train, args=(data, config, turns, sender))
+        process.start()
+        sender.close()
+        running.append((process, receiver))
+    of_loss, of_default = (receiver.recv() for _, receiver in running)
+    for process, _ in running:
+        process.join()
+    return of_loss / of_default
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="parts of names of losses; none for all")
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=4)
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    torch.set_num_threads(2)
     data = table(options.rows)
-    seconds(data.head(2000), "category", None)  # warms up
     print(f"| loss | training over one with the default loss, median of {options.rounds} (least to largest) |")
-    print("|---|---|")
+    print("|---|---|", flush=True)
     for output, losses in (("category", CATEGORY), ("binary", BINARY)):
         for name, loss in losses.items():
             if not options.names or any(part in name for part in options.names):
-                found = ratios(data, output, loss, options.rounds)
+                found = [ratio(data, output, loss, round_) for round_ in range(options.rounds)]
                 print(f"| {name} | {statistics.median(found):.3f} ({min(found):.3f} to {max(found):.3f}) |", flush=True)
 
 

@@ -10,14 +10,12 @@ import re
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def test_the_speed_table_is_the_one_of_the_results() -> None:
+def test_the_tables_on_speed_are_those_of_the_results() -> None:
     spec = importlib.util.spec_from_file_location("report", ROOT / "benchmarks" / "report.py")
     report = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(report)
     results = json.loads((ROOT / "benchmarks" / "results" / "losses.json").read_text())
-    (table,) = re.findall(
-        r"<!-- speed -->\n(.*?)\n<!-- /speed -->", (ROOT / "docs" / "guides" / "speed.md").read_text(), re.DOTALL
-    )
-    assert table == report.summary(results), (
-        "run `python benchmarks/report.py` and paste its output into docs/guides/speed.md"
-    )
+    page = (ROOT / "docs" / "guides" / "speed.md").read_text()
+    for name, expected in (("speed", report.summary(results)), ("small", report.summary_of_small(results))):
+        (table,) = re.findall(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page, re.DOTALL)
+        assert table == expected, "run `python benchmarks/report.py` and paste its output into docs/guides/speed.md"

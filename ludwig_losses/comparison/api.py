@@ -105,14 +105,16 @@ def _planned(
     is_path = isinstance(dataset, (str, pathlib.Path))
     data = fingerprint(dataset) if is_path else frame_fingerprint(dataset)
     from ludwig_losses.comparison import candidates
+    from ludwig_losses.comparison.schemas import each_checked_once
     from ludwig_losses.host import dry_run
 
     where = "config" if isinstance(config, dict) else str(config)
     read = with_batch_sizes(copy.deepcopy(config) if isinstance(config, dict) else dry_run.read(where))
     index = output_index(read, output_feature)
-    if named is None:
-        named = candidates.default_losses(read, index)
-    candidates.check(where, read, index, named)
+    with each_checked_once():
+        if named is None:
+            named = candidates.default_losses(read, index)
+        candidates.check(where, read, index, named)
     (output / "runs").mkdir(parents=True, exist_ok=True)
     return plan(
         read,

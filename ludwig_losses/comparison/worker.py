@@ -38,14 +38,16 @@ def main() -> None:
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     from ludwig.globals import set_disable_progressbar
 
+    from ludwig_losses.comparison.schemas import each_checked_once
     from ludwig_losses.comparison.training import Trainings
 
     set_disable_progressbar(True)
     trainings = Trainings()
-    while True:
-        task = tasks.get()
-        reason = do(Run(**task["run"]), pathlib.Path(task["folder"]), task["keep_model"], trainings)
-        print(json.dumps({"reason": reason}), file=answers, flush=True)
+    with each_checked_once():
+        while True:
+            task = tasks.get()
+            reason = do(Run(**task["run"]), pathlib.Path(task["folder"]), task["keep_model"], trainings)
+            print(json.dumps({"reason": reason}), file=answers, flush=True)
 
 
 def _listen(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._derivatives import with_escort_derivative, with_gradient
+from ludwig_losses.functional._derivatives import is_differentiated, with_escort_derivative, with_gradient
 from ludwig_losses.functional._numerics import (
     check_class_logits,
     check_floating,
@@ -96,8 +96,9 @@ def bi_tempered_logistic_loss(
     check_number("t2", t2, minimum=1, maximum=10)
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
     rows = full_precision(logits).reshape(-1, logits.shape[-1])
-    loss, gradient = _loss_and_gradient(rows.detach(), target.long().reshape(-1), t1, t2, label_smoothing)
-    return with_gradient(loss, rows, gradient).reshape(target.shape)
+    wanted = is_differentiated(rows)
+    loss, gradient = _loss_and_gradient(rows.detach(), target.long().reshape(-1), t1, t2, label_smoothing, wanted)
+    return (loss if gradient is None else with_gradient(loss, rows, gradient)).reshape(target.shape)
 
 
 def _project(z: Tensor, t: float, static: bool) -> Tensor:
@@ -137,29 +138,33 @@ def _tempered_log_softmax(z: Tensor, t: float, static: bool = False, tolerance: 
 
 
 def _loss_and_gradient(
-    logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float
-) -> tuple[Tensor, Tensor]:
-    """Loss ``[N]`` and its gradient ``[N, C]`` for logits ``[N, C]``.
+    logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float, wanted: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Loss ``[N]`` and its gradient ``[N, C]``, if it is wanted, for logits ``[N, C]``.
 
     With ``d = (q - y) q**(t2 - t1)`` and the escort distribution ``e = q**t2 / sum q**t2``, it is ``d - e sum d``.
     """
     z = logits.to(summation_dtype(logits.device))
     log_q = _tempered_log_softmax(z, t2, is_static(logits), 1e-7 if logits.dtype == torch.float64 else 1e-3)
     index = target.unsqueeze(1)
-    wrong = log_q.exp()
+    y: Tensor | None = None
     masses: Tensor | float = 1.0
     if label_smoothing:
         y = _smoothed(z, index, label_smoothing)
+        masses = (y ** (2 - t1)).sum(dim=1)
         agreement = torch.where(y > 0, y * (_log_t(log_q, t1) - _log_t(y.log(), t1)), 0).sum(dim=1)
-        masses, wrong = (y ** (2 - t1)).sum(dim=1), wrong - y
     else:
         agreement = _log_t(log_q.gather(1, index), t1).squeeze(1)
-        wrong = wrong.scatter_add(1, index, wrong.new_full(index.shape, -1))
     loss = (((2 - t1) * log_q).exp().sum(dim=1) - masses) / (2 - t1) - agreement
+    # Rounding may leave a loss of 0 a little below it.
+    loss = loss.clamp_min(0).to(logits.dtype)
+    if not wanted:
+        return loss, None
+    q = log_q.exp()
+    wrong = q.scatter_add(1, index, q.new_full(index.shape, -1)) if y is None else q - y
     direction = wrong * ((t2 - t1) * log_q).exp() if t2 > t1 else wrong
     gradient = direction - (t2 * log_q).softmax(dim=1) * direction.sum(dim=1, keepdim=True)
-    # Rounding may leave a loss of 0 a little below it.
-    return loss.clamp_min(0).to(logits.dtype), gradient.to(logits.dtype)
+    return loss, gradient.to(logits.dtype)
 
 
 def _smoothed(z: Tensor, index: Tensor, label_smoothing: float) -> Tensor:

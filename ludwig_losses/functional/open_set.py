@@ -43,12 +43,17 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
     """
     check_class_logits(logits, target, class_dim=-1)
     _check_known(known)
-    log_p = known_logits(logits, known).log_softmax(dim=-1)
+    z = known_logits(logits, known)
     if known is None:
-        return -_pick(log_p, target.long())
-    is_known, place = _find(target.long(), known)
-    nll = -_pick(log_p, known[place] if len(known) == 1 else place)
-    return torch.where(is_known, nll, -log_p.mean(dim=-1))
+        return _entropic_open_set(z, target.long(), None)
+    return _entropic_open_set(z, *_find(target.long(), known))
+
+
+def _entropic_open_set(z: Tensor, place: Tensor, is_known: Tensor | None) -> Tensor:
+    """The loss for logits that compete, the places of the true classes among them, and which of these are known."""
+    log_p = z.log_softmax(dim=-1)
+    log_p_true = log_p.gather(-1, place.unsqueeze(-1)).squeeze(-1)
+    return -(log_p_true if is_known is None else torch.where(is_known, log_p_true, log_p.mean(dim=-1)))
 
 
 def objectosphere_loss(
@@ -90,15 +95,14 @@ def objectosphere_loss(
     check_number("zeta", zeta, minimum=0)
     if features is not None:
         check_floating("features", features)
-    check_floating("logits", logits)
-    logits = full_precision(logits)
-    loss = entropic_open_set_loss(logits, target, known=known)
-    size = magnitude(logits, known) if features is None else full_precision(features).norm(dim=-1)
-    wish = (xi - size).clamp_min(0).square()
-    if known is not None:
-        is_known, _ = _find(target.long(), known)
-        wish = torch.where(is_known, wish, size.square())
-    return loss + zeta * wish
+    check_class_logits(logits, target, class_dim=-1)
+    _check_known(known)
+    z = known_logits(logits, known)
+    place, is_known = (target.long(), None) if known is None else _find(target.long(), known)
+    size = _norm(z) if features is None else full_precision(features).norm(dim=-1)
+    missing = (xi - size).clamp_min(0)
+    wish = (missing if is_known is None else torch.where(is_known, missing, size)).square()
+    return _entropic_open_set(z, place, is_known) + zeta * wish
 
 
 def _check_known(known: Tensor | None) -> None:
@@ -135,13 +139,16 @@ def known_score(logits: Tensor, known: Tensor) -> Tensor:
         >>> known_score(torch.tensor([[1.0, 0.0, 5.0], [0.0, 0.0, 5.0]]), known=torch.tensor([0, 1]))
         tensor([0.7311, 0.5000])
     """
-    p = known_softmax(logits, known)
-    return p.index_select(-1, known).amax(dim=-1)
+    p = known_logits(logits, known).softmax(dim=-1)
+    return (p.index_select(-1, known) if len(known) == 1 else p).amax(dim=-1)
 
 
 def magnitude(logits: Tensor, known: Tensor | None = None) -> Tensor:
     """Return the Euclidean norm ``[...]`` of the logits that compete, without masked (``-inf``) ones."""
-    z = known_logits(logits, known)
+    return _norm(known_logits(logits, known))
+
+
+def _norm(z: Tensor) -> Tensor:
     return torch.linalg.vector_norm(z.masked_fill(z.isneginf(), 0.0), dim=-1)
 
 
@@ -162,11 +169,9 @@ def known_classes(logits: Tensor, background: list[int]) -> Tensor:
     return torch.tensor(known, dtype=torch.long, device=logits.device)
 
 
-def _pick(values: Tensor, index: Tensor) -> Tensor:
-    return values.gather(-1, index.unsqueeze(-1)).squeeze(-1)
-
-
 def _find(target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """Return whether each target is a known class, and its place among them (0 where it is none)."""
+    """Return the place of each target among the logits that compete (any where it is none), and whether it is known."""
     match = target.unsqueeze(-1) == known
-    return match.any(dim=-1), match.int().argmax(dim=-1)
+    # A single known class competes with all others.
+    place = known.expand(target.shape) if len(known) == 1 else match.view(torch.uint8).argmax(dim=-1)
+    return place, match.any(dim=-1)

@@ -1,4 +1,4 @@
-"""The program ``ludwig`` without its imports, which take longer than most commands.
+"""The program ``ludwig``, and other programs of the tests, without the imports, which take longer than most commands.
 
 A server process imports Ludwig once and forks for each command: the process is new, its arguments, folder, output, exit
 status and signals are real, and all that it has not done itself are the imports.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pathlib
+import socket
 import sys
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from unittest import mock
 
@@ -19,19 +21,63 @@ _server.set_forkserver_preload(["imported"])
 
 def start(command: list[str], folder: pathlib.Path, log: pathlib.Path) -> BaseProcess:
     """Start ``ludwig COMMAND...`` in a folder, writing to a log."""
-    process = _server.Process(target=_run, args=(command, folder, log))
+    return fork(_ludwig, *command, folder=folder, log=log)
+
+
+def fork(
+    program: Callable[..., None], *arguments: str, folder: pathlib.Path, log: pathlib.Path, **environment: str
+) -> BaseProcess:
+    """Start a function of a module with its arguments, in a folder, writing to a log."""
+    process = _server.Process(target=_run, args=(program, arguments, folder, log, environment))
     # The first process starts the server, which looks for what it shall import in the environment only.
     with mock.patch.dict(os.environ, PYTHONPATH=str(pathlib.Path(__file__).parent)):
         process.start()
     return process
 
 
-def _run(command: list[str], folder: pathlib.Path, log: pathlib.Path) -> None:
+def fork_ranks(count: int, program: Callable[..., None], *arguments: str, folder: pathlib.Path) -> None:
+    """Run a function on some ranks, as torchrun does; fail with what they wrote if one fails or hangs."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = str(free.getsockname()[1])
+    of_all = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    logs = [folder / f"output{rank}of{count}.txt" for rank in range(count)]
+    processes = [
+        fork(program, *arguments, folder=folder, log=log, RANK=str(rank), LOCAL_RANK=str(rank), **of_all)
+        for rank, log in enumerate(logs)
+    ]
+    finish(*zip(processes, logs, strict=True))
+
+
+def finish(*running: tuple[BaseProcess, pathlib.Path], limit: float = 480) -> None:
+    """Wait for processes; fail with what they wrote if one fails, or has not ended by the limit."""
+    try:
+        for process, _ in running:
+            process.join(limit)
+    finally:
+        for process, _ in running:
+            process.kill()
+            process.join()
+    assert not any(process.exitcode for process, _ in running), "\n".join(log.read_text()[-4000:] for _, log in running)
+
+
+def _run(
+    program: Callable[..., None],
+    arguments: tuple[str, ...],
+    folder: pathlib.Path,
+    log: pathlib.Path,
+    environment: dict[str, str],
+) -> None:
     os.chdir(folder)
     with log.open("w") as output:
         for stream in (1, 2):
             os.dup2(output.fileno(), stream)
     assert "imported" in sys.modules, "the server has imported nothing"
+    os.environ.update(environment)
+    program(*arguments)
+
+
+def _ludwig(*command: str) -> None:
     sys.argv = ["ludwig", *command]
 
     from ludwig.cli import main

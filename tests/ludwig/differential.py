@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import matrix
+from ludwig_losses.comparison.schemas import each_checked_once
 
 Config = dict[str, Any]
 ANOMALY = "anomaly"  # a feature that does not work without the pack
@@ -218,14 +219,22 @@ def main(folder: pathlib.Path) -> None:
     import ludwig.api  # noqa: F401
 
     assert ("ludwig_losses.host" in sys.modules) is not without_pack()
-    matrix.check_each_schema_once()
-    configs = configurations({*json.loads((folder / "ours.json").read_text())})
-    seen = {"configs": configs, "parsed": list(parse_all(configs)), "schema": json_schema()}
-    seen["trained"] = train_all(folder)
-    if without_pack():
-        seen["reloaded"] = reload_all(folder)
-        assert "ludwig_losses.host" not in sys.modules
+    with each_checked_once():
+        seen = look(folder)
+    assert ("ludwig_losses.host" in sys.modules) is not without_pack()
     (folder / "seen.pickle").write_bytes(pickle.dumps(seen))
+
+
+def look(folder: pathlib.Path) -> dict[str, Any]:
+    configs = configurations({*json.loads((folder / "ours.json").read_text())})
+    return {
+        "configs": configs,
+        "parsed": list(parse_all(configs)),
+        "schema": json_schema(),
+        "focal": parse(_config("category", loss={"type": "focal_loss", "gamma": 3}), again=False),
+        "trained": train_all(folder),
+        "reloaded": reload_all(folder) if without_pack() else {},
+    }
 
 
 if __name__ == "__main__":

@@ -9,8 +9,10 @@ import ludwig.train  # noqa: F401
 from ludwig.config_validation.validation import get_schema, get_validator
 from ludwig.constants import MODEL_ECD
 
-import matrix
+from ludwig_losses.comparison.schemas import each_checked_once
 
-matrix.check_each_schema_once()
+# For as long as the server lives.
+always = each_checked_once()
+always.__enter__()
 # The schema as validation asks for it, so that the cache knows it. To check it takes longer than most commands.
 get_validator().check_schema(get_schema(model_type=MODEL_ECD))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pathlib
-import sys
 from typing import Any
 
 import numpy as np
@@ -184,19 +183,3 @@ FEATURES = {
     "text": _tokens("text"),
     "sequence": _tokens("sequence"),
 }
-
-
-def check_each_schema_once() -> None:
-    """Ludwig lets jsonschema check its whole JSON schema anew each time that it parses a configuration: 1.3 s."""
-    validation = sys.modules.get("ludwig.config_validation.validation")
-    if validation is None:
-        return
-    validator = validation.get_validator()
-    check, checked = validator.check_schema, []
-
-    def check_schema(schema, *args, **kwargs):
-        if not any(schema is other for other in checked):
-            check(schema, *args, **kwargs)
-            checked.append(schema)
-
-    validator.check_schema = check_schema

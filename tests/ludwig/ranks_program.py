@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pathlib
-import sys
 
 import ludwig.schema  # noqa: F401
 import numpy as np
@@ -130,7 +129,3 @@ def main(folder: str) -> None:
     results["backends"] = backends()
     pathlib.Path(folder, f"rank{rank}.json").write_text(json.dumps(results))
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(sys.argv[1])

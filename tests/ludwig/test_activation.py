@@ -18,22 +18,17 @@ CHECKOUT = pathlib.Path(ludwig_losses.__file__).parents[1]
 PROBE = """
 import sys, warnings
 warnings.simplefilter("error", RuntimeWarning)
-{first}
 from ludwig.schema.model_types.base import ModelConfig
-{then}
-feature = {{"name": "y", "type": "category", "loss": {{"type": "focal_loss", "gamma": 3}}}}
-config = {{"input_features": [{{"name": "x", "type": "number"}}], "output_features": [feature]}}
+feature = {"name": "y", "type": "category", "loss": {"type": "focal_loss", "gamma": 3}}
+config = {"input_features": [{"name": "x", "type": "number"}], "output_features": [feature]}
 print("GAMMA", ModelConfig.from_dict(config).output_features[0].loss.gamma, "ludwig_losses" in sys.modules)
 """
 
 
-def python(
-    executable: pathlib.Path, first: str = "", then: str = "", **environment: str
-) -> subprocess.CompletedProcess:
-    code = PROBE.format(first=first, then=then)
-    environment = {"PATH": "", "HOME": str(pathlib.Path.home()), **environment}
+def python(executable: pathlib.Path) -> subprocess.CompletedProcess:
+    environment = {"PATH": "", "HOME": str(pathlib.Path.home())}
     return subprocess.run(
-        [str(executable), "-c", code], capture_output=True, text=True, env=environment, cwd="/", check=False
+        [str(executable), "-c", PROBE], capture_output=True, text=True, env=environment, cwd="/", check=False
     )
 
 
@@ -59,13 +54,10 @@ def pip(*arguments: str | pathlib.Path, into: pathlib.Path | None = None) -> Non
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("way", ["directory", "editable", "wheel"])
-def test_every_way_of_installing_activates_and_uninstalling_does_not(way, empty, tmp_path):
+@pytest.mark.parametrize("way", ["wheel", "editable"])
+def test_every_way_of_installing_activates_and_uninstalling_does_not(way, empty):
+    # pip makes a wheel of a directory. The parent's copy would count as installed already.
     source = ["--editable", CHECKOUT] if way == "editable" else [CHECKOUT]
-    if way == "wheel":
-        pip("wheel", "--no-deps", "--wheel-dir", tmp_path, CHECKOUT)
-        source = list(tmp_path.glob("ludwig_losses-*.whl"))
-    # The parent's copy would count as installed already.
     pip("install", "--no-deps", "--force-reinstall", "--ignore-installed", *source, into=empty)
     done = python(empty)
     assert "GAMMA 3.0 True" in done.stdout, done.stdout + done.stderr
@@ -111,9 +103,3 @@ def test_a_ludwig_that_is_imported_already_is_completed_everywhere(empty, tmp_pa
     command = [str(empty), "-c", LATE, str(tmp_path / "results")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert "TORN False True {'a': 1.0, 'b': 9.0} MostProbable" in done.stdout, done.stdout + done.stderr[-3000:]
-
-
-def test_it_can_be_switched_off():
-    done = python(pathlib.Path(sys.executable), LUDWIG_LOSSES_DISABLE="1")
-    assert "GAMMA" not in done.stdout and "ludwig_losses" not in done.stderr
-    assert "focal_loss" in done.stderr  # Ludwig's own error: it does not know the loss.

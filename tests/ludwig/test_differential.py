@@ -59,6 +59,12 @@ def test_configurations_parse_alike(both):
         pytest.fail(f"{len(different)} differ. The first: {shown(*different[0])}")
 
 
+def test_switched_off_it_leaves_the_error_to_ludwig(both):
+    seen, expected = both
+    assert seen["focal"]["rendered"]["output_features"][0]["loss"]["gamma"] == 3
+    assert "focal_loss" in expected["focal"]["error"] and "ludwig_losses" not in str(expected["focal"])
+
+
 @pytest.mark.parametrize("feature", FEATURES)
 def test_trainings_without_our_losses_are_the_same(both, feature):
     seen, expected = (outcome["trained"][feature] for outcome in both)

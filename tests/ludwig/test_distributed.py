@@ -14,6 +14,7 @@ import pytest
 import torch
 import yaml
 
+import commands
 import matrix
 import train_program
 from ranks import launch
@@ -61,12 +62,22 @@ def config(vector: dict, category: dict, **trainer) -> dict:
     }
 
 
-def train(ranks: int, configuration: dict, folder: pathlib.Path) -> list[dict]:
-    """Train on some ranks, and return what each of them ended up with."""
+def train(ranks: int, configuration: dict, folder: pathlib.Path, *, forked: bool = True) -> list[dict]:
+    """Train on some ranks, and return what each of them ended up with.
+
+    Ranks are forked (see :mod:`commands`), or started from nothing, by torchrun itself.
+    """
     (folder / "config.yaml").write_text(yaml.safe_dump(configuration))
-    program = [train_program.__file__, str(folder), "--config", "config.yaml", "--dataset", "data.csv"]
-    starter = [sys.executable] if ranks == 1 else ["torchrun", "--standalone", "--nproc-per-node", str(ranks)]
-    launch(*starter, *program, "--output_directory", f"on{ranks}", cwd=folder)
+    arguments = [str(folder), "--config", "config.yaml", "--dataset", "data.csv", "--output_directory", f"on{ranks}"]
+    if not forked:
+        launch(
+            "torchrun", "--standalone", "--nproc-per-node", str(ranks), train_program.__file__, *arguments, cwd=folder
+        )
+    elif ranks == 1:
+        log = folder / "alone.txt"
+        commands.finish((commands.fork(train_program.main, *arguments, folder=folder, log=log), log))
+    else:
+        commands.fork_ranks(ranks, train_program.main, *arguments, folder=folder)
     return [torch.load(folder / f"rank{rank}of{ranks}.pt", weights_only=False) for rank in range(ranks)]
 
 
@@ -85,7 +96,7 @@ def test_two_ranks_train_the_model_of_one_process_with_the_whole_batch(tmp_path)
         made["output_features"].append({"name": "a", "type": "anomaly", "loss": {"type": "deep_svdd"}})
         return made
 
-    first, second = train(2, configuration(batch_size=16), tmp_path)
+    first, second = train(2, configuration(batch_size=16), tmp_path, forked=False)
     assert difference(first["parameters"], second["parameters"]) == 0
 
     # Every rank has half of the rows, in whole pairs, and no row is on both.
@@ -120,17 +131,9 @@ def test_uneven_shards_and_metrics_of_all_ranks(tmp_path):
     assert len(first["rows"]) == len(second["rows"]) == 9
 
     (model,) = (tmp_path / "on2").glob("*/model")
-    evaluate = (
-        "--model_path",
-        str(model),
-        "--dataset",
-        "data.csv",
-        "--split",
-        "test",
-        "--output_directory",
-        "evaluated",
-    )
-    launch("ludwig", "evaluate", *evaluate, cwd=tmp_path)
+    evaluate = ["evaluate", "--model_path", str(model), "--dataset", "data.csv", "--split", "test"]
+    log = tmp_path / "evaluate.txt"
+    commands.finish((commands.start([*evaluate, "--output_directory", "evaluated"], tmp_path, log), log))
     alone = json.loads((tmp_path / "evaluated" / "test_statistics.json").read_text())["c"]
     best = int(np.argmax(first["metrics"]["validation"]["c"]["accuracy"]))
     for metric in ("accuracy", "open_set_auroc", "oscr"):

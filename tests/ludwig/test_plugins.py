@@ -35,12 +35,6 @@ def run(*command: str, cwd: pathlib.Path, **environment: str) -> str:
     return done.stdout
 
 
-def python(program: str, cwd: pathlib.Path, **environment: str) -> dict:
-    """Run a program in a fresh process; return what it prints last, as JSON."""
-    output = run(sys.executable, "-W", "ignore", "-c", program, cwd=cwd, **environment)
-    return json.loads(output.splitlines()[-1])
-
-
 def test_the_tutorial_trains(tmp_path):
     assert FILE in TUTORIAL and len(LOSS.splitlines()) < 40
     (tmp_path / FILE).write_text(LOSS)
@@ -58,37 +52,6 @@ def test_the_tutorial_trains(tmp_path):
     run(*evaluate, cwd=elsewhere, LUDWIG_LOSSES_PLUGINS=str(tmp_path / FILE))
     statistics = json.loads(next(elsewhere.glob("**/test_statistics.json")).read_text())
     assert 0 < statistics["cultivar"]["loss"] < 2
-
-
-def test_an_installed_package_needs_no_variable(tmp_path):
-    (tmp_path / FILE).write_text(LOSS)
-    metadata = tmp_path / "my_losses-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-losses\nVersion: 1.0\n")
-    group, _, entry = ENTRY_POINT.partition("]\n")
-    (metadata / "entry_points.txt").write_text(f"[{group}]\n" + entry.replace('"', ""))
-    program = """
-import json, pickle
-import ludwig.schema
-from ludwig.modules.loss_modules import create_loss
-from ludwig.schema.features.loss.loss import get_loss_cls
-config = get_loss_cls("category", "generalized_cross_entropy").from_dict({"type": "generalized_cross_entropy"})
-print(json.dumps({"q": pickle.loads(pickle.dumps(create_loss(config))).q}))
-"""
-    assert python(program, cwd=tmp_path, PYTHONPATH=str(tmp_path)) == {"q": 0.7}
-
-
-def test_processes_that_are_started_elsewhere_know_the_losses(tmp_path):
-    (tmp_path / FILE).write_text(LOSS)
-    program = """
-import json, os, subprocess, sys
-import ludwig_losses.host.registry as registry
-child = "import json, ludwig_losses.host.registry as r; print(json.dumps(sorted(r.catalogue())))"
-output = subprocess.run([sys.executable, "-W", "ignore", "-c", child], cwd="/", stdout=-1, text=True).stdout
-print(json.dumps({"here": sorted(registry.catalogue()), "there": json.loads(output.splitlines()[-1])}))
-"""
-    known = python(program, cwd=tmp_path, LUDWIG_LOSSES_PLUGINS="generalized_cross_entropy")
-    assert known["here"] == known["there"] and "generalized_cross_entropy" in known["here"]
 
 
 MISTAKES = {
@@ -142,8 +105,9 @@ def after_mistakes(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     plain = LOSS.replace("ClassificationLoss", "Loss").replace('["category"]', '["category", "set"]')
     plain = plain.replace("self.mean(", "torch.mean(").replace("self.q), target)", "self.q))")
     (folder / "plain.py").write_text(plain.replace('"generalized_cross_entropy"', '"plain_loss"'))
+    installed = install(LOSS.replace('"generalized_cross_entropy"', '"installed_loss"'), folder / "installed")
     program = """
-import json, torch, warnings
+import json, pickle, subprocess, sys, torch, warnings
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     from ludwig_losses.host.registry import catalogue
@@ -163,7 +127,8 @@ def error_of(function):
 
 def parse(loss):
     output = {"name": "y", "type": "category", "loss": loss}
-    ModelConfig.from_dict({"input_features": [{"name": "x", "type": "number"}], "output_features": [output]})
+    config = {"input_features": [{"name": "x", "type": "number"}], "output_features": [output]}
+    return ModelConfig.from_dict(config).output_features[0].loss
 
 def call_vector():
     create_loss(get_loss_cls("category", "vector_loss").from_dict({"type": "vector_loss"}))(torch.zeros(2, 3), torch.zeros(2))
@@ -181,6 +146,7 @@ def train_plain():
     plain = get_loss_cls("set", "plain_loss").from_dict({"type": "plain_loss"})
     return [len(stats.training["category"]["loss"]), plain.class_weights, sorted(stats.training["both"])]
 
+elsewhere = "import json, ludwig_losses.host.registry as registry; print(json.dumps([*registry.catalogue()]))"
 print(json.dumps({
     "failures": plugins.failures,
     "warnings": [str(w.message) for w in caught if "ludwig-losses" in str(w.message)],
@@ -192,6 +158,10 @@ print(json.dumps({
     "built-in": error_of(lambda: parse({"type": "focal_loss"})),
     "vector": error_of(call_vector),
     "plain": train_plain(),
+    "pickled": pickle.loads(pickle.dumps(create_loss(parse({"type": "installed_loss"})))).q,
+    "elsewhere": json.loads(
+        subprocess.check_output([sys.executable, "-W", "ignore", "-c", elsewhere], cwd="/", text=True).splitlines()[-1]
+    ),
 }))
 """
     entries = [
@@ -202,7 +172,20 @@ print(json.dumps({
         "vector",
         "plain",
     ]
-    return folder, python(program, cwd=folder, LUDWIG_LOSSES_PLUGINS=",".join(entries))
+    variables = {"PYTHONPATH": str(installed), "LUDWIG_LOSSES_PLUGINS": ",".join(entries)}
+    output = run(sys.executable, "-W", "ignore", "-c", program, cwd=folder, **variables)
+    return folder, json.loads(output.splitlines()[-1])
+
+
+def install(loss: str, folder: pathlib.Path) -> pathlib.Path:
+    """Write a loss as a package whose entry point is the one of the tutorial."""
+    metadata = folder / "my_losses-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (folder / FILE).write_text(loss)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: my-losses\nVersion: 1.0\n")
+    group, _, entry = ENTRY_POINT.partition("]\n")
+    (metadata / "entry_points.txt").write_text(f"[{group}]\n" + entry.replace('"', ""))
+    return folder
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
@@ -213,6 +196,16 @@ def test_a_mistake_names_the_file_and_what_is_wrong(mistake, after_mistakes):
     assert "LUDWIG_LOSSES_PLUGINS" in plugin and file in reason
     assert MISTAKES[mistake][1].format(file=file) in reason
     assert [text for text in known["warnings"] if file in text and reason in text]
+
+
+def test_an_installed_package_needs_no_variable(after_mistakes):
+    _, known = after_mistakes
+    assert "installed_loss" in known["catalogue"] and known["pickled"] == 0.7
+
+
+def test_processes_that_are_started_elsewhere_know_the_losses(after_mistakes):
+    _, known = after_mistakes
+    assert known["elsewhere"] == known["catalogue"] and "generalized_cross_entropy" in known["catalogue"]
 
 
 def test_mistakes_break_no_other_loss(after_mistakes):

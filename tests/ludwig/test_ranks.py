@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pathlib
 import pickle
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from ludwig.distributed import init_dist_strategy
 from ludwig.modules.loss_modules import create_loss
 from ludwig.schema.features.loss.loss import get_loss_cls
 
+import commands
 import matrix
 import ranks_program as program
 from ludwig_losses import distributed
@@ -26,7 +26,6 @@ from ludwig_losses.host.registry import DeclaredLossMetric
 from ludwig_losses.host.sharding import EvaluationSampler
 from ludwig_losses.host.torchrun import DataParallelBackend
 from ludwig_losses.metrics.open_set import OpenSetMetric
-from ranks import on_ranks
 
 PAIRINGS = ["consecutive", "target"]
 
@@ -35,7 +34,7 @@ PAIRINGS = ["consecutive", "target"]
 def results(request, tmp_path_factory) -> list[dict]:
     """What each rank has found, and the order of preprocessing."""
     folder = tmp_path_factory.mktemp("ranks")
-    on_ranks(request.param, pathlib.Path(program.__file__), folder)
+    commands.fork_ranks(request.param, program.main, str(folder), folder=folder)
     found = [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(request.param)]
     return [{**result, "order": (folder / "order.txt").read_text()} for result in found]
 
