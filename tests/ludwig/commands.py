@@ -15,6 +15,9 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from unittest import mock
 
+# Ludwig 0.11 numbers the values of binary features in the order of their hashes.
+HASH_SEED = "0"
+
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["imported"])
 
@@ -30,7 +33,7 @@ def fork(
     """Start a function of a module with its arguments, in a folder, writing to a log."""
     process = _server.Process(target=_run, args=(program, arguments, folder, log, environment))
     # The first process starts the server, which looks for what it shall import in the environment only.
-    with mock.patch.dict(os.environ, PYTHONPATH=str(pathlib.Path(__file__).parent)):
+    with mock.patch.dict(os.environ, PYTHONPATH=str(pathlib.Path(__file__).parent), PYTHONHASHSEED=HASH_SEED):
         process.start()
     return process
 

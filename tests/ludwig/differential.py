@@ -215,9 +215,10 @@ def json_schema() -> dict[str, Any]:
     return get_schema()
 
 
-def main(folder: pathlib.Path) -> None:
+def main(where: str) -> None:
     import ludwig.api  # noqa: F401
 
+    folder = pathlib.Path(where)
     assert ("ludwig_losses.host" in sys.modules) is not without_pack()
     with each_checked_once():
         seen = look(folder)
@@ -238,4 +239,4 @@ def look(folder: pathlib.Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main(sys.argv[1])

@@ -14,6 +14,8 @@ import ludwig_losses
 
 CHECKOUT = pathlib.Path(ludwig_losses.__file__).parents[1]
 
+# What a process has before it imports anything.
+HOOKED = "import sys; print(*(finder.__module__ for finder in sys.meta_path[:1]))"
 # What a process knows after importing nothing but Ludwig.
 PROBE = """
 import sys, warnings
@@ -25,11 +27,13 @@ print("GAMMA", ModelConfig.from_dict(config).output_features[0].loss.gamma, "lud
 """
 
 
-def python(executable: pathlib.Path) -> subprocess.CompletedProcess:
+def python(executable: pathlib.Path, program: str) -> str:
     environment = {"PATH": "", "HOME": str(pathlib.Path.home())}
-    return subprocess.run(
-        [str(executable), "-c", PROBE], capture_output=True, text=True, env=environment, cwd="/", check=False
+    done = subprocess.run(
+        [str(executable), "-c", program], capture_output=True, text=True, env=environment, cwd="/", check=False
     )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 @pytest.fixture
@@ -56,16 +60,18 @@ def pip(*arguments: str | pathlib.Path, into: pathlib.Path | None = None) -> Non
 
 @pytest.mark.parametrize("way", ["wheel", "editable"])
 def test_every_way_of_installing_activates_and_uninstalling_does_not(way, empty):
+    assert "ludwig_losses" not in python(empty, HOOKED)
     # pip makes a wheel of a directory. The parent's copy would count as installed already.
     source = ["--editable", CHECKOUT] if way == "editable" else [CHECKOUT]
     pip("install", "--no-deps", "--force-reinstall", "--ignore-installed", *source, into=empty)
-    done = python(empty)
-    assert "GAMMA 3.0 True" in done.stdout, done.stdout + done.stderr
-    if way == "wheel":
+    assert python(empty, HOOKED).split() == ["ludwig_losses._startup"]
+    if way == "wheel":  # What follows from the hook is the same.
+        assert "GAMMA 3.0 True" in python(empty, PROBE)
         site = next(empty.parents[1].glob("lib/python*/site-packages"))
         assert (site / "ludwig_losses.start").read_text().strip() == "ludwig_losses._startup:install"
-        pip("uninstall", "--yes", "ludwig-losses", into=empty)
-        assert not list(site.glob("*ludwig_losses*"))
+    pip("uninstall", "--yes", "ludwig-losses", into=empty)
+    assert not list(empty.parents[1].glob("lib/python*/site-packages/*ludwig_losses*"))
+    assert "ludwig_losses" not in python(empty, HOOKED)
 
 
 LATE = """

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
-import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -16,6 +12,7 @@ import pytest
 import yaml
 from ludwig.api import LudwigModel
 
+import commands
 import ludwig_losses
 import matrix
 from ludwig_losses.cli import main
@@ -27,14 +24,11 @@ SEEDS = 3
 LOSSES = ("binary_weighted_cross_entropy", "{weighted focal: {type: focal_loss, alpha: 0.75}}")
 
 
-def command(folder: pathlib.Path, *more: str) -> list[str]:
+def compare() -> None:
+    """The command, in the folder with the data."""
     losses = [part for loss in LOSSES for part in ("--loss", loss)]
-    return [
-        *(sys.executable, "-m", "ludwig_losses.cli", "compare", "--config", str(folder / "config.yaml")),
-        *("--dataset", str(folder / "data.csv"), "--seeds", str(SEEDS), "--output_directory", str(folder / "out")),
-        *losses,
-        *more,
-    ]
+    files = ("--config", "config.yaml", "--dataset", "data.csv", "--output_directory", "out")
+    assert main(["compare", *files, "--seeds", str(SEEDS), *losses]) == 0
 
 
 def finished(folder: pathlib.Path) -> dict[str, int]:
@@ -49,19 +43,18 @@ def killed(tmp_path_factory) -> tuple[pathlib.Path, dict[str, int], str]:
     config, _ = matrix.write("binary", {"type": LOSSES[0]}, folder)
     config["trainer"]["validation_metric"] = "roc_auc"
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    with (folder / "first.txt").open("w") as log:
-        process = subprocess.Popen(command(folder), stdout=log, stderr=log, cwd=folder)
-        deadline = time.monotonic() + 600
-        while len(finished(folder)) < 2:
-            assert process.poll() is None and time.monotonic() < deadline, (folder / "first.txt").read_text()[-4000:]
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    first, second = folder / "first.txt", folder / "second.txt"
+    process = commands.fork(compare, folder=folder, log=first)
+    deadline = time.monotonic() + 600
+    while len(finished(folder)) < 2:
+        assert process.is_alive() and time.monotonic() < deadline, first.read_text()[-4000:]
+        time.sleep(0.05)
+    process.kill()
+    process.join()
     time.sleep(1)  # Its worker is to end by itself.
     before = finished(folder)
-    done = subprocess.run(command(folder), capture_output=True, text=True, cwd=folder, check=False)
-    assert done.returncode == 0, done.stderr[-4000:]
-    return folder, before, done.stdout
+    commands.finish((commands.fork(compare, folder=folder, log=second), second))
+    return folder, before, second.read_text()
 
 
 def test_the_same_command_goes_on_after_kill_9(killed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import pathlib
@@ -10,6 +11,8 @@ import subprocess
 import sys
 
 import pytest
+
+import commands
 
 TUTORIAL = (pathlib.Path(__file__).parents[2] / "docs" / "guides" / "own_loss.md").read_text()
 LOSS, DATA = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
@@ -46,12 +49,20 @@ def test_the_tutorial_trains(tmp_path):
     (model,) = tmp_path.glob("results/*/model")
     losses = json.loads((model.parent / "training_statistics.json").read_text())["training"]["cultivar"]["loss"]
     assert len(losses) == 5 and losses[-1] < losses[0]
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    evaluate = ("ludwig", "evaluate", "--model_path", str(model), "--dataset", str(tmp_path / "wine.csv"))
-    run(*evaluate, cwd=elsewhere, LUDWIG_LOSSES_PLUGINS=str(tmp_path / FILE))
-    statistics = json.loads(next(elsewhere.glob("**/test_statistics.json")).read_text())
+    log = tmp_path / "evaluate.txt"
+    arguments = [str(tmp_path / FILE), "--model_path", str(model), "--dataset", "wine.csv"]
+    commands.finish((commands.fork(import_and_evaluate, *arguments, folder=tmp_path, log=log), log))
+    statistics = json.loads(next(tmp_path.glob("**/test_statistics.json")).read_text())
     assert 0 < statistics["cultivar"]["loss"] < 2
+
+
+def import_and_evaluate(file: str, *arguments: str) -> None:
+    """Evaluate as in a notebook: Ludwig is imported, and then the file with the loss, without a variable."""
+    import ludwig.evaluate
+
+    sys.path.insert(0, str(pathlib.Path(file).parent))
+    importlib.import_module(pathlib.Path(file).stem)
+    ludwig.evaluate.cli([*arguments])
 
 
 MISTAKES = {
