@@ -24,7 +24,7 @@ def lines(title: str, row: dict) -> str:
         value = {True: "yes", False: "**no**"}.get(result.get("same_value"), "")
         peak = result["peak_extra_mb"]
         memory = f"{peak} MB ({peak / row['logits_mb']:.1f} x)" if _is_large(row) else "-"
-        cells.append(f"| {title} | {shown} | {value} | {result['ms']:.3g} | {result['ratio']:.2f} | {memory} |")
+        cells.append(f"| {title} | {shown} | {value} | {result['ms']:.3f} | {result['ratio']:.2f} | {memory} |")
     return "\n".join(cells)
 
 

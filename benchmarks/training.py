@@ -2,9 +2,9 @@
 
 ``python benchmarks/training.py [--rows N] [--rounds N] [PART OF A NAME ...]`` trains on a table with ten columns. Two
 processes, one with the loss and one with the default loss, take turns after each step, so that a machine that is busy,
-or slower for a while, slows both. Compared is all that is done from the first steps to the end, with evaluations and
-checkpoints. Printed is the median of the ratios of the rounds, the least and the largest. It runs with every generation
-of Ludwig, and on the accelerator that is there.
+or slower for a while, slows both. Compared is all that is done between the first steps and the last one, with
+evaluations and checkpoints. Printed is the median of the ratios of the rounds, the least and the largest. It runs with
+every generation of Ludwig, and on the accelerator that is there.
 """
 
 from __future__ import annotations

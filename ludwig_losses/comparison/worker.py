@@ -38,8 +38,8 @@ def main() -> None:
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     from ludwig.globals import set_disable_progressbar
 
-    from ludwig_losses.comparison.schemas import each_checked_once
     from ludwig_losses.comparison.training import Trainings
+    from ludwig_losses.host.validation.schemas import each_checked_once
 
     set_disable_progressbar(True)
     trainings = Trainings()

@@ -77,6 +77,7 @@ def forms_of(traced: type[torch.autograd.Function], mapped: type[torch.autograd.
 
         @staticmethod
         def forward(ctx: Any, *inputs: Any) -> Any:
+            """Return the output, and keep what the derivatives need."""
             output = mapped.forward(*inputs)
             mapped.setup_context(ctx, inputs, output)
             return output

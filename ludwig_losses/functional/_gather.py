@@ -47,6 +47,7 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor) -> Tensor:
+        """Return the rows of all ranks, and keep which ones are the own."""
         shards = _shards(rows)
         ctx.ranks, ctx.rows = len(shards), len(rows)
         ctx.start = sum(map(len, shards[: dist.get_rank()]))
@@ -55,6 +56,7 @@ class _GatherRows(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        """Return the gradient of the own rows, times the number of ranks."""
         return gradient.narrow(0, ctx.start, ctx.rows) * ctx.ranks
 
 

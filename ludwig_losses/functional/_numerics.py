@@ -281,6 +281,7 @@ class _EachClassLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, nll: Tensor, of_nll: Callable, parameter: Any) -> Tensor:
+        """Return the loss, and keep its derivative by ``nll``."""
         loss, slope = of_nll(nll, parameter)
         ctx.save_for_backward(nll, slope)
         ctx.of_nll, ctx.parameter = of_nll, parameter
@@ -288,6 +289,7 @@ class _EachClassLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Multiply with the derivative by ``nll``."""
         nll, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative
             _, slope = ctx.of_nll(nll, ctx.parameter)
@@ -299,6 +301,7 @@ class _TrueClassLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, target: Tensor, of_nll: Callable, parameter: Any) -> Tensor:
+        """Return the loss, and keep its derivative by the ``nll`` of the true class."""
         log_p = logits.log_softmax(dim=1)
         loss, slope = of_nll(_nll(log_p, target), parameter)
         ctx.save_for_backward(logits, target, log_p, slope)
@@ -307,6 +310,7 @@ class _TrueClassLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient by the logits."""
         logits, target, log_p, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
             log_p = logits.log_softmax(dim=1)

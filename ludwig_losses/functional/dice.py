@@ -321,6 +321,7 @@ class _ClassSums(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
     ) -> tuple[Tensor, Tensor]:
+        """Return ``sum(p g)`` and ``sum(p)`` or ``sum(p**2)``, each ``[B, C]``."""
         p = _probabilities(logits, counted)
         index = target.flatten(1).unsqueeze(1)
         ctx.save_for_backward(logits, index, counted, p)
@@ -332,6 +333,7 @@ class _ClassSums(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_overlap: Tensor, grad_mass: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient by the logits."""
         logits, index, counted, p = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
             p = _probabilities(logits, counted)
@@ -351,6 +353,7 @@ class _ClassMistakes(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the overlap, the false positives and the false negatives, each ``[B, C]``."""
         p = _probabilities(logits, counted)
         index = target.flatten(1).unsqueeze(1)
         hit = p.gather(1, index)
@@ -368,6 +371,7 @@ class _ClassMistakes(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_overlap: Tensor, by_others: Tensor, by_missed: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient by the logits."""
         logits, index, counted, p, missed = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
             p = _probabilities(logits, counted)
@@ -388,6 +392,7 @@ class _TwoClassSums(torch.autograd.Function):
     def forward(
         ctx: Any, logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
     ) -> tuple[Tensor, Tensor]:
+        """Return ``sum(p g)`` and ``sum(p)`` or ``sum(p**2)``, each ``[B, 2]``."""
         p = _two_probabilities(logits, counted)
         second = target.flatten(1).to(logits.dtype)
         ctx.save_for_backward(logits, second, counted, *p)
@@ -398,6 +403,7 @@ class _TwoClassSums(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad_overlap: Tensor, grad_mass: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradient by the logits."""
         logits, second, counted, first_p, second_p = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
             first_p, second_p = _two_probabilities(logits, counted)

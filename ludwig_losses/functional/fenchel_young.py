@@ -182,11 +182,13 @@ class _TracedFenchelYoung(torch.autograd.Function):
 
     @staticmethod
     def forward(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, ...]:
+        """Return the loss, and what its derivatives are made of."""
         loss, p, places = _solve(logits, target, alpha)
         return loss, p, *places
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Keep what the derivatives are made of, for both modes."""
         ctx.mark_non_differentiable(*output[1:])
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*inputs[:2], *output[1:])
@@ -194,6 +196,7 @@ class _TracedFenchelYoung(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+        """Return the gradient by the logits."""
         if grad is None:
             return None, None, None
         logits, target, p, *places = ctx.saved_tensors
@@ -205,6 +208,7 @@ class _TracedFenchelYoung(torch.autograd.Function):
 class _FenchelYoung(_TracedFenchelYoung):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        """Return the derivative of the loss along the tangent of the logits."""
         logits, target, p, *places = ctx.saved_tensors
         of_true = tangent.gather(1, target.unsqueeze(1)).squeeze(1)
         return (_put(p, places, logits.shape) * tangent).sum(dim=1) - of_true, None, *[None for _ in places]
@@ -213,6 +217,7 @@ class _FenchelYoung(_TracedFenchelYoung):
     def vmap(
         info: Any, in_dims: Any, logits: Tensor, target: Tensor, alpha: float
     ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+        """Take all rows at once: what is mapped becomes the first dimension."""
         logits, target = (
             x.expand(info.batch_size, *x.shape) if dim is None else x.movedim(dim, 0)
             for x, dim in zip((logits, target), in_dims[:2], strict=True)

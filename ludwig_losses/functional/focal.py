@@ -109,6 +109,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         label_smoothing: float,
         threshold: float | None,
     ) -> Tensor:
+        """Return the loss, and keep its derivative by the logits."""
         ctx.options = gamma, label_smoothing, threshold
         if is_small(logits) and counted is None:
             loss, slope = _sigmoid_focal(logits, target, alpha, *ctx.options)
@@ -127,6 +128,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Multiply with the derivative by the logits."""
         logits, target, counted, alpha, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
             z = logits if counted is None else logits.masked_fill(~counted, 0.0)

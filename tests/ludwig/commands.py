@@ -15,27 +15,28 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from unittest import mock
 
-# Ludwig 0.11 numbers the values of binary features in the order of their hashes.
-HASH_SEED = "0"
+from ranks import variables
 
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(["imported"])
-
-
-def start(command: list[str], folder: pathlib.Path, log: pathlib.Path) -> BaseProcess:
-    """Start ``ludwig COMMAND...`` in a folder, writing to a log."""
-    return fork(_ludwig, *command, folder=folder, log=log)
 
 
 def fork(
     program: Callable[..., None], *arguments: str, folder: pathlib.Path, log: pathlib.Path, **environment: str
 ) -> BaseProcess:
     """Start a function of a module with its arguments, in a folder, writing to a log."""
-    process = _server.Process(target=_run, args=(program, arguments, folder, log, environment))
+    process = _server.Process(target=_enter, args=(program, arguments, folder, log, environment))
     # The first process starts the server, which looks for what it shall import in the environment only.
-    with mock.patch.dict(os.environ, PYTHONPATH=str(pathlib.Path(__file__).parent), PYTHONHASHSEED=HASH_SEED):
+    with mock.patch.dict(os.environ, PYTHONPATH=str(pathlib.Path(__file__).parent)):
         process.start()
     return process
+
+
+def run(program: Callable[..., None], *arguments: str, folder: pathlib.Path, log: str) -> str:
+    """Run a function as :func:`fork` does, writing to a log in the folder; return what it wrote, or fail with it."""
+    path = folder / log
+    finish((fork(program, *arguments, folder=folder, log=path), path))
+    return path.read_text()
 
 
 def fork_ranks(count: int, program: Callable[..., None], *arguments: str, folder: pathlib.Path) -> None:
@@ -43,10 +44,10 @@ def fork_ranks(count: int, program: Callable[..., None], *arguments: str, folder
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = str(free.getsockname()[1])
-    of_all = {"WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    meeting = {"MASTER_ADDR": "localhost", "MASTER_PORT": port}
     logs = [folder / f"output{rank}of{count}.txt" for rank in range(count)]
     processes = [
-        fork(program, *arguments, folder=folder, log=log, RANK=str(rank), LOCAL_RANK=str(rank), **of_all)
+        fork(program, *arguments, folder=folder, log=log, **variables(rank, count), **meeting)
         for rank, log in enumerate(logs)
     ]
     finish(*zip(processes, logs, strict=True))
@@ -64,7 +65,7 @@ def finish(*running: tuple[BaseProcess, pathlib.Path], limit: float = 480) -> No
     assert not any(process.exitcode for process, _ in running), "\n".join(log.read_text()[-4000:] for _, log in running)
 
 
-def _run(
+def _enter(
     program: Callable[..., None],
     arguments: tuple[str, ...],
     folder: pathlib.Path,
@@ -80,7 +81,8 @@ def _run(
     program(*arguments)
 
 
-def _ludwig(*command: str) -> None:
+def ludwig(*command: str) -> None:
+    """Run ``ludwig COMMAND...``."""
     sys.argv = ["ludwig", *command]
 
     from ludwig.cli import main

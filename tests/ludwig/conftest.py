@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from ludwig_losses.comparison.schemas import each_checked_once
+from ludwig_losses.host.validation.schemas import each_checked_once
 
 # Tests run beside each other on few cores, and never ask a model hub for anything.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

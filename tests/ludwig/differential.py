@@ -11,13 +11,13 @@ import logging
 import os
 import pathlib
 import pickle
+import runpy
 import sys
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import matrix
-from ludwig_losses.comparison.schemas import each_checked_once
 
 Config = dict[str, Any]
 ANOMALY = "anomaly"  # a feature that does not work without the pack
@@ -215,18 +215,20 @@ def json_schema() -> dict[str, Any]:
     return get_schema()
 
 
-def main(where: str) -> None:
+def main(folder: pathlib.Path) -> None:
     import ludwig.api  # noqa: F401
 
-    folder = pathlib.Path(where)
     assert ("ludwig_losses.host" in sys.modules) is not without_pack()
-    with each_checked_once():
+    # Not imported, since one of the processes is without the pack.
+    schemas = runpy.run_path(str(pathlib.Path(__file__).parents[2] / "ludwig_losses/host/validation/schemas.py"))
+    with schemas["each_checked_once"]():
         seen = look(folder)
     assert ("ludwig_losses.host" in sys.modules) is not without_pack()
     (folder / "seen.pickle").write_bytes(pickle.dumps(seen))
 
 
 def look(folder: pathlib.Path) -> dict[str, Any]:
+    """Return what Ludwig makes of the configurations and data in a folder."""
     configs = configurations({*json.loads((folder / "ours.json").read_text())})
     return {
         "configs": configs,
@@ -239,4 +241,4 @@ def look(folder: pathlib.Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(pathlib.Path(sys.argv[1]))

@@ -32,7 +32,10 @@ class Command:
     def __init__(self, *command: str | pathlib.Path, cwd: pathlib.Path, forked: bool) -> None:
         self.log = cwd / f"{command[0]}.log"
         arguments = [*map(str, command)]
-        self.process = commands.start(arguments, cwd, self.log) if forked else self._start_from_nothing(arguments, cwd)
+        self.process = self._fork(arguments, cwd) if forked else self._start_from_nothing(arguments, cwd)
+
+    def _fork(self, arguments: list[str], cwd: pathlib.Path) -> BaseProcess:
+        return commands.fork(commands.ludwig, *arguments, folder=cwd, log=self.log)
 
     def _start_from_nothing(self, arguments: list[str], cwd: pathlib.Path) -> subprocess.Popen:
         with self.log.open("w") as output:

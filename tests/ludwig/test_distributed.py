@@ -74,8 +74,7 @@ def train(ranks: int, configuration: dict, folder: pathlib.Path, *, forked: bool
             "torchrun", "--standalone", "--nproc-per-node", str(ranks), train_program.__file__, *arguments, cwd=folder
         )
     elif ranks == 1:
-        log = folder / "alone.txt"
-        commands.finish((commands.fork(train_program.main, *arguments, folder=folder, log=log), log))
+        commands.run(train_program.main, *arguments, folder=folder, log="alone.txt")
     else:
         commands.fork_ranks(ranks, train_program.main, *arguments, folder=folder)
     return [torch.load(folder / f"rank{rank}of{ranks}.pt", weights_only=False) for rank in range(ranks)]
@@ -131,9 +130,9 @@ def test_uneven_shards_and_metrics_of_all_ranks(tmp_path):
     assert len(first["rows"]) == len(second["rows"]) == 9
 
     (model,) = (tmp_path / "on2").glob("*/model")
-    evaluate = ["evaluate", "--model_path", str(model), "--dataset", "data.csv", "--split", "test"]
-    log = tmp_path / "evaluate.txt"
-    commands.finish((commands.start([*evaluate, "--output_directory", "evaluated"], tmp_path, log), log))
+    evaluate = ("evaluate", "--model_path", str(model), "--dataset", "data.csv", "--split", "test")
+    output = ("--output_directory", "evaluated")
+    commands.run(commands.ludwig, *evaluate, *output, folder=tmp_path, log="evaluate.txt")
     alone = json.loads((tmp_path / "evaluated" / "test_statistics.json").read_text())["c"]
     best = int(np.argmax(first["metrics"]["validation"]["c"]["accuracy"]))
     for metric in ("accuracy", "open_set_auroc", "oscr"):

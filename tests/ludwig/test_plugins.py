@@ -49,9 +49,8 @@ def test_the_tutorial_trains(tmp_path):
     (model,) = tmp_path.glob("results/*/model")
     losses = json.loads((model.parent / "training_statistics.json").read_text())["training"]["cultivar"]["loss"]
     assert len(losses) == 5 and losses[-1] < losses[0]
-    log = tmp_path / "evaluate.txt"
-    arguments = [str(tmp_path / FILE), "--model_path", str(model), "--dataset", "wine.csv"]
-    commands.finish((commands.fork(import_and_evaluate, *arguments, folder=tmp_path, log=log), log))
+    arguments = (str(tmp_path / FILE), "--model_path", str(model), "--dataset", "wine.csv")
+    commands.run(import_and_evaluate, *arguments, folder=tmp_path, log="evaluate.txt")
     statistics = json.loads(next(tmp_path.glob("**/test_statistics.json")).read_text())
     assert 0 < statistics["cultivar"]["loss"] < 2
 

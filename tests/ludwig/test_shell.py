@@ -52,9 +52,7 @@ def run(line: str, folder: pathlib.Path) -> None:
         assert main([*arguments, *seeds]) == 0
     else:
         assert program == "ludwig"
-        process = commands.start(arguments, folder, folder / "ludwig.log")
-        process.join()
-        assert process.exitcode == 0, (folder / "ludwig.log").read_text()[-4000:]
+        commands.run(commands.ludwig, *arguments, folder=folder, log="ludwig.log")
 
 
 def test_every_command_of_start_writes_what_the_page_says(tmp_path, monkeypatch, capsys):
