@@ -27,7 +27,8 @@ def fork(
     """Start a function of a module with its arguments, in a folder, writing to a log."""
     process = _server.Process(target=_enter, args=(program, arguments, folder, log, environment))
     # The first process starts the server, which looks for what it shall import in the environment only.
-    with mock.patch.dict(os.environ, PYTHONPATH=str(pathlib.Path(__file__).parent)):
+    path = os.pathsep.join([str(pathlib.Path(__file__).parent), os.environ["PYTHONPATH"]])
+    with mock.patch.dict(os.environ, PYTHONPATH=path):
         process.start()
     return process
 

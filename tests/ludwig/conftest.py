@@ -1,17 +1,21 @@
 """Tests against the installed Ludwig, of whichever generation it is."""
 
 import os
+import pathlib
 
 import pytest
-
-from ludwig_losses.host.validation.schemas import each_checked_once
 
 # Tests run beside each other on few cores, and never ask a model hub for anything.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Every process that is started from here imports Ludwig in less time.
+os.environ["PYTHONPATH"] = str(pathlib.Path(__file__).with_name("start"))
 
 
 @pytest.fixture(scope="session", autouse=True)
 def check_each_schema_once():
+    # Not at the top: the process that gives tests to the others does not need Ludwig.
+    from ludwig_losses.host.validation.schemas import each_checked_once
+
     with each_checked_once():
         yield

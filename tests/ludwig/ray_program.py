@@ -114,9 +114,23 @@ def two_nodes(folder: pathlib.Path) -> Iterator[None]:
         cluster.shutdown()
 
 
+def shares() -> dict[str, list[list[int]]]:
+    """Return what two workers get of some numbers."""
+    from ludwig_losses.host.shards import share_out
+
+    return {
+        f"{rows} rows, equal: {equal}": [
+            [row["id"] for row in part.take_all()]
+            for part in share_out(ray.data.range(rows, override_num_blocks=1), 2, equal=equal)
+        ]
+        for rows, equal in ((7, True), (7, False), (1, True))
+    }
+
+
 def workers(folder: pathlib.Path) -> None:
     """Train on two nodes, and train in vain there; train alone for comparison."""
     with two_nodes(folder):
+        (folder / "shares.json").write_text(json.dumps(shares()))
         model = train(folder, "rows", {**WORKERS, "trainer": {**WORKERS["trainer"], "strategy": "ddp"}})
         evaluate(folder, "rows", model, WORKERS)
         train(folder, "images", WORKERS)

@@ -38,8 +38,9 @@ class Command:
         return commands.fork(commands.ludwig, *arguments, folder=cwd, log=self.log)
 
     def _start_from_nothing(self, arguments: list[str], cwd: pathlib.Path) -> subprocess.Popen:
+        users = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         with self.log.open("w") as output:
-            return subprocess.Popen([LUDWIG, *arguments], cwd=cwd, stdout=output, stderr=subprocess.STDOUT)
+            return subprocess.Popen([LUDWIG, *arguments], cwd=cwd, stdout=output, stderr=subprocess.STDOUT, env=users)
 
     @property
     def status(self) -> int | None:

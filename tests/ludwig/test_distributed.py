@@ -173,6 +173,7 @@ def with_ray(tmp_path):
             "RAY_worker_niceness": "0",  # Not last in line where other tests run beside it.
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "300000000",
             "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",  # Ray starts 32 processes for each file that it reads.
+            "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Thousands of lines.
             "LUDWIG_LOSSES_PLUGINS": str(tmp_path / "own_loss.py"),
         }
 
@@ -234,6 +235,11 @@ def write_trainings(folder: pathlib.Path) -> None:
 def test_workers_of_ray_train_one_model(with_ray, tmp_path):
     write_trainings(tmp_path)
     with_ray("workers", str(tmp_path))
+    assert json.loads((tmp_path / "shares.json").read_text()) == {
+        "7 rows, equal: True": [[0, 1, 2, 3], [4, 5, 6, 0]],
+        "7 rows, equal: False": [[0, 1, 2], [3, 4, 5, 6]],
+        "1 rows, equal: True": [[0], [0]],
+    }
     for what in ("rows", "images"):
         first, second, alone = (witnessed(tmp_path / what, *which) for which in ((0, 2), (1, 2), (0, 1)))
         assert first["steps"] == second["steps"] == alone["steps"] == 3
