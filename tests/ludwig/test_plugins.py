@@ -182,7 +182,10 @@ print(json.dumps({
         "vector",
         "plain",
     ]
-    variables = {"PYTHONPATH": f"{installed}{os.pathsep}{os.environ['PYTHONPATH']}", "LUDWIG_LOSSES_PLUGINS": ",".join(entries)}
+    variables = {
+        "PYTHONPATH": f"{installed}{os.pathsep}{os.environ['PYTHONPATH']}",
+        "LUDWIG_LOSSES_PLUGINS": ",".join(entries),
+    }
     output = run(sys.executable, "-W", "ignore", "-c", program, cwd=folder, **variables)
     return folder, json.loads(output.splitlines()[-1])
 
