@@ -82,9 +82,8 @@ class CornLoss(ClassificationLoss):
         return ranks.index_copy(0, classes, torch.arange(len(classes), device=preds.device))[target.long()]
 
     def judge(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the predicted rank and the true rank of each example that has one."""
-        rank = self.rank(preds, target)
-        return corn_rank(task_logits(preds, self.order))[rank >= 0], rank[rank >= 0]
+        """Return the predicted rank and the true rank of each example, -1 where it has none."""
+        return corn_rank(task_logits(preds, self.order)), self.rank(preds, target)
 
     def can_evaluate(self, target: np.ndarray | None) -> bool:
         return target is None or len(np.unique(target)) > 1

@@ -37,8 +37,10 @@ class OrdinalMetric(LudwigMetric):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         predicted, true = self.loss_function.judge(preds, target)
+        has_rank = true >= 0
+        predicted, true = predicted * has_rank, true * has_rank
         distance = (predicted - true).abs()
-        self.count += len(true)
+        self.count += has_rank.sum()
         self.distance += distance.sum()
         self.square += distance.square().sum()
         self.true += true.sum()
@@ -46,11 +48,12 @@ class OrdinalMetric(LudwigMetric):
         self.squares += (true.square() + predicted.square()).sum()
 
     def compute(self) -> dict[str, Tensor]:
-        if not self.count:
-            return {}
         # Whole numbers up to here: nothing is lost in differences.
         by_chance = self.count * self.squares - 2 * self.true * self.predicted
+        some, several = torch.stack([self.count, by_chance]).tolist()
+        if not some:
+            return {}
         values = {"rank_mae": self.distance / self.count}
-        if by_chance:
+        if several:
             values["quadratic_weighted_kappa"] = 1 - self.count * self.square / by_chance
         return values

@@ -11,38 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from functional.cases import CASES, Case
 from functional.hostile import SUBJECTS, draw_case
 from functional.test_hostile import SEEDS, assert_near, check, value_and_gradient
 from ludwig_losses.functional import _numerics
+from synchronising import SynchronisingOperators, synchronises
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 one_case_of_each_loss = pytest.mark.parametrize("case", {case.name: case for case in CASES}.values(), ids=str)
 
 # The values are equal to so much, and the gradients where the loss has one.
 TOLERANCE = 1e-6
-
-
-class SynchronisingOperators(TorchDispatchMode):
-    """Lists the operators for whose result a host has to wait: a number of Python, or a shape that depends on the data.
-
-    Beside torch's own marks: masks as indices, for which their true elements are counted, and copies to the host.
-    """
-
-    MARKS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        indices = args[1] if function.overloadpacket in (torch.ops.aten.index, torch.ops.aten.index_put) else ()
-        dynamic = function not in (torch.ops.aten.index.Tensor,) and any(mark in function.tags for mark in self.MARKS)
-        if dynamic or any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in indices):
-            self.found.append(str(function))
-        return function(*args, **(kwargs or {}))
 
 
 @pytest.fixture
@@ -128,5 +108,16 @@ def test_is_exported_operator_by_operator(case: Case) -> None:
     program = torch.export.export(Exported(case.loss), case.batch(dtype=torch.float32))
     operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
     assert operators and not any("ludwig_losses" in operator for operator in operators)
-    tags = {tag for node in program.graph.nodes for tag in getattr(node.target, "tags", ())}
-    assert not tags & {*SynchronisingOperators.MARKS} or operators & {"aten.index.Tensor"}
+    found = [
+        str(node.target)
+        for node in program.graph.nodes
+        if isinstance(node.target, torch._ops.OpOverload) and synchronises(node.target, value_of(node.args))
+    ]
+    assert not found
+
+
+def value_of(argument: Any) -> Any:
+    """Return what stands for the value of an argument in an exported program: a fake tensor, or a list with some."""
+    if isinstance(argument, list | tuple):
+        return [value_of(part) for part in argument]
+    return argument.meta["val"] if isinstance(argument, torch.fx.Node) else argument

@@ -1,0 +1,35 @@
+"""Which operators make a host wait for an accelerator. A dispatch mode sees all of them, also where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put)
+_MARKS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+
+
+def synchronises(function: Any, args: Sequence[Any]) -> bool:
+    """Whether a host has to wait for what an operator returns: a number of Python, or a shape that depends on the data.
+
+    Indexing is marked as if it always did. It does with a mask, whose true elements are counted.
+    """
+    if function.overloadpacket in _INDEXING:
+        return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+    return any(mark in function.tags for mark in _MARKS)
+
+
+class SynchronisingOperators(TorchDispatchMode):
+    """Lists the operators that a host has to wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        if synchronises(function, args):
+            self.found.append(str(function))
+        return function(*args, **(kwargs or {}))
