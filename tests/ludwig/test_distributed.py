@@ -174,6 +174,9 @@ def with_ray(tmp_path):
             "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "300000000",
             "RAY_DATA_PARQUET_FOOTER_NUM_ACTORS": "1",  # Ray starts 32 processes for each file that it reads.
             "RAY_DATA_DISABLE_PROGRESS_BARS": "1",  # Thousands of lines.
+            # Processes that have imported Ludwig wait for the next task.
+            "RAY_idle_worker_killing_time_threshold_ms": "600000",
+            "RAY_num_workers_soft_limit": "6",
             "LUDWIG_LOSSES_PLUGINS": str(tmp_path / "own_loss.py"),
         }
 
