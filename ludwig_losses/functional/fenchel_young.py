@@ -144,6 +144,7 @@ def _fenchel_young_loss(
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss per element, as if all of them counted."""
         rows, index = full_precision(logits).reshape(-1, logits.shape[-1]).contiguous(), target.long().reshape(-1)
         # Smoothing starts from the loss of the largest logit: that of a true class far behind could cancel most of it.
         first = rows.detach().argmax(dim=1) if label_smoothing else index

@@ -242,6 +242,7 @@ def softmax_focal_loss(
     focal = (_focal_of_nll, gamma) if reduced_threshold is None else (_reduced_focal_of_nll, (gamma, reduced_threshold))
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss per element, as if all of them counted."""
         if label_smoothing:
             return _smoothed_focal_loss(logits, target, alpha, label_smoothing, *focal)
         value = true_class_loss(logits, target, *focal)

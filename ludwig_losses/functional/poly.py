@@ -70,6 +70,7 @@ def poly_loss(
     check_class_logits(logits, target, class_dim=1)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss per element, as if all of them counted."""
         if label_smoothing:
             return _smoothed_poly_loss(logits, target, coefficients, gamma, label_smoothing)
         if gamma or len(coefficients) != 1:
