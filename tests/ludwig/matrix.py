@@ -76,6 +76,8 @@ OPTIONS = {
 # Without an eval_batch_size Ludwig takes the one with which it has measured the most rows per second: on a busy machine
 # it may be 1, and metrics that compare rows have nothing to compare.
 TRAINER = {"epochs": 2, "batch_size": 32, "eval_batch_size": 64, "learning_rate": 0.01}
+# A plug-in that registers nothing: a sixteenth of the width is enough to see whether a loss trains.
+NARROW_UNETS = pathlib.Path(__file__).parents[2] / "examples" / "small_objects" / "small_unet.py"
 # A U-Net has 31 million weights: without Adam's averages for each, a checkpoint is a third as large.
 IMAGE_TRAINER = {"epochs": 2, "batch_size": 8, "eval_batch_size": 8, "learning_rate": 0.2, "optimizer": {"type": "sgd"}}
 

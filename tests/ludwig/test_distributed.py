@@ -177,7 +177,7 @@ def with_ray(tmp_path):
             # Processes that have imported Ludwig wait for the next task.
             "RAY_idle_worker_killing_time_threshold_ms": "600000",
             "RAY_num_workers_soft_limit": "6",
-            "LUDWIG_LOSSES_PLUGINS": str(tmp_path / "own_loss.py"),
+            "LUDWIG_LOSSES_PLUGINS": f"{tmp_path / 'own_loss.py'},{matrix.NARROW_UNETS}",
         }
 
         def run(*arguments: str) -> str:

@@ -8,6 +8,8 @@ import runpy
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +17,9 @@ import yaml
 import commands
 import matrix
 from ludwig_losses.cli import main
+from ludwig_losses.comparison import pool, worker
+from ludwig_losses.comparison.plan import Run
+from ludwig_losses.comparison.training import Trainings
 
 ROOT = pathlib.Path(__file__).parents[2]
 PAGES = {
@@ -39,6 +44,20 @@ def typed(page: str) -> list[str]:
 
 
 OTHERS = {page: typed(page) for page in PAGES if page not in (START, OWN_LOSS) and typed(page)}
+
+
+@pytest.fixture(autouse=True)
+def comparisons_import_nothing(monkeypatch):
+    """Do the runs of a comparison in this process, which has imported Ludwig. test_compare.py does them in others."""
+
+    def do_all(
+        runs: Sequence[Run], folder: Callable[[Run], pathlib.Path], done: pool.Done, *, keep_models: bool, **_: Any
+    ) -> None:
+        trainings = Trainings()
+        for run in runs:
+            done(run, worker.do(run, folder(run), keep_models, trainings))
+
+    monkeypatch.setattr(pool, "do_all", do_all)
 
 
 def run(line: str, folder: pathlib.Path) -> None:
