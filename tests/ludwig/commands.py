@@ -15,6 +15,7 @@ from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from unittest import mock
 
+from ludwig_losses import plugins
 from ranks import variables
 
 _server = multiprocessing.get_context("forkserver")
@@ -79,6 +80,8 @@ def _enter(
             os.dup2(output.fileno(), stream)
     assert "imported" in sys.modules, "the server has imported nothing"
     os.environ.update(environment)
+    if plugins.VARIABLE in environment:  # The server was started without it.
+        plugins.load()
     program(*arguments)
 
 

@@ -6,14 +6,12 @@ import runpy
 
 import pytest
 
-START = pathlib.Path(__file__).with_name("start")
-
 # Tests run beside each other on few cores, and never ask a model hub for anything.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# This process, and every one that is started from here, imports Ludwig in less time.
-runpy.run_path(str(START / "sitecustomize.py"))
-os.environ["PYTHONPATH"] = os.pathsep.join([str(START), *filter(None, [os.environ.get("PYTHONPATH")])])
+# Every process that is started from here imports Ludwig in less time.
+start = str(pathlib.Path(__file__).with_name("start"))
+os.environ["PYTHONPATH"] = os.pathsep.join([start, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -27,7 +25,7 @@ def check_each_schema_once():
 
 @pytest.fixture(scope="session", autouse=True)
 def narrow_unets(check_each_schema_once):
-    """Trainings in this process do not write 31 million weights several times; those of the command line do."""
+    """Trainings in this process do not write 31 million weights several times; test_cli.py has one that does."""
     import matrix
 
     runpy.run_path(str(matrix.NARROW_UNETS))

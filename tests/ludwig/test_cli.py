@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,24 +19,27 @@ import yaml
 
 import commands
 import matrix
+from ludwig_losses import plugins
 
 LUDWIG = str(pathlib.Path(sys.executable).with_name("ludwig"))
 # Training and prediction of this pair are processes started from nothing; those of the others are forked, which saves
 # 20 s each.
 UNFORKED = ("category", "focal_loss")
+# The one that trains the U-Net as wide as it is; the others load a plug-in.
+WIDE = "dice_loss"
 SPARSE = {"entmax_1.5_loss", "sparsemax_loss"}
 
 
 class Command:
     """A running ``ludwig COMMAND...``, forked from a process that has imported Ludwig, or started from nothing."""
 
-    def __init__(self, *command: str | pathlib.Path, cwd: pathlib.Path, forked: bool) -> None:
+    def __init__(self, *command: str | pathlib.Path, cwd: pathlib.Path, forked: bool, **environment: str) -> None:
         self.log = cwd / f"{command[0]}.log"
         arguments = [*map(str, command)]
-        self.process = self._fork(arguments, cwd) if forked else self._start_from_nothing(arguments, cwd)
+        self.process = self._fork(arguments, cwd, environment) if forked else self._start_from_nothing(arguments, cwd)
 
-    def _fork(self, arguments: list[str], cwd: pathlib.Path) -> BaseProcess:
-        return commands.fork(commands.ludwig, *arguments, folder=cwd, log=self.log)
+    def _fork(self, arguments: list[str], cwd: pathlib.Path, environment: dict[str, str]) -> BaseProcess:
+        return commands.fork(commands.ludwig, *arguments, folder=cwd, log=self.log, **environment)
 
     def _start_from_nothing(self, arguments: list[str], cwd: pathlib.Path) -> subprocess.Popen:
         users = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -68,15 +72,15 @@ class Command:
         return self.status
 
 
-def run(*command: str | pathlib.Path, cwd: pathlib.Path, forked: bool) -> None:
-    running = Command(*command, cwd=cwd, forked=forked)
+def run(*command: str | pathlib.Path, **how: Any) -> None:
+    running = Command(*command, **how)
     assert running.wait() == 0, running.output[-4000:]
 
 
-def interrupt_training(config: pathlib.Path, data: pathlib.Path, cwd: pathlib.Path, forked: bool) -> pathlib.Path:
+def interrupt_training(config: pathlib.Path, data: pathlib.Path, cwd: pathlib.Path, **how: Any) -> pathlib.Path:
     """Start a training, interrupt it once it has a checkpoint, return the results' folder."""
     training = ("train", "--config", config, "--dataset", data, "--output_directory", "results")
-    running = Command(*training, cwd=cwd, forked=forked)
+    running = Command(*training, cwd=cwd, **how)
     deadline = time.monotonic() + 240
     while not list(cwd.glob("results/*/model/training_progress.json")):
         assert running.status is None and time.monotonic() < deadline, running.output[-4000:]
@@ -106,14 +110,18 @@ def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
     config["trainer"].update(
         epochs=epochs, early_stop=-1, **({"validation_metric": "mean_iou"} if feature == "image" else {})
     )
+    narrow = {}
+    if feature == "image" and loss != WIDE:
+        narrow[plugins.VARIABLE] = str(matrix.NARROW_UNETS)
+        config["trainer"].update(optimizer={"type": "adam"}, learning_rate=0.01)
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
 
     forked = (feature, loss) != UNFORKED
-    results = interrupt_training(path, data, tmp_path, forked)
+    results = interrupt_training(path, data, tmp_path, forked=forked, **narrow)
     interrupted_at = progress(results)["epoch"]
     resume = ("experiment", "--config", path, "--dataset", data, "--model_resume_path", results)
-    run(*resume, cwd=tmp_path, forked=True)
+    run(*resume, cwd=tmp_path, forked=True, **narrow)
 
     statistics = json.loads((results / "training_statistics.json").read_text())
     losses = np.array(statistics["training"]["y"]["loss"])
@@ -121,8 +129,8 @@ def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
     assert np.isfinite(losses).all() and losses[-1] < losses[0]
 
     of_model = ("--model_path", results / "model", "--dataset", data, "--output_directory")
-    run("evaluate", *of_model, "evaluated", cwd=tmp_path, forked=True)
-    run("predict", *of_model, "predicted", "--split", "test", cwd=tmp_path, forked=forked)
+    run("evaluate", *of_model, "evaluated", cwd=tmp_path, forked=True, **narrow)
+    run("predict", *of_model, "predicted", "--split", "test", cwd=tmp_path, forked=forked, **narrow)
     evaluated = json.loads(next((tmp_path / "evaluated").glob("**/test_statistics.json")).read_text())
     assert np.isfinite(evaluated["y"]["loss"])
     if feature == "image":
