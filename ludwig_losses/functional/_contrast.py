@@ -14,7 +14,7 @@ _SIMILARITIES = 2**22
 
 def loss_and_gradient(
     unit: Tensor,
-    labels: Tensor,
+    labels: Tensor | None,
     others: Tensor | None,
     *,
     temperature: float,
@@ -26,7 +26,8 @@ def loss_and_gradient(
 
     Args:
         unit: ``[B, D]``, rows of length 1, which are the anchors.
-        labels: ``[B]``, or ``[B + M]`` if the others have labels too.
+        labels: ``[B]``, or ``[B + M]`` if the others have labels too. ``None`` pairs rows ``2i`` and ``2i + 1``, of an
+            even number of rows.
         others: ``[M, D]``, rows of length 1 to compare the anchors with besides each other.
         wanted: whether there is to be a derivative; otherwise it is empty.
     """
@@ -37,9 +38,16 @@ def loss_and_gradient(
     with full_precision_products(unit.device):
         for rows in _chunks(anchors, everyone.shape[0], chunk_size):
             own = unit[rows] / temperature
-            cost, count, slope = _chunk(own, everyone, labels[rows], labels, rows.start, per_anchor)
+            s = own @ everyone.T
+            # Half of the lowest number: a lone row has nobody to compare with, and its unused cost must be finite.
+            s.diagonal(rows.start).fill_(torch.finfo(s.dtype).min / 2)
+            log_softmax = s.log_softmax(dim=1)
+            if labels is None:
+                cost, slope = _of_pairs(log_softmax, rows)
+            else:
+                cost, slope, count = _of_labels(log_softmax, labels, rows, per_anchor)
+                counts.append(count)
             costs.append(cost)
-            counts.append(count)
             if wanted and slope.shape[0] == slope.shape[1] and is_small(slope):
                 gradient = (slope + slope.T) @ own
             elif wanted:
@@ -48,7 +56,9 @@ def loss_and_gradient(
                 gradient.addmm_(slope[:, :anchors].T, own)
     # float32 is enough within a chunk.
     total = torch.stack(costs).sum(dtype=summation_dtype(unit.device)) if costs[1:] else costs[0]
-    counted = (torch.stack(counts).sum() if counts[1:] else counts[0]).clamp_min(1)
+    counted: Tensor | int = anchors
+    if counts:
+        counted = (torch.stack(counts).sum() if counts[1:] else counts[0]).clamp_min(1)
     return (total / counted).to(unit.dtype), gradient.div_(counted)
 
 
@@ -60,22 +70,24 @@ def _chunks(rows: int, columns: int, chunk_size: int | None) -> list[slice]:
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 
-def _chunk(
-    own: Tensor, everyone: Tensor, own_labels: Tensor, labels: Tensor, start: int, per_anchor: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the summed cost of some anchors, what it is divided by, and its derivative by the similarities."""
-    s = own @ everyone.T
-    # Half of the lowest number: a lone row has no one to be compared with, and its (unused) cost must stay finite.
-    s.diagonal(start).fill_(torch.finfo(s.dtype).min / 2)
-    positive = indicator(own_labels.unsqueeze(1) == labels, s.dtype)
-    positive.diagonal(start).zero_()
-    if len(labels) < len(everyone):  # those without a label are nobody's partners
-        positive = pad(positive, (0, len(everyone) - len(labels)))
+def _of_pairs(log_softmax: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
+    """Return the summed cost of some anchors, and its derivative by the similarities: each has one partner."""
+    partner = (torch.arange(rows.start, rows.stop, device=log_softmax.device) ^ 1).unsqueeze(1)
+    cost = -log_softmax.gather(1, partner).sum()
+    return cost, log_softmax.exp_().scatter_add_(1, partner, cost.new_full((), -1).expand(partner.shape))
+
+
+def _of_labels(log_softmax: Tensor, labels: Tensor, rows: slice, per_anchor: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the summed cost of some anchors, its derivative by the similarities, and what the cost is divided by."""
+    positive = indicator(labels[rows].unsqueeze(1) == labels, log_softmax.dtype)
+    positive.diagonal(rows.start).zero_()
+    unlabelled = log_softmax.shape[1] - len(labels)
+    if unlabelled:  # those without a label are nobody's partners
+        positive = pad(positive, (0, unlabelled))
     partners = positive.sum(dim=1, keepdim=True)
     count = (partners > 0).sum() if per_anchor else partners.sum(dtype=torch.long)
     if per_anchor:
         positive /= partners.clamp_min(1)
         partners = partners.clamp_max(1)
-    log_softmax = s.log_softmax(dim=1)
     cost = -torch.dot(log_softmax.flatten(), positive.flatten())
-    return cost, count, log_softmax.exp_().mul_(partners).sub_(positive)
+    return cost, log_softmax.exp_().mul_(partners).sub_(positive), count

@@ -84,9 +84,11 @@ def nt_xent_loss(
     if chunk_size is not None and not (isinstance(chunk_size, Integral) and chunk_size >= 1):
         raise ValueError(f"chunk_size must be a whole number >= 1, or None; got {chunk_size!r}.")
     _check_options(embeddings, labels, average, memory, memory_labels)
-    if labels is None:
-        labels = consecutive_pairs(embeddings.shape[0], embeddings.device)
-    if memory_labels is not None:
+    count = embeddings.shape[0]
+    # While torch compiles, the number of rows may be a symbol, and then is neither even nor odd.
+    if labels is None and (torch.compiler.is_compiling() or not count or count % 2):
+        labels = consecutive_pairs(count, embeddings.device)
+    if labels is not None and memory_labels is not None:
         labels = torch.cat([labels, memory_labels])
     rows = full_precision(embeddings)
     unit, length = _unit_rows(rows.detach())
