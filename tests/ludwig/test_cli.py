@@ -113,6 +113,7 @@ def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
     narrow = {}
     if feature == "image" and loss != WIDE:
         narrow[plugins.VARIABLE] = str(matrix.NARROW_UNETS)
+        # With SGD the loss of a narrow one hardly changes in four epochs.
         config["trainer"].update(optimizer={"type": "adam"}, learning_rate=0.01)
     path = tmp_path / "config.yaml"
     path.write_text(yaml.safe_dump(config))
