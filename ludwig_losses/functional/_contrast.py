@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import nll_loss, pad
 
 from ludwig_losses.functional._numerics import full_precision_products, indicator, is_small, summation_dtype
 
@@ -72,9 +72,10 @@ def _chunks(rows: int, columns: int, chunk_size: int | None) -> list[slice]:
 
 def _of_pairs(log_softmax: Tensor, rows: slice) -> tuple[Tensor, Tensor]:
     """Return the summed cost of some anchors, and its derivative by the similarities: each has one partner."""
-    partner = (torch.arange(rows.start, rows.stop, device=log_softmax.device) ^ 1).unsqueeze(1)
-    cost = -log_softmax.gather(1, partner).sum()
-    return cost, log_softmax.exp_().scatter_add_(1, partner, cost.new_full((), -1).expand(partner.shape))
+    partner = torch.arange(rows.start, rows.stop, device=log_softmax.device) ^ 1
+    cost = nll_loss(log_softmax, partner, reduction="sum")
+    minus_1 = cost.new_full((), -1).expand(len(partner), 1)
+    return cost, log_softmax.exp_().scatter_add_(1, partner.unsqueeze(1), minus_1)
 
 
 def _of_labels(log_softmax: Tensor, labels: Tensor, rows: slice, per_anchor: bool) -> tuple[Tensor, Tensor, Tensor]:

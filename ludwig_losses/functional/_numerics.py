@@ -58,6 +58,16 @@ def is_small(tensor: Tensor) -> bool:
     return tensor.numel() <= _SMALL
 
 
+def as_rows(x: Tensor) -> Tensor:
+    """Return ``[..., C]`` as ``[N, C]``, itself where it is so: a view would be one more step of a backward pass."""
+    return x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
+
+
+def shaped_as(loss: Tensor, target: Tensor) -> Tensor:
+    """Return the loss of each of ``N`` rows in the shape of the ``N`` targets, itself where it is so."""
+    return loss if target.ndim == 1 else loss.reshape(target.shape)
+
+
 def indicator(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Return 1 where the mask is true, else 0; torch converts uint8 ten times as fast as bool."""
     return mask.view(torch.uint8).to(dtype)

@@ -7,11 +7,13 @@ from torch import Tensor
 
 from ludwig_losses.functional._derivatives import is_differentiated, with_escort_derivative, with_gradient
 from ludwig_losses.functional._numerics import (
+    as_rows,
     check_class_logits,
     check_floating,
     check_number,
     full_precision,
     is_static,
+    shaped_as,
     summation_dtype,
 )
 
@@ -95,10 +97,10 @@ def bi_tempered_logistic_loss(
     check_number("t1", t1, minimum=0, maximum=1)
     check_number("t2", t2, minimum=1, maximum=10)
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
-    rows = full_precision(logits).reshape(-1, logits.shape[-1])
+    rows = as_rows(full_precision(logits))
     wanted = is_differentiated(rows)
-    loss, gradient = _loss_and_gradient(rows.detach(), target.long().reshape(-1), t1, t2, label_smoothing, wanted)
-    return (loss if gradient is None else with_gradient(loss, rows, gradient)).reshape(target.shape)
+    loss, gradient = _loss_and_gradient(rows.detach(), target.long().flatten(), t1, t2, label_smoothing, wanted)
+    return shaped_as(loss if gradient is None else with_gradient(loss, rows, gradient), target)
 
 
 def _project(z: Tensor, t: float, static: bool) -> Tensor:

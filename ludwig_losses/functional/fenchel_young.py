@@ -18,12 +18,14 @@ from torch import Tensor
 
 from ludwig_losses.functional._derivatives import apply, differentiable_once, forms_of
 from ludwig_losses.functional._numerics import (
+    as_rows,
     check_class_logits,
     check_number,
     count_true,
     full_precision,
     is_static,
     loss_where_counted,
+    shaped_as,
     true_indices,
 )
 from ludwig_losses.functional.projections import NEAR_1, check_alpha, project_near_1, threshold
@@ -145,7 +147,7 @@ def _fenchel_young_loss(
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss per element, as if all of them counted."""
-        rows, index = full_precision(logits).reshape(-1, logits.shape[-1]).contiguous(), target.long().reshape(-1)
+        rows, index = as_rows(full_precision(logits)).contiguous(), target.long().flatten()
         # Smoothing starts from the loss of the largest logit: that of a true class far behind could cancel most of it.
         first = rows.detach().argmax(dim=1) if label_smoothing else index
         loss, *_ = apply(_FORMS, rows, first, alpha)
@@ -153,7 +155,7 @@ def _fenchel_young_loss(
             loss = loss + _cost_of_smoothing(rows, index, first, alpha, label_smoothing)
             # Rounding may leave a loss of 0 a little below it; its gradient stays.
             loss = loss + (-loss).detach().clamp_min(0)
-        return loss.reshape(target.shape)
+        return shaped_as(loss, target)
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=-1)
 

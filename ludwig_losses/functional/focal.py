@@ -28,7 +28,7 @@ from ludwig_losses.functional._numerics import (
 )
 
 # Elements at a time, so that the temporaries of the binary loss stay small; large enough for every thread.
-_BLOCK = 2**16
+_BLOCK = 2**17
 # From here on log(1 + exp(x)) is x, to the last digit of float64.
 _LINEAR = 40.0
 
@@ -270,7 +270,7 @@ def _smoothed_focal_loss(
 
 def _focal_of_nll(nll: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
     finite, hit, miss = _hit_and_miss(nll)
-    power = miss ** (gamma - 1)
+    power = miss if gamma == 2 else miss ** (gamma - 1)
     return (power * miss).mul_(nll), torch.addcmul(miss, hit, finite, value=gamma).mul_(power)
 
 

@@ -183,26 +183,62 @@ def _of_candidates(
 def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | None) -> tuple[Tensor, Tensor]:
     """:func:`_of_candidates` of the batch as one image in which every pixel counts."""
     classes, pixels = probabilities.shape[1:]
-    true_error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
-    present = set(torch.bincount(labels.flatten(), minlength=classes).nonzero().flatten().tolist())
+    present = _present(labels.flatten(), classes)
     averaged = present if chosen is None else {*chosen}
+    of_present = _of_two_classes if classes == 2 else _of_several_classes
+    loss, slopes = of_present(probabilities, labels, sorted(averaged & present))
+    for c in averaged - present if labels.numel() else ():
+        # Any error is wrong altogether: the largest one has the weight 1.
+        largest = int(probabilities[:, c].argmax())
+        loss += probabilities[largest // pixels, c, largest % pixels]
+        slopes[largest // pixels, c, largest % pixels] += 1
+    count = max(len(averaged), 1)
+    return loss.div_(count), slopes.div_(count)
+
+
+def _present(labels: Tensor, classes: int) -> set[int]:
+    """Return which classes there are among labels ``[N]``."""
+    lowest = int(labels.min()) if len(labels) else 0
+    counts = torch.bincount(labels, minlength=classes).tolist() if lowest >= 0 else []
+    if len(counts) != classes:
+        wrong = len(counts) - 1 if counts else lowest
+        raise IndexError(f"target has class {wrong}, which is out of bounds for logits of {classes} classes.")
+    return {c for c, count in enumerate(counts) if count}
+
+
+def _of_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
+    """Return the sum of the losses of some classes that are present, and its derivative by the probabilities.
+
+    What one class gets wrong, so does the other: one order serves both. And as their probabilities sum to 1, the
+    derivative by that of class 1 is all there is.
+    """
+    of_class_1, p = labels.flatten() == 1, probabilities[:, 1].flatten()
+    target = indicator(of_class_1, p.dtype)
+    error, hit, order = _ascending((target - p).abs_(), of_class_1)
+    missed_1 = _missed(hit)
+    missed_0 = torch.arange(len(hit), dtype=torch.int32, device=hit.device).sub_(missed_1)
+    steps = torch.zeros_like(error)
+    for c in averaged:
+        foreground, missed, others = (hit, missed_1, missed_0) if c else (~hit, missed_0, missed_1)
+        # The union of a class is all pixels without those of the other class that have smaller errors.
+        steps += _step_sizes(foreground, missed, len(hit) - others, error.dtype)
+    by_p = torch.empty_like(error).scatter_(0, order, steps).mul_(torch.rsub(target, 1, alpha=2))
     slopes = torch.zeros_like(probabilities)
-    rank = _rank_two_classes if classes == 2 else _rank_candidates
-    loss = probabilities.new_zeros(())
-    for group, error, foreground, place, counts in rank(probabilities, true_error, labels, sorted(averaged & present)):
+    slopes[:, 1] = by_p.view(labels.shape)
+    return error.mul_(steps).sum(), slopes
+
+
+def _of_several_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
+    """As :func:`_of_two_classes`, for any number of classes."""
+    loss, slopes = probabilities.new_zeros(()), torch.zeros_like(probabilities)
+    for group, error, foreground, place, counts in _rank_candidates(probabilities, labels, averaged):
         steps = _jaccard_steps(foreground, counts, error.dtype)
         loss += (error * steps).sum()
         by_class = error.new_zeros(len(counts) * labels.numel())
         sign = torch.rsub(indicator(foreground, steps.dtype), 1, alpha=2)
         by_class.index_copy_(0, place, steps.mul_(sign))
         slopes[:, group] = by_class.view(len(counts), *labels.shape).movedim(0, 1)
-    for c in averaged - present if labels.numel() else ():
-        # Any error is wrong altogether: the largest one has the weight 1.
-        largest = int(probabilities[:, c].argmax())
-        loss += probabilities[largest // pixels, c, largest % pixels]
-        slopes[largest // pixels, c, largest % pixels] = 1
-    count = max(len(averaged), 1)
-    return loss.div_(count), slopes.div_(count)
+    return loss, slopes
 
 
 # The pixels of some classes, class by class in the order of ascending errors: which classes, the errors, which pixels
@@ -210,19 +246,11 @@ def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | 
 _Ranked = tuple[slice, Tensor, Tensor, Tensor, Tensor]
 
 
-def _rank_two_classes(_: Tensor, true_error: Tensor, labels: Tensor, averaged: list[int]) -> Iterator[_Ranked]:
-    """What one class gets wrong, so does the other: one order, by the errors of the true classes, serves both."""
-    error, of_class_1, order = _ascending(true_error, labels.flatten() == 1)
-    for c in averaged:
-        yield slice(c, c + 1), error, of_class_1 if c else ~of_class_1, order, order.new_tensor([len(order)])
-
-
-def _rank_candidates(
-    probabilities: Tensor, true_error: Tensor, labels: Tensor, averaged: list[int]
-) -> Iterator[_Ranked]:
+def _rank_candidates(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> Iterator[_Ranked]:
     """Below the smallest error of the foreground the Jaccard loss is 1 already: every step is 0, and is left out."""
     by_class, flat = probabilities.movedim(1, 0), labels.flatten()
     classes, pixels = len(by_class), len(flat)
+    true_error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
     lowest = true_error.new_full((classes,), torch.inf).scatter_reduce_(0, flat, true_error, "amin")
     wanted = torch.zeros_like(lowest, dtype=torch.bool)
     wanted[averaged] = True
@@ -286,7 +314,7 @@ def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Te
     with ``f`` and ``b`` the foreground and background pixels with errors at least as large, itself included.
     """
     total = len(foreground)
-    missed = foreground.cumsum(0, dtype=torch.int32).sub_(foreground.view(torch.uint8))
+    missed = _missed(foreground)
     union = torch.arange(total, 0, -1, dtype=torch.int32, device=foreground.device).add_(missed)
     if len(counts) > 1:  # as if each class were alone
         ends = counts.cumsum(0)
@@ -294,6 +322,11 @@ def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Te
         missed -= before.repeat_interleave(counts, output_size=total)
         union -= (before + total - ends).int().repeat_interleave(counts, output_size=total)
     return _step_sizes(foreground, missed, union, dtype)
+
+
+def _missed(foreground: Tensor) -> Tensor:
+    """Return how much foreground has smaller errors, in their ascending order: ``G - f`` without the pixel itself."""
+    return foreground.cumsum(0, dtype=torch.int32).sub_(foreground.view(torch.uint8))
 
 
 def _step_sizes(foreground: Tensor, missed: Tensor, union: Tensor, dtype: torch.dtype) -> Tensor:

@@ -13,6 +13,8 @@ from ludwig_losses.functional._numerics import (
     check_floating,
     check_number,
     full_precision,
+    is_small,
+    summation_dtype,
 )
 
 _ZERO_NORM = 1e-12
@@ -127,6 +129,11 @@ def _unit_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Scale each row to length 1 without overflow, and return what it was divided by; rows of zeros stay zero."""
     if not rows.shape[1]:
         return rows, rows.new_ones(len(rows), 1)
+    wide = summation_dtype(rows.device)
+    if is_small(rows) and rows.dtype != wide:  # whose squares do not overflow
+        length = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=wide)
+        length = length.masked_fill(length <= _ZERO_NORM, 1.0)
+        return (rows / length).to(rows.dtype), length
     largest = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
     largest = largest.masked_fill(largest <= _ZERO_NORM, 1.0)
     scaled = rows / largest

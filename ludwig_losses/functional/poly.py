@@ -77,7 +77,7 @@ def poly_loss(
             return true_class_loss(logits, target, _poly_n_of_nll, (coefficients, gamma))
         if is_small(logits):
             nll = true_class_nll(full_precision(logits), target)
-            return nll - coefficients[0] * torch.expm1(-nll)
+            return torch.sub(nll, torch.expm1(-nll), alpha=coefficients[0])
         return true_class_loss(logits, target, _poly_of_nll, coefficients[0])
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)
@@ -95,7 +95,7 @@ def _coefficients(epsilon: float | Sequence[float]) -> tuple[float, ...]:
 
 def _poly_of_nll(nll: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     minus_miss = torch.expm1(-nll)
-    return nll - epsilon * minus_miss, 1 + epsilon * (1 + minus_miss)
+    return torch.sub(nll, minus_miss, alpha=epsilon), 1 + epsilon * (1 + minus_miss)
 
 
 def _poly_n_of_nll(nll: Tensor, parameter: tuple[tuple[float, ...], float]) -> tuple[Tensor, Tensor]:

@@ -185,5 +185,6 @@ def _sorted_threshold(x: Tensor, r: float) -> Tensor:
     mean = ordered.cumsum(dim=-1) * share
     if r == 1.0:
         return (mean - share).amax(dim=-1, keepdim=True).to(x.dtype)
-    below = (share - (ordered * ordered).cumsum(dim=-1) * share + mean * mean).clamp_min(0.0).sqrt()
+    squares = (ordered * ordered).cumsum(dim=-1)
+    below = torch.addcmul(torch.addcmul(share, squares, share, value=-1), mean, mean).clamp_min(0.0).sqrt()
     return torch.minimum(mean - below, ordered).amax(dim=-1, keepdim=True).to(x.dtype)
