@@ -22,7 +22,6 @@ from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.host.remembered import Remembered
 from ludwig_losses.host.schema import ANOMALY, BaseLossConfig, DeclaredLossConfig, json_schema, parameters_of, with_type
 from ludwig_losses.parameters import Parameter, Terms
 
@@ -83,18 +82,13 @@ class DeclaredLossMetric(LossMetric):
     def __init__(self, config: BaseLossConfig, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = loss_modules.create_loss(config)
-        self.remembered = Remembered()
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        loss = self.loss_function(preds, target)
-        self.remembered.values(preds, target)["loss"] = loss
-        self.avg.update(loss, self.loss_function.share(target))
+        self.avg.update(self.loss_function.value_of(preds, target), self.loss_function.share(target))
 
     def get_current_value(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return the loss of a batch, which Ludwig has mostly just updated the metric with."""
-        loss = self.remembered.values(preds, target).get("loss")
-        self.remembered.forget()
-        return self.loss_function(preds, target) if loss is None else loss
+        return self.loss_function.value_of(preds, target)
 
 
 # Feature type -> metrics that Ludwig reports for all of its features, whatever the loss.

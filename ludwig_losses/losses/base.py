@@ -19,6 +19,7 @@ from ludwig_losses.host.schema import (
     field,
     parameters_of,
 )
+from ludwig_losses.losses._remembered import Remembered
 from ludwig_losses.losses.class_names import (
     check_some_weight,
     class_indices,
@@ -193,11 +194,15 @@ class Loss(nn.Module, LogitsInputsMixin):
     # Metrics that Ludwig reports for features trained with the loss, and what they need of the data.
     metrics: ClassVar[tuple[type[Any], ...]] = ()
     metrics_need: ClassVar[str] = ""
+    # Whether the value depends on nothing but the batch, with a gradient and without. Then the metrics of a training
+    # take it from the training itself.
+    of_batch_alone: bool = False
     # What register_loss has made of it.
     declaration: ClassVar["Declaration"]
 
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
+        self._remembered = Remembered()
 
     @classmethod
     def projects(cls, config: LossConfig) -> bool:
@@ -228,7 +233,13 @@ class Loss(nn.Module, LogitsInputsMixin):
                 f"{type(self).declaration.origin}: forward must return one number, a tensor of shape (); got {got}. "
                 f"Take the mean of the loss of each example."
             )
+        self._remembered.values(preds, target)["loss"] = loss.detach()
         return loss
+
+    def value_of(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the loss without a gradient: the one that was last computed, if it is of the same tensors."""
+        value = self._remembered.values(preds, target).get("loss")
+        return self(preds.detach(), target) if value is None else value
 
     def keep(self, name: str, values: Any) -> None:
         """Keep numbers, if there are any, as a tensor that follows the module's device but is not saved with it."""
@@ -240,6 +251,7 @@ class Loss(nn.Module, LogitsInputsMixin):
 class ClassificationLoss(Loss):
     """Base of the modules that average a loss per example or token, with class weights if there are any."""
 
+    of_batch_alone = True
     class_weights: Tensor | None
 
     def __init__(self, config: ClassificationLossConfig) -> None:

@@ -147,6 +147,7 @@ class CompoundLoss(Loss):
         self.weights = [float(term.weight) for term in config.parsed]
         self.terms = nn.ModuleList(map(module_of, config.parsed))
         self.projecting = next(iter(config.projecting), None)
+        self.of_batch_alone = all(getattr(module, "of_batch_alone", True) for module in self.terms)
         # Where configurations come from another process, Ludwig has yet to learn the names.
         register_term_metrics(TermsMetric, self.names, FEATURES)
 
@@ -154,6 +155,11 @@ class CompoundLoss(Loss):
         """Return the value of one term, without its weight."""
         module = self.terms[index]
         return module(preds if isinstance(module, Loss) else full_precision(preds), target)
+
+    def value_of_term(self, index: int, preds: Tensor, target: Tensor) -> Tensor:
+        """Return the same without a gradient, and computed once for the same tensors."""
+        module = self.terms[index]
+        return module.value_of(preds, target) if isinstance(module, Loss) else self.term(index, preds.detach(), target)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         # Nothing of a term that is only watched: 0 times infinity is not 0.

@@ -128,6 +128,8 @@ class DiceLossConfig(LossConfig):
 class DiceLoss(Loss):
     """Soft Dice loss, or another of its family, averaged over images and classes."""
 
+    of_batch_alone = True
+
     class_weights: Tensor | None
 
     def __init__(self, config: DiceLossConfig) -> None:

@@ -65,6 +65,8 @@ class LovaszSoftmaxLossConfig(LossConfig):
 class LovaszSoftmaxLoss(Loss):
     """Lovász-Softmax loss over the classes present in the batch, or those chosen."""
 
+    of_batch_alone = True
+
     def __init__(self, config: LovaszSoftmaxLossConfig) -> None:
         super().__init__(config)
         self.options: dict[str, Any] = {

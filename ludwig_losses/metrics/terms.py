@@ -50,7 +50,7 @@ class TermsMetric(LudwigMetric):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         terms = range(len(self.loss_function.names))
-        values = torch.stack([self.loss_function.term(index, preds, target).float() for index in terms])
+        values = torch.stack([self.loss_function.value_of_term(index, preds, target).float() for index in terms])
         self.total += values.nan_to_num(0.0, torch.inf, -torch.inf)
         self.batches += ~values.isnan()
 

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import copy
+import logging
+
 import pytest
 import torch
+from ludwig.api import LudwigModel
 from ludwig.schema.features.loss.loss import get_loss_cls
 
+import matrix
 from ludwig_losses.functional import _numerics
+from ludwig_losses.losses._remembered import Remembered
+from ludwig_losses.losses.base import ClassificationLoss
+from ludwig_losses.losses.poly import PolyLoss
 from ludwig_losses.metrics.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
 from ludwig_losses.metrics.contrastive import ContrastiveMetric
 from ludwig_losses.metrics.open_set import OpenSetMetric
@@ -67,3 +75,45 @@ def test_both_ways_are_equal(name: str, monkeypatch: pytest.MonkeyPatch) -> None
     elsewhere.update(preds, target)
     for state in on_cpu._defaults:
         torch.testing.assert_close(getattr(elsewhere, state), getattr(on_cpu, state))
+
+
+@pytest.mark.parametrize("loss", [{"type": "poly_loss"}, {"type": "compound_loss", "terms": [{"type": "poly_loss"}]}])
+def test_metrics_compute_no_loss_again(loss: dict, tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither that of a training batch nor, twice, that of an evaluated one; and they report what they would compute."""
+    config, path = matrix.write("category", loss, tmp_path)
+    seen = []
+
+    def forward(self, preds: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        seen.append(preds.detach().numpy().tobytes())
+        return original(self, preds, target)
+
+    def statistics() -> dict:
+        seen.clear()
+        model = LudwigModel(copy.deepcopy(config), logging_level=logging.ERROR)
+        stats = model.train(str(path), skip_save_processed_input=True, skip_save_model=True, random_seed=1).train_stats
+        return {"training": stats.training["y"], "validation": stats.validation["y"]}
+
+    original = PolyLoss.forward
+    monkeypatch.setattr(PolyLoss, "forward", forward)
+    monkeypatch.chdir(tmp_path)
+    once = statistics()
+    assert len(seen) == len({*seen}) > 0
+    monkeypatch.setattr(ClassificationLoss, "of_batch_alone", False)
+    assert statistics() == once
+    assert len(seen) > len({*seen})
+
+
+def test_what_is_remembered_belongs_to_unchanged_tensors() -> None:
+    known, preds, target = Remembered(), torch.randn(4, 3), torch.arange(4) % 3
+    known.values(preds, target)["loss"] = 1.0
+    assert known.values(preds.detach(), target) == {"loss": 1.0}
+    assert known.values(preds[:2], target) == {}
+    known.values(preds, target)["loss"] = 1.0
+    assert copy.deepcopy(known).values(preds, target) == {}
+    preds += 1
+    assert known.values(preds, target) == {}
+    known.values(preds, target)["loss"] = 1.0
+    address = preds.data_ptr()
+    del preds
+    elsewhere = [torch.randn(4, 3) for _ in range(100)]
+    assert all(known.values(x, target) == {} for x in elsewhere if x.data_ptr() == address)
