@@ -120,8 +120,9 @@ def _tempered_log_softmax(z: Tensor, t: float, static: bool = False, tolerance: 
     if t == 1.0:
         return z.log_softmax(dim=-1)
     # Both in units of 1 / (t - 1), and the shift is 1 more than lambda.
-    x = (z - z.amax(dim=-1, keepdim=True)) * (t - 1.0)
-    shift = torch.ones_like(x[..., :1])
+    top = z.amax(dim=-1, keepdim=True)
+    x = (z - top) * (t - 1.0)
+    shift = torch.ones_like(top)
     steps = 0
     searching = True
     while searching:

@@ -88,7 +88,8 @@ class OpenSetLoss(ClassificationLoss):
         logits = class_logits(preds)
         known = known_classes(logits, self.background or [])
         most_probable = known[logits.index_select(-1, known).argmax(dim=-1)]
-        return self.score(preds), torch.isin(target.long(), known), most_probable == target.long()
+        score = _score(logits, known, self.score_by_magnitude)
+        return score, torch.isin(target.long(), known), most_probable == target.long()
 
 
 class KnownProbabilities(nn.Module):
@@ -114,9 +115,12 @@ class KnownScore(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         logits = class_logits(logits)
-        known = known_classes(logits, self.background)
-        score = known_score(logits, known)
-        return score * magnitude(logits, known) if self.times_magnitude else score
+        return _score(logits, known_classes(logits, self.background), self.times_magnitude)
+
+
+def _score(logits: Tensor, known: Tensor, times_magnitude: bool) -> Tensor:
+    score = known_score(logits, known)
+    return score * magnitude(logits, known) if times_magnitude else score
 
 
 class EntropicOpenSetLossConfig(OpenSetLossConfig):
