@@ -93,22 +93,32 @@ def bi_tempered_logistic_loss(
         >>> bi_tempered_logistic_loss(logits, target, t1=0.2, t2=2.0)  # at most 1 / (1 - 0.2)
         tensor([0.0470, 0.7696])
     """
+    return loss_and_probabilities(logits, target, t1, t2, label_smoothing)[0]
+
+
+def loss_and_probabilities(
+    logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float
+) -> tuple[Tensor, Tensor | None]:
+    """Return the loss, and the tempered softmax of the logits if the gradient needs it, without one of its own."""
     check_class_logits(logits, target, class_dim=-1)
     check_number("t1", t1, minimum=0, maximum=1)
     check_number("t2", t2, minimum=1, maximum=10)
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
     rows = as_rows(full_precision(logits))
-    wanted = is_differentiated(rows)
-    loss, gradient = _loss_and_gradient(rows.detach(), target.long().flatten(), t1, t2, label_smoothing, wanted)
-    return shaped_as(loss if gradient is None else with_gradient(loss, rows, gradient), target)
+    index, wanted = target.long().flatten(), is_differentiated(rows)
+    loss, found = _loss_and_gradient(rows.detach(), index, t1, t2, label_smoothing, wanted)
+    if found is None:
+        return shaped_as(loss, target), None
+    gradient, p = found
+    return shaped_as(with_gradient(loss, rows, gradient), target), (p if logits.ndim == 2 else p.reshape(logits.shape))
 
 
 def _project(z: Tensor, t: float, static: bool) -> Tensor:
-    return _tempered_log_softmax(z, t, static).exp()
+    return _tempered(z, t, static, 1e-7)[1]
 
 
-def _tempered_log_softmax(z: Tensor, t: float, static: bool = False, tolerance: float = 1e-7) -> Tensor:
-    """Return ``log exp_t(z - lambda)`` with the ``lambda`` that makes each row sum to 1.
+def _tempered(z: Tensor, t: float, static: bool, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return ``log q``, ``q`` and a multiple of ``q**t`` for ``q = exp_t(z - lambda)``, of which each row sums to 1.
 
     With ``S`` the sum, ``S**(1 - t)`` is concave and increasing in ``lambda``, nearly straight: Newton's steps from
     the left never pass the root, and there are at most about 9. TorchScript compiles this function.
@@ -118,7 +128,9 @@ def _tempered_log_softmax(z: Tensor, t: float, static: bool = False, tolerance: 
         tolerance: the last step relative to ``1 + lambda``. What it leaves is about a tenth of its square.
     """
     if t == 1.0:
-        return z.log_softmax(dim=-1)
+        log_q = z.log_softmax(dim=-1)
+        q = log_q.exp()
+        return log_q, q, q
     # Both in units of 1 / (t - 1), and the shift is 1 more than lambda.
     top = z.amax(dim=-1, keepdim=True)
     x = (z - top) * (t - 1.0)
@@ -136,19 +148,23 @@ def _tempered_log_softmax(z: Tensor, t: float, static: bool = False, tolerance: 
             searching = steps < 12
         elif steps > 2:
             searching = steps < 64 and bool((step > tolerance * (shift + (t - 2.0))).any())
+    base = (shift - 1.0) - x  # less 1
+    log_q = base.log1p() / (1.0 - t)
+    q = log_q.exp()
     # What rounding the shift does to a row, which is much where t is close to 1, it does to all its classes alike.
-    return (((shift - 1.0) - x).log1p() / (1.0 - t)).log_softmax(dim=-1)
+    total = q.sum(dim=-1, keepdim=True)
+    return log_q - total.log(), q / total, q / (base + 1.0)
 
 
 def _loss_and_gradient(
     logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float, wanted: bool
-) -> tuple[Tensor, Tensor | None]:
-    """Loss ``[N]`` and its gradient ``[N, C]``, if it is wanted, for logits ``[N, C]``.
+) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """Loss ``[N]`` and its gradient and probabilities ``[N, C]``, if they are wanted, for logits ``[N, C]``.
 
     With ``d = (q - y) q**(t2 - t1)`` and the escort distribution ``e = q**t2 / sum q**t2``, it is ``d - e sum d``.
     """
     z = logits.to(summation_dtype(logits.device))
-    log_q = _tempered_log_softmax(z, t2, is_static(logits), 1e-7 if logits.dtype == torch.float64 else 1e-3)
+    log_q, q, slope = _tempered(z, t2, is_static(logits), 1e-7 if logits.dtype == torch.float64 else 1e-3)
     index = target.unsqueeze(1)
     y: Tensor | None = None
     masses: Tensor | float = 1.0
@@ -163,11 +179,11 @@ def _loss_and_gradient(
     loss = loss.clamp_min(0).to(logits.dtype)
     if not wanted:
         return loss, None
-    q = log_q.exp()
     wrong = q.scatter_add(1, index, q.new_full(index.shape, -1)) if y is None else q - y
     direction = wrong * ((t2 - t1) * log_q).exp() if t2 > t1 else wrong
-    gradient = direction - (t2 * log_q).softmax(dim=1) * direction.sum(dim=1, keepdim=True)
-    return loss, gradient.to(logits.dtype)
+    share = direction.sum(dim=1, keepdim=True) / slope.sum(dim=1, keepdim=True)
+    gradient = torch.addcmul(direction, slope, share, value=-1)
+    return loss, (gradient.to(logits.dtype), q.to(logits.dtype))
 
 
 def _smoothed(z: Tensor, index: Tensor, label_smoothing: float) -> Tensor:

@@ -74,7 +74,7 @@ def entmax_loss(
         tensor([0.0066, 0.3033])
     """
     check_alpha(alpha)
-    return _fenchel_young_loss(logits, target, alpha, label_smoothing, ignore_index)
+    return loss_and_probabilities(logits, target, alpha, label_smoothing, ignore_index)[0]
 
 
 def entmax15_loss(
@@ -105,7 +105,7 @@ def entmax15_loss(
         >>> entmax15_loss(logits, target)
         tensor([0.0000, 0.0996])
     """
-    return _fenchel_young_loss(logits, target, 1.5, label_smoothing, ignore_index)
+    return loss_and_probabilities(logits, target, 1.5, label_smoothing, ignore_index)[0]
 
 
 def sparsemax_loss(
@@ -136,28 +136,33 @@ def sparsemax_loss(
         >>> sparsemax_loss(logits, target)
         tensor([0.0000, 0.0833])
     """
-    return _fenchel_young_loss(logits, target, 2.0, label_smoothing, ignore_index)
+    return loss_and_probabilities(logits, target, 2.0, label_smoothing, ignore_index)[0]
 
 
-def _fenchel_young_loss(
+def loss_and_probabilities(
     logits: Tensor, target: Tensor, alpha: float, label_smoothing: float, ignore_index: int | Sequence[int] | None
-) -> Tensor:
+) -> tuple[Tensor, Tensor | None]:
+    """Return the loss, and the projection of the logits if it was found for all of them, without a gradient."""
+    p: Tensor | None = None
     check_class_logits(logits, target, class_dim=-1)
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss per element, as if all of them counted."""
+        nonlocal p
         rows, index = as_rows(full_precision(logits)).contiguous(), target.long().flatten()
         # Smoothing starts from the loss of the largest logit: that of a true class far behind could cancel most of it.
         first = rows.detach().argmax(dim=1) if label_smoothing else index
-        loss, *_ = apply(_FORMS, rows, first, alpha)
+        loss, found, *places = apply(_FORMS, rows, first, alpha)
+        if not places and ignore_index is None:  # else logits without a sense have become others
+            p = found if found.shape == logits.shape else found.reshape(logits.shape)
         if label_smoothing:
             loss = loss + _cost_of_smoothing(rows, index, first, alpha, label_smoothing)
             # Rounding may leave a loss of 0 a little below it; its gradient stays.
             loss = loss + (-loss).detach().clamp_min(0)
         return shaped_as(loss, target)
 
-    return loss_where_counted(loss, logits, target, ignore_index, class_dim=-1)
+    return loss_where_counted(loss, logits, target, ignore_index, class_dim=-1), p
 
 
 def _cost_of_smoothing(logits: Tensor, target: Tensor, first: Tensor, alpha: float, label_smoothing: float) -> Tensor:

@@ -9,9 +9,9 @@ from ludwig.constants import HITS_AT_K
 from ludwig.modules.metric_modules import HitsAtKMetric
 from torch import Tensor
 
-from ludwig_losses.host.registry import DeclaredLossMetric, declaration_of, metrics_of_feature, metrics_of_losses
+from ludwig_losses.host.predictions import predict_as_trained
+from ludwig_losses.host.registry import declaration_of, metrics_of_feature, metrics_of_losses
 from ludwig_losses.host.validation.sections import place_of
-from ludwig_losses.metrics.terms import TermsMetric
 
 
 def create_metrics(create: Callable, feature: Any) -> None:
@@ -21,11 +21,9 @@ def create_metrics(create: Callable, feature: Any) -> None:
         feature._metric_functions[metric_cls.NAMES[0]] = metric_cls.for_feature(feature)
     if declaration_of(type(feature.loss)) is not None:
         loss = feature.train_loss_function
+        predict_as_trained(feature.prediction_module, loss)
         feature._metric_functions |= loss.create_metrics(feature.loss)
-        if loss.of_batch_alone:
-            for metric in feature._metric_functions.values():
-                if isinstance(metric, (DeclaredLossMetric, TermsMetric)):
-                    metric.loss_function = loss
+        loss.lent_to(feature.eval_loss_metric)
         if loss.decision is not None and HITS_AT_K in feature._metric_functions:
             feature._metric_functions[HITS_AT_K] = HitsOfProbabilities(loss.projection, **feature.metric_kwargs())
     feature.metric_names = sorted(feature._metric_functions)

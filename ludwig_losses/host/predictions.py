@@ -29,8 +29,10 @@ def create_category_predict_module(create: Callable, feature: Any) -> PredictMod
     module = create_predict_module(create, feature)
     if not isinstance(module, ProjectedPredict):
         return module
-    decision = create_loss(feature.loss).decision
-    return MostProbable(module) if decision is None else Decided(module, decision)
+    loss = create_loss(feature.loss)
+    if loss.decision is not None:
+        return Decided(module, loss.decision)
+    return module if loss.keeps_order else MostProbable(module)
 
 
 def create_binary_predict_module(create: Callable, feature: Any) -> PredictModule:
@@ -49,6 +51,14 @@ def _projecting_loss(feature: Any) -> Loss | None:
     """The loss of a feature that predicts with it."""
     declaration = declaration_of(type(feature.loss))
     return create_loss(feature.loss) if declaration and declaration.module_cls.projects(feature.loss) else None
+
+
+def predict_as_trained(module: PredictModule, loss: Loss) -> None:
+    """Let predictions be made by the projection and the score of the loss that a feature trains with, which know what
+    it has found."""
+    for part in module.modules():
+        if isinstance(part, ProjectedPredict) and loss.projection is not None:
+            part.projection, part.score = loss.projection, loss.score
 
 
 class ProjectedPredict(PredictModule):

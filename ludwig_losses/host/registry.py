@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import torch
 from ludwig.constants import LOGITS, MAXIMIZE, MINIMIZE
 from ludwig.modules import loss_modules
 from ludwig.modules.metric_modules import LossMetric
@@ -22,6 +24,7 @@ from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.host.metrics import StaysInPlace
 from ludwig_losses.host.schema import ANOMALY, BaseLossConfig, DeclaredLossConfig, json_schema, parameters_of, with_type
 from ludwig_losses.parameters import Parameter, Terms
 
@@ -76,15 +79,28 @@ class Declaration:
         return tuple(feature for feature in self.features if feature in only)
 
 
-class DeclaredLossMetric(LossMetric):
-    """The evaluation metric of every declared loss; Ludwig demands one under the name of the loss."""
+class DeclaredLossMetric(StaysInPlace, LossMetric):
+    """The evaluation metric of every declared loss; Ludwig demands one under the name of the loss.
+
+    Ludwig's own average asks the device after each batch whether the loss is a number; this one asks at the end.
+    """
 
     def __init__(self, config: BaseLossConfig, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = loss_modules.create_loss(config)
+        # Of the batches with a loss that is a number: its sum and theirs; and how many have none.
+        self.add_state("sums", default=torch.zeros(3), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        self.avg.update(self.loss_function.value_of(preds, target), self.loss_function.share(target))
+        value, share = self.loss_function.value_of(preds, target), self.loss_function.share(target)
+        is_nan = value.isnan()
+        counted = torch.where(is_nan, 0.0, share)
+        self.sums += torch.stack([torch.where(is_nan, 0.0, value) * counted, counted, is_nan.float()])
+
+    def compute(self) -> Tensor:
+        if self.sums[2]:
+            warnings.warn("The loss of some batches is not a number; they do not count in its average.", stacklevel=2)
+        return self.sums[0] / self.sums[1]
 
     def get_current_value(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return the loss of a batch, which Ludwig has mostly just updated the metric with."""

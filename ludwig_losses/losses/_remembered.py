@@ -1,4 +1,5 @@
-"""What was computed from the same tensors before: Ludwig asks for the loss of a batch up to three times."""
+"""What was computed from the same tensors before: Ludwig asks for the loss of a batch up to three times, and for
+probabilities that the loss has found."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 
 class Remembered:
-    """Values by name that belong to one pair of tensors, as long as these exist and nobody has changed them.
+    """Values by name that belong to one tensor, or to several, as long as these exist and nobody has changed them.
 
     The tensors themselves are not kept: for images the logits of a batch are large. A copy remembers nothing.
     """
@@ -23,9 +24,8 @@ class Remembered:
     def __reduce__(self) -> tuple[type[Remembered], tuple]:
         return Remembered, ()
 
-    def values(self, preds: Tensor, target: Tensor) -> dict[str, Any]:
-        """Return the values that are known of two tensors, none if they are others than before; add to them."""
-        tensors = (preds, target)
+    def values(self, *tensors: Tensor) -> dict[str, Any]:
+        """Return the values that are known of some tensors, none if they are others than before; add to them."""
         if not all(map(_is_known, tensors)):
             return {}
         key = tuple(map(_identity, tensors))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.functional._numerics import ignored_classes, is_counted, weighted_mean
+from ludwig_losses.functional._numerics import ignored_classes, is_counted, is_small, weighted_mean
 from ludwig_losses.host.schema import (
     CATEGORY,
     IMAGE,
@@ -184,10 +184,12 @@ class ClassificationLossConfig(LossConfig):
 class Loss(nn.Module, LogitsInputsMixin):
     """Base of all modules: called with a batch's logits and targets, returns one scalar."""
 
-    # The function from logits to probabilities that predictions need, where it is not Ludwig's softmax or sigmoid; one
-    # from logits to the index of the predicted class, where that is not the most probable one; and one from logits to a
-    # further column of the predictions, with its name.
+    # The function from logits to probabilities that predictions need, where it is not Ludwig's softmax or sigmoid, and
+    # whether the class with the largest logit is the most probable one; a function from logits to the index of the
+    # predicted class, where that is not the most probable one; and one from logits to a further column of the
+    # predictions, with its name.
     projection: Callable[[Tensor], Tensor] | None = None
+    keeps_order: bool = False
     decision: Callable[[Tensor], Tensor] | None = None
     score: Callable[[Tensor], Tensor] | None = None
     score_name: ClassVar[str] = "score"
@@ -211,7 +213,16 @@ class Loss(nn.Module, LogitsInputsMixin):
 
     def create_metrics(self, config: LossConfig) -> dict[str, Any]:
         """Return the metrics of a feature with this configuration, each under a name that it reports."""
-        return {metric_cls.NAMES[0]: metric_cls(config=config) for metric_cls in self.metrics}
+        return {metric_cls.NAMES[0]: self.lent_to(metric_cls(config=config)) for metric_cls in self.metrics}
+
+    def lent_to(self, metric: Any) -> Any:
+        """Return a metric, which takes from this loss instead of one of its own what training has computed, if it can.
+
+        See ``of_batch_alone``.
+        """
+        if self.of_batch_alone and hasattr(metric, "loss_function"):
+            metric.loss_function = self
+        return metric
 
     def reporter(self, metric: str) -> "Loss | None":
         """Return the loss, this one or a part of it, that a metric belongs to."""
@@ -246,6 +257,23 @@ class Loss(nn.Module, LogitsInputsMixin):
         self.register_buffer(
             name, None if values is None else torch.tensor(values, dtype=torch.float32), persistent=False
         )
+
+
+class OfLogits(nn.Module):
+    """A function of logits that may have been computed of the same ones before; TorchScript can compile it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found = Remembered()
+
+    def remember(self, logits: Tensor, result: Tensor | None) -> None:
+        """Keep a result, if there is one; not a large one, whose memory would be missed in the next step."""
+        if result is not None and is_small(result):
+            self._found.values(logits)["result"] = result.detach()
+
+    def remembered(self, logits: Tensor) -> Tensor | None:
+        """Return the result, without a gradient, if it is known."""
+        return self._found.values(logits).get("result")
 
 
 class ClassificationLoss(Loss):

@@ -1,13 +1,16 @@
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.functional import bi_tempered_logistic_loss, tempered_softmax
+from ludwig_losses.functional import tempered_softmax
+from ludwig_losses.functional._derivatives import as_projection
 from ludwig_losses.functional._numerics import class_logits
+from ludwig_losses.functional.bi_tempered import loss_and_probabilities
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import BINARY, CATEGORY, field, loss_type
-from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
+from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, OfLogits
 from ludwig_losses.parameters import Number
 
 
@@ -58,9 +61,12 @@ class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
 class TemperedSoftmaxCrossEntropy(ClassificationLoss):
     """Mean bi-tempered logistic loss; a binary feature's logit ``z`` is the pair ``[0, z]``."""
 
+    keeps_order = True
+
     def __init__(self, config: TemperedSoftmaxCrossEntropyConfig) -> None:
         super().__init__(config)
         self.t1, self.t2, self.label_smoothing = config.t1, config.t2, config.label_smoothing
+        self.probabilities = TemperedProbabilities(config.t2)
 
     @classmethod
     def projects(cls, config: TemperedSoftmaxCrossEntropyConfig) -> bool:
@@ -68,14 +74,16 @@ class TemperedSoftmaxCrossEntropy(ClassificationLoss):
 
     @property
     def projection(self) -> nn.Module:
-        return TemperedProbabilities(self.t2)
+        return self.probabilities
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        options = {"t1": self.t1, "t2": self.t2, "label_smoothing": self.label_smoothing}
-        return self.mean(bi_tempered_logistic_loss(class_logits(preds), target, **options), target)
+        loss, p = loss_and_probabilities(class_logits(preds), target, self.t1, self.t2, self.label_smoothing)
+        if preds.dim() > 1:
+            self.probabilities.remember(preds, p)
+        return self.mean(loss, target)
 
 
-class TemperedProbabilities(nn.Module):
+class TemperedProbabilities(OfLogits):
     """Tempered softmax, or the probability of True of a binary feature."""
 
     def __init__(self, t: float) -> None:
@@ -83,5 +91,9 @@ class TemperedProbabilities(nn.Module):
         self.t = t
 
     def forward(self, logits: Tensor) -> Tensor:
+        if not torch.jit.is_scripting():
+            found = self.remembered(logits)
+            if found is not None:
+                return as_projection(found, logits, self.t)
         p = tempered_softmax(class_logits(logits), self.t)
         return p[:, 1] if logits.dim() == 1 else p

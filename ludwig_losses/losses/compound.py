@@ -2,6 +2,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
@@ -154,17 +155,30 @@ class CompoundLoss(Loss):
     def term(self, index: int, preds: Tensor, target: Tensor) -> Tensor:
         """Return the value of one term, without its weight."""
         module = self.terms[index]
-        return module(preds if isinstance(module, Loss) else full_precision(preds), target)
+        if isinstance(module, Loss):
+            return module(preds, target)
+        value = module(full_precision(preds), target)
+        self._remembered.values(preds, target)[self.names[index]] = value.detach()
+        return value
 
     def value_of_term(self, index: int, preds: Tensor, target: Tensor) -> Tensor:
         """Return the same without a gradient, and computed once for the same tensors."""
         module = self.terms[index]
-        return module.value_of(preds, target) if isinstance(module, Loss) else self.term(index, preds.detach(), target)
+        if isinstance(module, Loss):
+            return module.value_of(preds, target)
+        value = self._remembered.values(preds, target).get(self.names[index])
+        return self.term(index, preds.detach(), target) if value is None else value
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        # Nothing of a term that is only watched: 0 times infinity is not 0.
-        values = (weight * self.term(i, preds, target) for i, weight in enumerate(self.weights) if weight)
-        return sum(values)  # type: ignore[return-value]  # check() has made sure that there is one
+        total: Any = 0  # check() has made sure that some term counts
+        for index, weight in enumerate(self.weights):
+            if weight:  # nothing of a term that is only watched: 0 times infinity is not 0
+                value = self.term(index, preds, target)
+                if isinstance(total, Tensor):
+                    total = torch.add(total, value, alpha=weight)
+                else:
+                    total = value if weight == 1 else weight * value
+        return total
 
     @classmethod
     def projects(cls, config: CompoundLossConfig) -> bool:
@@ -173,6 +187,10 @@ class CompoundLoss(Loss):
     @property
     def projection(self) -> Callable[[Tensor], Tensor] | None:
         return self._of_projecting("projection")
+
+    @property
+    def keeps_order(self) -> bool:
+        return self._of_projecting("keeps_order")
 
     @property
     def decision(self) -> Callable[[Tensor], Tensor] | None:
@@ -190,7 +208,7 @@ class CompoundLoss(Loss):
         return getattr(Loss if self.projecting is None else self.terms[self.projecting], attribute)
 
     def create_metrics(self, config: CompoundLossConfig) -> dict[str, Any]:
-        metrics = {self.names[0]: TermsMetric(config=config)}
+        metrics = {self.names[0]: self.lent_to(TermsMetric(config=config))}
         for module, term in zip(self.terms, config.parsed, strict=True):
             if isinstance(module, Loss):
                 metrics = {**module.create_metrics(term), **metrics}

@@ -1,19 +1,29 @@
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from ludwig_losses import functional
 from ludwig_losses.advice import Advice
+from ludwig_losses.functional._derivatives import as_projection
+from ludwig_losses.functional.fenchel_young import loss_and_probabilities
 from ludwig_losses.functional.projections import project
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import CATEGORY, SEQUENCE, TEXT, field, loss_type
-from ludwig_losses.losses.base import LABEL_SMOOTHING, ClassificationLoss, ClassificationLossConfig, ignore_index
+from ludwig_losses.losses.base import (
+    LABEL_SMOOTHING,
+    ClassificationLoss,
+    ClassificationLossConfig,
+    OfLogits,
+    ignore_index,
+)
 from ludwig_losses.parameters import Feature, Index, Number
 
 
 class FenchelYoungLossConfig(ClassificationLossConfig):
     """Base of the losses whose predictions are sparse."""
+
+    # Of the projection.
+    alpha: ClassVar[float]
 
     label_smoothing: float = field(LABEL_SMOOTHING)
 
@@ -41,12 +51,18 @@ class FenchelYoungLossConfig(ClassificationLossConfig):
 class FenchelYoungLoss(ClassificationLoss):
     """Mean Fenchel-Young loss over examples, or over the tokens that are not padding."""
 
-    loss: ClassVar[Callable[..., Tensor]]
+    keeps_order = True
 
     def __init__(self, config: FenchelYoungLossConfig) -> None:
         super().__init__(config)
+        self.alpha = config.alpha
         self.padding_index = config.padding_index
-        self.options: dict[str, Any] = {"label_smoothing": config.label_smoothing, "ignore_index": config.ignore_index}
+        self.label_smoothing = config.label_smoothing
+        self.probabilities = EntmaxProbabilities(config.alpha)
+
+    @property
+    def projection(self) -> nn.Module:
+        return self.probabilities
 
     def counted(self, target: Tensor) -> Tensor | None:
         counted = super().counted(target)
@@ -56,13 +72,32 @@ class FenchelYoungLoss(ClassificationLoss):
         return not_padding if counted is None else not_padding & counted
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        return self.mean(self.loss(preds, target, **self.options), target, self.counted(target))
+        loss, p = loss_and_probabilities(preds, target, self.alpha, self.label_smoothing, self.ignored)
+        self.probabilities.remember(preds, p)
+        return self.mean(loss, target, self.counted(target))
+
+
+class EntmaxProbabilities(OfLogits):
+    """Entmax with an alpha."""
+
+    def __init__(self, alpha: float) -> None:
+        super().__init__()
+        self.alpha = alpha
+
+    def forward(self, logits: Tensor) -> Tensor:
+        if not torch.jit.is_scripting():
+            p = self.remembered(logits)
+            if p is not None:
+                return as_projection(p, logits, 2.0 - self.alpha)
+        return project(logits, self.alpha)
 
 
 class Entmax15LossConfig(FenchelYoungLossConfig):
     """Trains moderately sparse predictions: entmax-1.5 instead of softmax (Peters et al., ACL 2019)."""
 
     type: str = loss_type("entmax_1.5_loss")
+
+    alpha: ClassVar[float] = 1.5
 
     advice: ClassVar[Advice | None] = Advice(
         need="many classes, few of them possible",
@@ -83,14 +118,13 @@ class Entmax15LossConfig(FenchelYoungLossConfig):
 class Entmax15Loss(FenchelYoungLoss):
     """Fenchel-Young loss of entmax-1.5."""
 
-    loss = staticmethod(functional.entmax15_loss)
-    projection = staticmethod(functional.entmax15)
-
 
 class SparsemaxLossConfig(FenchelYoungLossConfig):
     """Trains sparse predictions: sparsemax instead of softmax (Martins & Astudillo, ICML 2016)."""
 
     type: str = loss_type("sparsemax_loss")
+
+    alpha: ClassVar[float] = 2.0
 
     advice: ClassVar[Advice | None] = Advice(
         need="many classes, and the shortest lists",
@@ -107,9 +141,6 @@ class SparsemaxLossConfig(FenchelYoungLossConfig):
 class SparsemaxLoss(FenchelYoungLoss):
     """Fenchel-Young loss of sparsemax."""
 
-    loss = staticmethod(functional.sparsemax_loss)
-    projection = staticmethod(functional.sparsemax)
-
 
 class EntmaxLossConfig(FenchelYoungLossConfig):
     """Trains predictions as sparse as you like, between softmax and sparsemax (Peters et al., ACL 2019)."""
@@ -125,7 +156,7 @@ class EntmaxLossConfig(FenchelYoungLossConfig):
         page="entmax",
     )
 
-    alpha: float = field(
+    alpha: float = field(  # type: ignore[misc]  # Here it is a parameter.
         Number(
             default=1.5,
             above=1,
@@ -138,24 +169,3 @@ class EntmaxLossConfig(FenchelYoungLossConfig):
 @register_loss(EntmaxLossConfig, features=[CATEGORY, TEXT, SEQUENCE])
 class EntmaxLoss(FenchelYoungLoss):
     """Fenchel-Young loss of entmax with any alpha."""
-
-    loss = staticmethod(functional.entmax_loss)
-
-    def __init__(self, config: EntmaxLossConfig) -> None:
-        super().__init__(config)
-        self.options["alpha"] = config.alpha
-
-    @property
-    def projection(self) -> nn.Module:
-        return EntmaxProbabilities(self.options["alpha"])
-
-
-class EntmaxProbabilities(nn.Module):
-    """Entmax with an alpha; TorchScript can compile it."""
-
-    def __init__(self, alpha: float) -> None:
-        super().__init__()
-        self.alpha = alpha
-
-    def forward(self, logits: Tensor) -> Tensor:
-        return project(logits, self.alpha)

@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.functional import entropic_open_set_loss, known_score, known_softmax, objectosphere_loss
+from ludwig_losses.functional import known_score, known_softmax
+from ludwig_losses.functional._derivatives import as_projection
 from ludwig_losses.functional._numerics import class_logits
-from ludwig_losses.functional.open_set import known_classes, magnitude
+from ludwig_losses.functional.open_set import known_classes, loss_and_probabilities, magnitude
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import BINARY, CATEGORY, field, loss_type
-from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
+from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, OfLogits
 from ludwig_losses.metrics.open_set import OpenSetMetric
 from ludwig_losses.parameters import Classes, Feature, Number
 
@@ -60,6 +61,8 @@ class OpenSetLoss(ClassificationLoss):
     def __init__(self, config: OpenSetLossConfig) -> None:
         super().__init__(config)
         self.background = config.indices("background_class")
+        self.probabilities = KnownProbabilities(self.background or [])
+        self.known_score = KnownScore(self.probabilities, self.score_by_magnitude)
 
     @classmethod
     def projects(cls, config: OpenSetLossConfig) -> bool:
@@ -67,11 +70,11 @@ class OpenSetLoss(ClassificationLoss):
 
     @property
     def projection(self) -> nn.Module:
-        return KnownProbabilities(self.background or [])
+        return self.probabilities
 
     @property
     def score(self) -> nn.Module:
-        return KnownScore(self.background or [], self.score_by_magnitude)
+        return self.known_score
 
     def known(self, logits: Tensor) -> Tensor | None:
         """The indices of the known classes, or ``None`` for all."""
@@ -83,16 +86,25 @@ class OpenSetLoss(ClassificationLoss):
         unknown = np.isin(np.asarray(target).astype(int), self.background)
         return bool(unknown.any() and not unknown.all())
 
-    def judge(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return for each example its score, whether its class is known, and whether it is the most probable one."""
+    def judge(self, preds: Tensor) -> tuple[Tensor, Tensor]:
+        """Return for each example its score and its most probable known class."""
         logits = class_logits(preds)
         known = known_classes(logits, self.background or [])
-        most_probable = known[logits.index_select(-1, known).argmax(dim=-1)]
-        score = _score(logits, known, self.score_by_magnitude)
-        return score, torch.isin(target.long(), known), most_probable == target.long()
+        score = self.known_score.remembered(preds)
+        if score is None:
+            score = self.known_score(preds)
+        return score, known[logits.index_select(-1, known).argmax(dim=-1)]
+
+    def loss(self, preds: Tensor, target: Tensor, xi: float, zeta: float) -> Tensor:
+        """Return the mean loss, and remember the probabilities."""
+        logits = class_logits(preds)
+        loss, p = loss_and_probabilities(logits, target, self.known(logits), xi, zeta)
+        if preds.dim() > 1:
+            self.probabilities.remember(preds, p)
+        return self.mean(loss, target)
 
 
-class KnownProbabilities(nn.Module):
+class KnownProbabilities(OfLogits):
     """Probabilities in which the background has none, or those of a binary feature."""
 
     def __init__(self, background: list[int]) -> None:
@@ -102,25 +114,37 @@ class KnownProbabilities(nn.Module):
     def forward(self, logits: Tensor) -> Tensor:
         if logits.dim() == 1:
             return logits.sigmoid()
+        if not torch.jit.is_scripting():
+            p = self.remembered(logits)
+            if p is not None:
+                return as_projection(p, logits, 1.0)
         return known_softmax(logits, known_classes(logits, self.background))
 
 
-class KnownScore(nn.Module):
+class KnownScore(OfLogits):
     """The largest probability of a known class, times the magnitude of the logits where the loss has trained that."""
 
-    def __init__(self, background: list[int], times_magnitude: bool) -> None:
+    def __init__(self, probabilities: KnownProbabilities, times_magnitude: bool) -> None:
         super().__init__()
-        self.background = background
+        self.probabilities = probabilities
+        self.background = probabilities.background
         self.times_magnitude = times_magnitude
 
     def forward(self, logits: Tensor) -> Tensor:
-        logits = class_logits(logits)
-        return _score(logits, known_classes(logits, self.background), self.times_magnitude)
+        z = class_logits(logits.detach())  # a score is compared, not trained
+        known = known_classes(z, self.background)
+        if torch.jit.is_scripting():
+            return self.score(known_score(z, known), z, known)
+        else:  # noqa: RET505 - what TorchScript shall not compile stands in an else
+            p = self.probabilities.remembered(logits)
+            largest = known_score(z, known) if p is None else p.index_select(-1, known).amax(dim=-1)
+            score = self.score(largest, z, known)
+            self.remember(logits, score)
+            return score
 
-
-def _score(logits: Tensor, known: Tensor, times_magnitude: bool) -> Tensor:
-    score = known_score(logits, known)
-    return score * magnitude(logits, known) if times_magnitude else score
+    def score(self, largest: Tensor, z: Tensor, known: Tensor) -> Tensor:
+        """Return the score of the largest probabilities of a known class."""
+        return largest * magnitude(z, known) if self.times_magnitude else largest
 
 
 class EntropicOpenSetLossConfig(OpenSetLossConfig):
@@ -147,8 +171,7 @@ class EntropicOpenSetLoss(OpenSetLoss):
     """Mean entropic open-set loss."""
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        logits = class_logits(preds)
-        return self.mean(entropic_open_set_loss(logits, target, known=self.known(logits)), target)
+        return self.loss(preds, target, xi=0.0, zeta=0.0)
 
 
 class ObjectosphereLossConfig(OpenSetLossConfig):
@@ -194,6 +217,4 @@ class ObjectosphereLoss(OpenSetLoss):
         self.xi, self.zeta = config.xi, config.zeta
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        logits = class_logits(preds)
-        loss = objectosphere_loss(logits, target, known=self.known(logits), xi=self.xi, zeta=self.zeta)
-        return self.mean(loss, target)
+        return self.loss(preds, target, self.xi, self.zeta)

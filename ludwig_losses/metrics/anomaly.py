@@ -6,47 +6,38 @@ from typing import Any
 
 import torch
 from ludwig.constants import PREDICTIONS
-from ludwig.modules.metric_modules import LudwigMetric
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
-from torchmetrics.utilities import dim_zero_cat
 
+from ludwig_losses.host.metrics import RowsMetric
 from ludwig_losses.host.registry import register_feature_metric
 from ludwig_losses.host.schema import ANOMALY
 
 
-class _OfLabelledRows(LudwigMetric):
+class _OfLabelledRows(RowsMetric):
     """Keeps what is predicted and labelled; reports nothing where one of the two labels is missing."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__()
-        for state in ("predicted", "labels"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
+    columns = 2
 
     @classmethod
     def for_feature(cls, feature: Any) -> _OfLabelledRows:
         """Return the metric of an output feature of Ludwig's."""
         return cls()
 
-    @classmethod
-    def can_report(cls, feature: Any) -> bool:
-        """Ludwig would make one for each name."""
-        return False
-
     def update(self, preds: Tensor, target: Tensor) -> None:
-        # As numbers: a rank without rows gathers float32. Which rows have a label is asked once, at the end.
-        self.predicted.append(preds.float())
-        self.labels.append(target.float())
+        # Which rows have a label is asked once, at the end.
+        self.keep(preds.float(), target.float())
 
     def compute(self) -> dict[str, Tensor]:
-        if not len(self.predicted):  # a list, or one tensor once ranks have gathered
+        rows = self.kept()
+        if rows is None:
             return {}
-        labels = dim_zero_cat(self.labels)
+        predicted, labels = rows
         labelled = labels >= 0
         anomalous = labels[labelled] == 1
         if anomalous.all() or not anomalous.any():
             return {}
-        return dict(zip(self.NAMES, self.measure(dim_zero_cat(self.predicted)[labelled], anomalous), strict=True))
+        return dict(zip(self.NAMES, self.measure(predicted[labelled], anomalous), strict=True))
 
 
 @register_feature_metric(features=[ANOMALY], tensor="anomaly_score")

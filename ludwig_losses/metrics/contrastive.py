@@ -6,17 +6,17 @@ from typing import Any
 
 import torch
 from ludwig.modules.loss_modules import create_loss
-from ludwig.modules.metric_modules import LudwigMetric
 from torch import Tensor
 from torch.nn.functional import normalize
 
 from ludwig_losses.functional.nt_xent import consecutive_pairs
+from ludwig_losses.host.metrics import PackMetric
 
 # Similarities at a time: 16 MB of float32.
 _CHUNK = 2**22
 
 
-class ContrastiveMetric(LudwigMetric):
+class ContrastiveMetric(PackMetric):
     """``alignment``, ``uniformity`` and ``pair_accuracy`` of embeddings ``f`` of length 1.
 
     ``alignment`` is the mean of ``|f_i - f_j|**2`` over the positive pairs, from 0 to 4; ``uniformity`` the logarithm
@@ -37,11 +37,6 @@ class ContrastiveMetric(LudwigMetric):
         for sums, count in (("distance", "partners"), ("potential", "pairs"), ("hits", "anchors")):
             self.add_state(sums, default=torch.tensor(0.0), dist_reduce_fx="sum")
             self.add_state(count, default=torch.tensor(0), dist_reduce_fx="sum")
-
-    @classmethod
-    def can_report(cls, feature: Any) -> bool:
-        """Ludwig itself cannot make one: it does not hand the configuration of the loss to metrics."""
-        return False
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         unit = normalize(preds.detach().float(), dim=1)

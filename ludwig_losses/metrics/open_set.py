@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from ludwig.modules.loss_modules import create_loss
-from ludwig.modules.metric_modules import LudwigMetric
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
-from torchmetrics.utilities import dim_zero_cat
+
+from ludwig_losses.host.metrics import RowsMetric
 
 
-class OpenSetMetric(LudwigMetric):
+class OpenSetMetric(RowsMetric):
     """``open_set_auroc`` and ``oscr`` of the score by which unknown examples can be rejected.
 
     ``open_set_auroc`` is the probability that an example of a known class has a higher score than an unknown one.
@@ -22,32 +22,25 @@ class OpenSetMetric(LudwigMetric):
     """
 
     NAMES = ("open_set_auroc", "oscr")
+    columns = 3
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = create_loss(config)
-        for state in ("score", "is_known", "is_correct"):
-            self.add_state(state, default=[], dist_reduce_fx="cat")
-
-    @classmethod
-    def can_report(cls, feature: Any) -> bool:
-        """Ludwig itself cannot make one: it does not hand the configuration of the loss to metrics."""
-        return False
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         if self.loss_function.background is None:
             return
-        score, is_known, is_correct = self.loss_function.judge(preds, target)
-        self.score.append(score)
-        # As numbers: a rank without rows gathers float32.
-        self.is_known.append(is_known.float())
-        self.is_correct.append(is_correct.float())
+        score, predicted = self.loss_function.judge(preds)
+        self.keep(score, predicted.to(score), target.to(score))
 
     def compute(self) -> dict[str, Tensor]:
-        if not len(self.score):  # a list, or one tensor once ranks have gathered
+        rows = self.kept()
+        if rows is None:
             return {}
-        score = dim_zero_cat(self.score)
-        is_known, is_correct = dim_zero_cat(self.is_known) > 0, dim_zero_cat(self.is_correct) > 0
+        score, predicted, true = rows
+        is_known = ~torch.isin(true, torch.tensor(self.loss_function.background).to(true))
+        is_correct = predicted == true
         if is_known.all() or not is_known.any():
             return {}
         # Ranks instead of scores: torchmetrics takes what lies outside of [0, 1] for logits.

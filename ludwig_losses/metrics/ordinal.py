@@ -6,13 +6,14 @@ from typing import Any
 
 import torch
 from ludwig.modules.loss_modules import create_loss
-from ludwig.modules.metric_modules import LudwigMetric
 from torch import Tensor
+
+from ludwig_losses.host.metrics import PackMetric
 
 _SUMS = ("count", "distance", "square", "true", "predicted", "squares")
 
 
-class OrdinalMetric(LudwigMetric):
+class OrdinalMetric(PackMetric):
     """``rank_mae`` and ``quadratic_weighted_kappa`` of predicted ranks ``p`` and true ranks ``t``.
 
     ``rank_mae`` is the mean of ``|p - t|``, the lower the better. ``quadratic_weighted_kappa`` (Cohen 1968) is
@@ -29,11 +30,6 @@ class OrdinalMetric(LudwigMetric):
         self.loss_function = create_loss(config)
         for name in _SUMS:
             self.add_state(name, default=torch.tensor(0), dist_reduce_fx="sum")
-
-    @classmethod
-    def can_report(cls, feature: Any) -> bool:
-        """Ludwig itself cannot make one: it does not hand the configuration of the loss to metrics."""
-        return False
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         predicted, true = self.loss_function.judge(preds, target)

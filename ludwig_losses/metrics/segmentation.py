@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 from ludwig.constants import PREDICTIONS
-from ludwig.modules.metric_modules import LudwigMetric
 from torch import Tensor
 
 from ludwig_losses.functional._numerics import is_counted, is_static, summation_dtype
+from ludwig_losses.host.metrics import PackMetric
 from ludwig_losses.host.registry import register_feature_metric
 from ludwig_losses.host.schema import IMAGE
 
 
 @register_feature_metric(features=[IMAGE], tensor=PREDICTIONS)
-class SegmentationMetric(LudwigMetric):
+class SegmentationMetric(PackMetric):
     """``mean_iou``, ``dice_coefficient`` and ``pixel_accuracy``, and ``iou_0``, ``iou_1``, ... of the single classes.
 
     All follow from one count of the pixels by true and predicted class, over all the images evaluated. With ``TP``,
@@ -41,11 +41,6 @@ class SegmentationMetric(LudwigMetric):
     def for_feature(cls, feature: Any) -> SegmentationMetric:
         """Return the metric of an output feature of Ludwig's."""
         return cls(feature.decoder_obj.num_classes, tuple(getattr(feature.loss, "ignored_classes", ())))
-
-    @classmethod
-    def can_report(cls, feature: Any) -> bool:
-        """Ludwig itself cannot make one: it does not know the number of classes."""
-        return False
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         target = target.long()

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 from ludwig.modules.loss_modules import create_loss
-from ludwig.modules.metric_modules import LudwigMetric
 from torch import Tensor
+
+from ludwig_losses.host.metrics import PackMetric
 
 
 def names_of_terms(configs: Iterable) -> list[str]:
@@ -29,7 +30,7 @@ def name_of_term(loss: str) -> str:
     return f"loss_{loss}"
 
 
-class TermsMetric(LudwigMetric):
+class TermsMetric(PackMetric):
     """The value of each term without its weight, averaged over batches as Ludwig averages the loss itself.
 
     Batches for which a loss is not a number do not count: Ludwig's own for sequences has none for a single row.
@@ -42,11 +43,6 @@ class TermsMetric(LudwigMetric):
         self.loss_function = create_loss(config)
         self.add_state("total", default=torch.zeros(len(self.loss_function.names)), dist_reduce_fx="sum")
         self.add_state("batches", default=torch.zeros(len(self.loss_function.names)), dist_reduce_fx="sum")
-
-    @classmethod
-    def can_report(cls, feature: Any) -> bool:
-        """Ludwig itself cannot make one: it does not hand the configuration of the loss to metrics."""
-        return False
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         terms = range(len(self.loss_function.names))

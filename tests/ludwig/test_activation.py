@@ -108,4 +108,4 @@ def test_a_ludwig_that_is_imported_already_is_completed_everywhere(empty, tmp_pa
     environment = {"PATH": "", "HOME": str(pathlib.Path.home()), "PYTHONPATH": str(CHECKOUT)}
     command = [str(empty), "-c", LATE, str(tmp_path / "results")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-    assert "TORN False True {'a': 1.0, 'b': 9.0} MostProbable" in done.stdout, done.stdout + done.stderr[-3000:]
+    assert "TORN False True {'a': 1.0, 'b': 9.0} ProjectedPredict" in done.stdout, done.stdout + done.stderr[-3000:]

@@ -151,7 +151,7 @@ def test_metrics_of_ranks_are_those_of_all_rows(strategy):
     whole.update(logits, target)
     rank.update(logits, target)
     # What torchmetrics makes of the states of a rank with rows and one without.
-    for state in ("score", "is_known", "is_correct"):
+    for state in rank._defaults:
         setattr(rank, state, torch.cat([*getattr(rank, state), *getattr(empty, state), torch.zeros(0)]))
     assert rank.compute() == whole.compute() != {}
 
