@@ -141,13 +141,13 @@ def _tempered(z: Tensor, t: float, static: bool, tolerance: float) -> tuple[Tens
         base = shift - x
         q = base.pow(1.0 / (1.0 - t))
         total = q.sum(dim=-1, keepdim=True)
-        step = (total.pow(t) - total) / (q / base).sum(dim=-1, keepdim=True)
-        shift = shift + step
+        previous = shift
+        shift = torch.addcdiv(shift, total.pow(t) - total, (q / base).sum(dim=-1, keepdim=True))
         steps += 1
         if static:
             searching = steps < 12
         elif steps > 2:
-            searching = steps < 64 and bool((step > tolerance * (shift + (t - 2.0))).any())
+            searching = steps < 64 and bool((shift - previous > tolerance * (shift + (t - 2.0))).any())
     base = (shift - 1.0) - x  # less 1
     log_q = base.log1p() / (1.0 - t)
     q = log_q.exp()

@@ -98,23 +98,26 @@ def objectosphere_loss(
 
 def loss_and_probabilities(
     logits: Tensor, target: Tensor, known: Tensor | None, xi: float, zeta: float
-) -> tuple[Tensor, Tensor | None]:
-    """Return the loss, and :func:`known_softmax` of the logits if the gradient needs it, without one of its own."""
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Return the loss, and what a gradient needs of :func:`known_softmax` and :func:`magnitude`, without one."""
     check_class_logits(logits, target, class_dim=-1)
     _check_known(known)
     rows, index = as_rows(full_precision(logits)), target.long().flatten()
     arguments = (index, known, xi, zeta)
     if is_static(rows) or not is_differentiated(rows):
-        return shaped_as(_loss_and_gradient(rows, *arguments, wanted=False)[0], target), None
-    loss, gradient, p = _loss_and_gradient(rows.detach(), *arguments, wanted=True)
+        return shaped_as(_loss_and_gradient(rows, *arguments, wanted=False)[0], target), None, None
+    loss, gradient, p, size = _loss_and_gradient(rows.detach(), *arguments, wanted=True)
     loss = with_gradient(loss, rows, gradient, again=lambda z, _: _loss_and_gradient(z, *arguments, wanted=True)[1])
-    return shaped_as(loss, target), p if logits.ndim == 2 else p.reshape(logits.shape)
+    if logits.ndim != 2:
+        p, size = p.view(logits.shape), None if size is None else size.view(target.shape)
+    return shaped_as(loss, target), p, size
 
 
 def _loss_and_gradient(
     logits: Tensor, target: Tensor, known: Tensor | None, xi: float, zeta: float, wanted: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Loss ``[N]`` for logits ``[N, C]``, its gradient and the probabilities ``[N, C]``, if they are wanted.
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Loss ``[N]`` for logits ``[N, C]``, its gradient and the probabilities ``[N, C]``, if they are wanted, and the
+    magnitude ``[N]`` if ``zeta`` is not 0.
 
     With the true class ``y``, uniform where it is not known, the gradient is ``p - y``, plus that of the wish, which is
     along the logits.
@@ -122,6 +125,7 @@ def _loss_and_gradient(
     z, classes = logits, logits.shape[1]
     left_out: Tensor | None = None
     is_known: Tensor | None = None
+    size: Tensor | None = None
     if known is not None:
         is_known = torch.isin(target, known)
         target = torch.where(is_known, target, known[0])  # which need be no class where it is not known
@@ -139,7 +143,7 @@ def _loss_and_gradient(
         excess = _excess(size, is_known, xi)
         loss = torch.add(loss, excess.square(), alpha=zeta)
     if not wanted:
-        return loss, loss, loss
+        return loss, loss, loss, size
     p = log_p.exp()
     index = target.unsqueeze(1)
     gradient = p.scatter_add(1, index, p.new_full(index.shape, -1))
@@ -147,10 +151,10 @@ def _loss_and_gradient(
         undecided = p - 1 / classes
         undecided = undecided if left_out is None else undecided.masked_fill(left_out, 0.0)
         gradient = torch.where(is_known.unsqueeze(1), gradient, undecided)
-    if zeta:
+    if size is not None:
         direction = unmasked / size.clamp_min(torch.finfo(size.dtype).tiny).unsqueeze(1)
         gradient = torch.addcmul(gradient, direction, excess.unsqueeze(1), value=2 * zeta)
-    return loss, gradient, p
+    return loss, gradient, p, size
 
 
 def _excess(size: Tensor, is_known: Tensor | None, xi: float) -> Tensor:
@@ -198,7 +202,11 @@ def known_score(logits: Tensor, known: Tensor) -> Tensor:
         >>> known_score(torch.tensor([[1.0, 0.0, 5.0], [0.0, 0.0, 5.0]]), known=torch.tensor([0, 1]))
         tensor([0.7311, 0.5000])
     """
-    p = known_logits(logits, known).softmax(dim=-1)
+    return largest_known(known_softmax(logits, known), known)
+
+
+def largest_known(p: Tensor, known: Tensor) -> Tensor:
+    """Return the largest probability of a known class; where several are known, others have none."""
     return (p.index_select(-1, known) if len(known) == 1 else p).amax(dim=-1)
 
 

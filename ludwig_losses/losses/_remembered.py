@@ -17,7 +17,7 @@ class Remembered:
     """
 
     def __init__(self) -> None:
-        self._storages: tuple[StorageWeakRef, ...] = ()
+        self._storages: list[StorageWeakRef] = []
         self._key: Any = None
         self._values: dict[str, Any] = {}
 
@@ -26,24 +26,16 @@ class Remembered:
 
     def values(self, *tensors: Tensor) -> dict[str, Any]:
         """Return the values that are known of some tensors, none if they are others than before; add to them."""
-        if not all(map(_is_known, tensors)):
+        if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return {}
-        key = tuple(map(_identity, tensors))
+        key = []
+        for x in tensors:
+            if type(x) is not Tensor or x.is_inference():  # of which it is not known whether they were changed
+                return {}
+            # What two tensors have in common only if they are views of the same, unchanged numbers.
+            key.append((x.data_ptr(), x._version, x.shape, x.stride(), x.dtype, x.device))
         # Where a tensor was, another one may lie by now.
-        if key != self._key or any(storage.expired() for storage in self._storages):
-            self._storages = tuple(StorageWeakRef(x.untyped_storage()) for x in tensors)
+        if key != self._key or any(map(StorageWeakRef.expired, self._storages)):
+            self._storages = [StorageWeakRef(x.untyped_storage()) for x in tensors]
             self._key, self._values = key, {}
         return self._values
-
-
-def _is_known(tensor: Tensor) -> bool:
-    """Whether it can be told where a tensor lies and whether it was changed: neither while torch compiles or maps a
-    function."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        return False
-    return type(tensor) is Tensor and not tensor.is_inference()
-
-
-def _identity(tensor: Tensor) -> tuple:
-    """What two tensors have in common only if they are views of the same, unchanged numbers."""
-    return tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype, tensor.device, tensor._version

@@ -259,21 +259,22 @@ class Loss(nn.Module, LogitsInputsMixin):
         )
 
 
-class OfLogits(nn.Module):
-    """A function of logits that may have been computed of the same ones before; TorchScript can compile it."""
+class Probabilities(nn.Module):
+    """A function from logits to probabilities, which may be known of the same logits, with what follows from them;
+    TorchScript can compile it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._found = Remembered()
+        self._known = Remembered()
 
-    def remember(self, logits: Tensor, result: Tensor | None) -> None:
-        """Keep a result, if there is one; not a large one, whose memory would be missed in the next step."""
-        if result is not None and is_small(result):
-            self._found.values(logits)["result"] = result.detach()
+    def remember(self, logits: Tensor, p: Tensor | None, **others: Tensor) -> None:
+        """Keep probabilities, if there are any; not many, whose memory would be missed in the next step."""
+        if p is not None and is_small(p):
+            self._known.values(logits).update(others, p=p)
 
-    def remembered(self, logits: Tensor) -> Tensor | None:
-        """Return the result, without a gradient, if it is known."""
-        return self._found.values(logits).get("result")
+    def remembered(self, logits: Tensor, name: str = "p") -> Tensor | None:
+        """Return what is known, without a gradient."""
+        return self._known.values(logits).get(name)
 
 
 class ClassificationLoss(Loss):

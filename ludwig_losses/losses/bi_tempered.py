@@ -10,7 +10,7 @@ from ludwig_losses.functional._numerics import class_logits
 from ludwig_losses.functional.bi_tempered import loss_and_probabilities
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import BINARY, CATEGORY, field, loss_type
-from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, OfLogits
+from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, Probabilities
 from ludwig_losses.parameters import Number
 
 
@@ -83,7 +83,7 @@ class TemperedSoftmaxCrossEntropy(ClassificationLoss):
         return self.mean(loss, target)
 
 
-class TemperedProbabilities(OfLogits):
+class TemperedProbabilities(Probabilities):
     """Tempered softmax, or the probability of True of a binary feature."""
 
     def __init__(self, t: float) -> None:

@@ -13,7 +13,7 @@ from ludwig_losses.losses.base import (
     LABEL_SMOOTHING,
     ClassificationLoss,
     ClassificationLossConfig,
-    OfLogits,
+    Probabilities,
     ignore_index,
 )
 from ludwig_losses.parameters import Feature, Index, Number
@@ -77,7 +77,7 @@ class FenchelYoungLoss(ClassificationLoss):
         return self.mean(loss, target, self.counted(target))
 
 
-class EntmaxProbabilities(OfLogits):
+class EntmaxProbabilities(Probabilities):
     """Entmax with an alpha."""
 
     def __init__(self, alpha: float) -> None:

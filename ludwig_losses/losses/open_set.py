@@ -9,10 +9,10 @@ from ludwig_losses.advice import Advice
 from ludwig_losses.functional import known_score, known_softmax
 from ludwig_losses.functional._derivatives import as_projection
 from ludwig_losses.functional._numerics import class_logits
-from ludwig_losses.functional.open_set import known_classes, loss_and_probabilities, magnitude
+from ludwig_losses.functional.open_set import known_classes, largest_known, loss_and_probabilities, magnitude
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import BINARY, CATEGORY, field, loss_type
-from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, OfLogits
+from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, Probabilities
 from ludwig_losses.metrics.open_set import OpenSetMetric
 from ludwig_losses.parameters import Classes, Feature, Number
 
@@ -90,21 +90,23 @@ class OpenSetLoss(ClassificationLoss):
         """Return for each example its score and its most probable known class."""
         logits = class_logits(preds)
         known = known_classes(logits, self.background or [])
-        score = self.known_score.remembered(preds)
-        if score is None:
-            score = self.known_score(preds)
-        return score, known[logits.index_select(-1, known).argmax(dim=-1)]
+        return self.known_score(preds), known[logits.index_select(-1, known).argmax(dim=-1)]
 
     def loss(self, preds: Tensor, target: Tensor, xi: float, zeta: float) -> Tensor:
-        """Return the mean loss, and remember the probabilities."""
+        """Return the mean loss, and remember the probabilities and the score."""
         logits = class_logits(preds)
-        loss, p = loss_and_probabilities(logits, target, self.known(logits), xi, zeta)
-        if preds.dim() > 1:
-            self.probabilities.remember(preds, p)
+        known = self.known(logits)
+        loss, p, size = loss_and_probabilities(logits, target, known, xi, zeta)
+        if p is not None and known is not None and preds.dim() > 1:
+            score = largest_known(p, known)
+            if not self.score_by_magnitude:
+                self.probabilities.remember(preds, p, score=score)
+            elif size is not None:
+                self.probabilities.remember(preds, p, score=score * size)
         return self.mean(loss, target)
 
 
-class KnownProbabilities(OfLogits):
+class KnownProbabilities(Probabilities):
     """Probabilities in which the background has none, or those of a binary feature."""
 
     def __init__(self, background: list[int]) -> None:
@@ -121,8 +123,11 @@ class KnownProbabilities(OfLogits):
         return known_softmax(logits, known_classes(logits, self.background))
 
 
-class KnownScore(OfLogits):
-    """The largest probability of a known class, times the magnitude of the logits where the loss has trained that."""
+class KnownScore(nn.Module):
+    """The largest probability of a known class, times the magnitude of the logits where the loss has trained that.
+
+    Scores are compared, not trained: they have no gradient.
+    """
 
     def __init__(self, probabilities: KnownProbabilities, times_magnitude: bool) -> None:
         super().__init__()
@@ -131,20 +136,14 @@ class KnownScore(OfLogits):
         self.times_magnitude = times_magnitude
 
     def forward(self, logits: Tensor) -> Tensor:
-        z = class_logits(logits.detach())  # a score is compared, not trained
+        if not torch.jit.is_scripting():
+            score = self.probabilities.remembered(logits, "score")
+            if score is not None:
+                return score
+        z = class_logits(logits.detach())
         known = known_classes(z, self.background)
-        if torch.jit.is_scripting():
-            return self.score(known_score(z, known), z, known)
-        else:  # noqa: RET505 - what TorchScript shall not compile stands in an else
-            p = self.probabilities.remembered(logits)
-            largest = known_score(z, known) if p is None else p.index_select(-1, known).amax(dim=-1)
-            score = self.score(largest, z, known)
-            self.remember(logits, score)
-            return score
-
-    def score(self, largest: Tensor, z: Tensor, known: Tensor) -> Tensor:
-        """Return the score of the largest probabilities of a known class."""
-        return largest * magnitude(z, known) if self.times_magnitude else largest
+        score = known_score(z, known)
+        return score * magnitude(z, known) if self.times_magnitude else score
 
 
 class EntropicOpenSetLossConfig(OpenSetLossConfig):

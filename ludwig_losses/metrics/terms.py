@@ -41,15 +41,16 @@ class TermsMetric(PackMetric):
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = create_loss(config)
-        self.add_state("total", default=torch.zeros(len(self.loss_function.names)), dist_reduce_fx="sum")
-        self.add_state("batches", default=torch.zeros(len(self.loss_function.names)), dist_reduce_fx="sum")
+        # The sum of the values that are numbers, and how many these are.
+        self.add_state("sums", default=torch.zeros(2, len(self.loss_function.names)), dist_reduce_fx="sum")
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         terms = range(len(self.loss_function.names))
         values = torch.stack([self.loss_function.value_of_term(index, preds, target).float() for index in terms])
-        self.total += values.nan_to_num(0.0, torch.inf, -torch.inf)
-        self.batches += ~values.isnan()
+        is_nan = values.isnan()
+        self.sums += torch.stack([values.masked_fill(is_nan, 0.0), ~is_nan])
 
     def compute(self) -> dict[str, Tensor]:
-        values = zip(self.loss_function.names, self.total / self.batches, self.batches.tolist(), strict=True)
+        total, batches = self.sums
+        values = zip(self.loss_function.names, total / batches, batches.tolist(), strict=True)
         return {name: mean for name, mean, batches in values if batches}

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import copy
 import logging
+from collections.abc import Callable
 
 import pytest
 import torch
 from ludwig.api import LudwigModel
+from ludwig.modules.loss_modules import create_loss
 from ludwig.schema.features.loss.loss import get_loss_cls
 
 import matrix
 from ludwig_losses.functional import _numerics
+from ludwig_losses.host.metrics import RowsMetric
+from ludwig_losses.host.registry import DeclaredLossMetric
+from ludwig_losses.losses import fenchel_young
 from ludwig_losses.losses._remembered import Remembered
 from ludwig_losses.losses.base import ClassificationLoss
 from ludwig_losses.losses.poly import PolyLoss
@@ -35,6 +40,7 @@ def resolved(feature: str, name: str, **options):
 ROWS, CLASSES = 12, 3
 TERMS = {"terms": [{"type": "focal_loss"}, {"type": "poly_loss"}]}
 METRICS = {
+    "loss": lambda: DeclaredLossMetric(resolved("category", "poly_loss")),
     "terms": lambda: TermsMetric(config=get_loss_cls("category", "compound_loss").from_dict(TERMS)),
     "consecutive pairs": lambda: ContrastiveMetric(config=resolved("vector", "nt_xent_loss")),
     "pairs by target": lambda: ContrastiveMetric(config=resolved("vector", "nt_xent_loss", pairing="target")),
@@ -101,6 +107,99 @@ def test_metrics_compute_no_loss_again(loss: dict, tmp_path, monkeypatch: pytest
     monkeypatch.setattr(ClassificationLoss, "of_batch_alone", False)
     assert statistics() == once
     assert len(seen) > len({*seen})
+
+
+PROJECTING = [
+    ("sparsemax_loss", {}),
+    ("entmax_1.5_loss", {"label_smoothing": 0.1}),
+    ("entmax_loss", {"alpha": 1.2}),
+    ("tempered_softmax_cross_entropy", {"t1": 0.5, "t2": 1.5}),
+    ("entropic_open_set", {"background_class": [1]}),
+    ("objectosphere", {"background_class": [1]}),
+    ("objectosphere", {"background_class": [0, 1]}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), PROJECTING, ids=str)
+def test_predictions_are_what_the_loss_has_found(name: str, options: dict) -> None:
+    """The same, with the same derivatives, as those of logits that no loss was computed of."""
+    loss = create_loss(resolved("category", name, **options))
+    logits, target = batch(name)
+    logits = (3 * logits).requires_grad_()
+    weight = torch.rand(ROWS, CLASSES)
+
+    def predicted() -> list[torch.Tensor]:
+        p = loss.projection(logits)
+        (gradient,) = torch.autograd.grad((weight * p).sum(), logits)
+        return [p.detach(), gradient, *([] if loss.score is None else [loss.score(logits)])]
+
+    expected = predicted()
+    loss(logits, target)
+    assert loss.probabilities.remembered(logits) is not None
+    assert (loss.score is None) == (loss.probabilities.remembered(logits, "score") is None)
+    for found, fresh in zip(predicted(), expected, strict=True):
+        torch.testing.assert_close(found, fresh, atol=1e-6, rtol=1e-5)
+    with torch.no_grad():
+        logits += 1
+    assert loss.probabilities.remembered(logits) is None
+
+
+def test_a_training_searches_a_projection_once_for_a_batch(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, path = matrix.write("category", {"type": "sparsemax_loss"}, tmp_path)
+    calls = {"loss": 0, "projection": 0}
+
+    def counted(function: Callable, name: str) -> Callable:
+        def replacement(*args, **kwargs):
+            calls[name] += torch.is_grad_enabled()  # neither in evaluations
+            return function(*args, **kwargs)
+
+        return replacement
+
+    for name, function in (("loss", "loss_and_probabilities"), ("projection", "project")):
+        monkeypatch.setattr(fenchel_young, function, counted(getattr(fenchel_young, function), name))
+    monkeypatch.chdir(tmp_path)
+    model = LudwigModel(config, logging_level=logging.ERROR)
+    model.train(str(path), skip_save_processed_input=True, skip_save_model=True)
+    assert calls["loss"] > 0 == calls["projection"]
+
+
+class Rows(RowsMetric):
+    NAMES = ("rows",)
+    columns = 2
+
+    def update(self, preds: torch.Tensor, target: torch.Tensor) -> None:
+        self.keep(preds, target)
+
+    def compute(self) -> None:
+        """Not asked for."""
+
+
+@pytest.mark.parametrize("sizes", [[128] * 1000, [1, 5, 2, 128, 128, 7, 300]], ids=["equal", "unequal"])
+def test_rows_are_kept_in_order_and_in_few_tensors(sizes: list[int]) -> None:
+    metric, rows = Rows(), torch.rand(sum(sizes), 2)
+    for part in rows.split(sizes):
+        metric.update(*part.unbind(dim=1))
+    assert len(metric.rows) <= 11
+    assert torch.equal(torch.stack(metric.kept(), dim=1), rows)
+    metric.reset()
+    assert metric.kept() is None
+
+
+def test_a_metric_stays_where_it_is() -> None:
+    metric = Rows()
+    metric.update(torch.ones(3), torch.ones(3))
+    (kept,) = metric.rows
+    assert metric.to(torch.device("cpu")) is metric and metric.rows[0] is kept
+    assert metric.to(torch.device("meta")).rows[0].device.type == "meta"
+
+
+def test_batches_whose_loss_is_not_a_number_do_not_count() -> None:
+    metric, (preds, target) = METRICS["loss"](), batch("loss")
+    metric.update(preds, target)
+    expected = metric.compute()
+    metric.update(preds.new_full(preds.shape, torch.nan), target)
+    with pytest.warns(UserWarning, match="not a number"):
+        assert metric.compute() == expected
 
 
 def test_what_is_remembered_belongs_to_unchanged_tensors() -> None:
