@@ -158,7 +158,7 @@ def _loss_and_gradient(
 
 
 def _excess(size: Tensor, is_known: Tensor | None, xi: float) -> Tensor:
-    """How much larger magnitudes are than what is wished for them: at least ``xi``, or else 0."""
+    """How far magnitudes are above what is wished for them: ``xi`` or more of known examples, and 0 of all others."""
     missing = (size - xi).clamp_max(0)
     return missing if is_known is None else torch.where(is_known, missing, size)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.functional._numerics import ignored_classes, is_counted, is_small, weighted_mean
+from ludwig_losses.functional._numerics import ignored_classes, is_counted, weighted_mean
 from ludwig_losses.host.schema import (
     CATEGORY,
     IMAGE,
@@ -31,6 +31,9 @@ from ludwig_losses.parameters import Classes, Feature, Number, Order, PerClass
 
 if TYPE_CHECKING:
     from ludwig_losses.host.registry import Declaration
+
+# Probabilities that are kept from the loss until the prediction: 4 MB.
+_MOST_REMEMBERED = 2**20
 
 BALANCED, EFFECTIVE_NUMBER = "balanced", "effective_number"
 
@@ -268,8 +271,8 @@ class Probabilities(nn.Module):
         self._known = Remembered()
 
     def remember(self, logits: Tensor, p: Tensor | None, **others: Tensor) -> None:
-        """Keep probabilities, if there are any; not many, whose memory would be missed in the next step."""
-        if p is not None and is_small(p):
+        """Keep probabilities, if there are any; not so many that the next step would miss their memory."""
+        if p is not None and p.numel() <= _MOST_REMEMBERED:
             self._known.values(logits).update(others, p=p)
 
     def remembered(self, logits: Tensor, name: str = "p") -> Tensor | None:

@@ -1,4 +1,4 @@
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,9 +55,10 @@ class FenchelYoungLoss(ClassificationLoss):
 
     def __init__(self, config: FenchelYoungLossConfig) -> None:
         super().__init__(config)
-        self.alpha = config.alpha
         self.padding_index = config.padding_index
-        self.label_smoothing = config.label_smoothing
+        self.options: dict[str, Any] = {
+            name: getattr(config, name) for name in ("alpha", "label_smoothing", "ignore_index")
+        }
         self.probabilities = EntmaxProbabilities(config.alpha)
 
     @property
@@ -72,7 +73,7 @@ class FenchelYoungLoss(ClassificationLoss):
         return not_padding if counted is None else not_padding & counted
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        loss, p = loss_and_probabilities(preds, target, self.alpha, self.label_smoothing, self.ignored)
+        loss, p = loss_and_probabilities(preds, target, **self.options)
         self.probabilities.remember(preds, p)
         return self.mean(loss, target, self.counted(target))
 
