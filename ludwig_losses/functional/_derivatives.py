@@ -19,24 +19,17 @@ def is_differentiated(x: Tensor) -> bool:
     return not torch.compiler.is_compiling() and forward_ad.unpack_dual(x).tangent is not None
 
 
-def with_gradient(
-    value: Tensor, x: Tensor, gradient: Tensor, *, again: Callable[[Tensor, Tensor], Tensor] | None = None
-) -> Tensor:
-    """Return ``value`` with a derivative by ``x``.
+def with_gradient(value: Tensor, x: Tensor, gradient: Tensor, *, linear: bool = False) -> Tensor:
+    """Return ``value`` with a derivative by ``x``, differentiable once: a second derivative is an error, and not 0.
 
     Args:
         value: ``[]`` or ``[N]``.
         x: ``[...]``, or ``[N, ...]`` if each value depends on its own row only.
         gradient: the derivative of the values, in the shape of ``x``.
-        again: from ``x`` and the gradient to the gradient as a function of ``x``, for derivatives of a higher order;
-            without it a second derivative is an error, and not 0.
+        linear: whether the values are piecewise linear in ``x``. Then the gradient is a constant, and there are
+            derivatives of every order.
     """
-    return apply(_Gradients, value, x, gradient, again)
-
-
-def constant(x: Tensor, gradient: Tensor) -> Tensor:
-    """``again`` for values that are piecewise linear in ``x``."""
-    return gradient
+    return apply(_Gradients, value, x, gradient, linear)
 
 
 def differentiable_once(gradient: Tensor, x: Tensor) -> Tensor:
@@ -108,7 +101,7 @@ def apply(forms: Forms, *inputs: Any) -> Any:
 
 class _TracedGradient(torch.autograd.Function):
     @staticmethod
-    def forward(value: Tensor, x: Tensor, gradient: Tensor, again: Callable | None) -> Tensor:
+    def forward(value: Tensor, x: Tensor, gradient: Tensor, linear: bool) -> Tensor:
         """Return the value; the gradient is only kept."""
         return value.clone()
 
@@ -118,16 +111,15 @@ class _TracedGradient(torch.autograd.Function):
         ctx.save_for_backward(*inputs[1:3])
         ctx.save_for_forward(*inputs[1:3])
         ctx.rows = output.dim()  # 0, or 1 for a value per row
-        ctx.again = inputs[3]
+        ctx.linear = inputs[3]
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Multiply the gradient of each value with what comes from above."""
         x, gradient = ctx.saved_tensors
         column = grad.reshape(-1, *[1] * (x.dim() - 1)) if ctx.rows else grad
-        if ctx.again is None:
-            return None, differentiable_once(column * gradient, x), None, None
-        return None, column * (ctx.again(x, gradient) if torch.is_grad_enabled() else gradient), None, None
+        by_x = column * gradient
+        return None, by_x if ctx.linear else differentiable_once(by_x, x), None, None
 
 
 class _Gradient(_TracedGradient):

@@ -32,7 +32,7 @@ def summation_dtype(device: torch.device) -> torch.dtype:
 
 
 # An index that nobody writes: all others, -100 included, are classes, or errors.
-NO_INDEX = -(2**62)
+_NO_INDEX = -(2**62)
 
 # Of so many numbers the arithmetic costs less than to call a further operator.
 _SMALL = 2**14
@@ -278,7 +278,7 @@ def true_class_loss(
 
 def true_class_nll(logits: Tensor, target: Tensor) -> Tensor:
     """Return ``-log softmax(logits)[target]`` per element, for full-precision logits ``[B, C, ...]``."""
-    return cross_entropy(logits, target.long(), reduction="none", ignore_index=NO_INDEX)
+    return cross_entropy(logits, target.long(), reduction="none", ignore_index=_NO_INDEX)
 
 
 def each_class_loss(nll: Tensor, of_nll: Callable[[Tensor, Any], tuple[Tensor, Tensor]], parameter: Any) -> Tensor:

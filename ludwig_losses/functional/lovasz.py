@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._derivatives import constant, with_gradient
+from ludwig_losses.functional._derivatives import with_gradient
 from ludwig_losses.functional._numerics import (
     check_class_logits,
     count_true_of_rows,
@@ -80,7 +80,7 @@ def lovasz_softmax_loss(
     # The gradient of the extension is its weights, so neither the sort nor the weights belong to the graph.
     loss_and_slopes = _of_all_classes if is_static(probabilities) else _of_candidates
     loss, slopes = loss_and_slopes(probabilities.detach(), labels, counted, chosen, per_image)
-    return with_gradient(loss, probabilities, slopes, again=constant)
+    return with_gradient(loss, probabilities, slopes, linear=True)
 
 
 def chosen_classes(

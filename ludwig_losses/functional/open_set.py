@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import nll_loss
 
-from ludwig_losses.functional._derivatives import is_differentiated, with_gradient
 from ludwig_losses.functional._numerics import (
-    NO_INDEX,
-    as_rows,
     check_class_logits,
     check_floating,
     check_indices,
     check_number,
     full_precision,
-    is_static,
-    shaped_as,
 )
 
 
@@ -47,7 +41,7 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
         >>> entropic_open_set_loss(logits, torch.tensor([0, 2, 2]), known=torch.tensor([0, 1]))  # 2 is unknown
         tensor([0.0181, 2.0181, 0.6931])
     """
-    return loss_and_probabilities(logits, target, known, 0.0, 0.0)[0]
+    return loss_and_log_probabilities(logits, target, known, 0.0, 0.0)[0]
 
 
 def objectosphere_loss(
@@ -88,84 +82,37 @@ def objectosphere_loss(
     check_number("xi", xi, minimum=0)
     check_number("zeta", zeta, minimum=0)
     if features is None:
-        return loss_and_probabilities(logits, target, known, xi, zeta)[0]
+        return loss_and_log_probabilities(logits, target, known, xi, zeta)[0]
     check_floating("features", features)
     # The wish has nothing to do with the logits.
-    entropic = loss_and_probabilities(logits, target, known, xi, 0.0)[0]
+    entropic = loss_and_log_probabilities(logits, target, known, xi, 0.0)[0]
     is_known = None if known is None else torch.isin(target.long(), known)
     return entropic + zeta * _excess(full_precision(features).norm(dim=-1), is_known, xi).square()
 
 
-def loss_and_probabilities(
+def loss_and_log_probabilities(
     logits: Tensor, target: Tensor, known: Tensor | None, xi: float, zeta: float
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Return the loss, and what a gradient needs of :func:`known_softmax` and :func:`magnitude`, without one."""
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the loss and, without a gradient, the logarithms of the probabilities of the classes that compete, as
+    :func:`known_logits` gives them, and :func:`magnitude` unless ``zeta`` is 0."""
     check_class_logits(logits, target, class_dim=-1)
     _check_known(known)
-    rows, index = as_rows(full_precision(logits)), target.long().flatten()
-    arguments = (index, known, xi, zeta)
-    if is_static(rows) or not is_differentiated(rows):
-        return shaped_as(_loss_and_gradient(rows, *arguments, wanted=False)[0], target), None, None
-    loss, gradient, p, size = _loss_and_gradient(rows.detach(), *arguments, wanted=True)
-    loss = with_gradient(loss, rows, gradient, again=lambda z, _: _loss_and_gradient(z, *arguments, wanted=True)[1])
-    if logits.ndim != 2:
-        p, size = p.view(logits.shape), None if size is None else size.view(target.shape)
-    return shaped_as(loss, target), p, size
-
-
-def _loss_and_gradient(
-    logits: Tensor, target: Tensor, known: Tensor | None, xi: float, zeta: float, wanted: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Loss ``[N]`` for logits ``[N, C]``, its gradient and the probabilities ``[N, C]``, if they are wanted, and the
-    magnitude ``[N]`` if ``zeta`` is not 0.
-
-    With the true class ``y``, uniform where it is not known, the gradient is ``p - y``, plus that of the wish, which is
-    along the logits.
-    """
-    z, classes = logits, logits.shape[1]
-    left_out: Tensor | None = None
-    is_known: Tensor | None = None
-    size: Tensor | None = None
-    if known is not None:
-        is_known = torch.isin(target, known)
-        target = torch.where(is_known, target, known[0])  # which need be no class where it is not known
-        if len(known) > 1:
-            left_out, classes = _left_out(logits, known), len(known)
-            z = logits.masked_fill(left_out, -torch.inf)
-    log_p = z.log_softmax(dim=1)
-    loss = nll_loss(log_p, target, reduction="none", ignore_index=NO_INDEX)
+    z = known_logits(logits, known)
+    place, is_known = (target.long(), None) if known is None else _find(target.long(), known)
+    log_p = z.log_softmax(dim=-1)
+    loss = -log_p.gather(-1, place.unsqueeze(-1)).squeeze(-1)
     if is_known is not None:
-        each = log_p if left_out is None else log_p.masked_fill(left_out, 0.0)
-        loss = torch.where(is_known, loss, each.sum(dim=1) / -classes)
-    if zeta:
-        unmasked = z.masked_fill(z.isneginf(), 0.0)
-        size = torch.linalg.vector_norm(unmasked, dim=1)
-        excess = _excess(size, is_known, xi)
-        loss = torch.add(loss, excess.square(), alpha=zeta)
-    if not wanted:
-        return loss, loss, loss, size
-    p = log_p.exp()
-    index = target.unsqueeze(1)
-    gradient = p.scatter_add(1, index, p.new_full(index.shape, -1))
-    if is_known is not None:
-        undecided = p - 1 / classes
-        undecided = undecided if left_out is None else undecided.masked_fill(left_out, 0.0)
-        gradient = torch.where(is_known.unsqueeze(1), gradient, undecided)
-    if size is not None:
-        direction = unmasked / size.clamp_min(torch.finfo(size.dtype).tiny).unsqueeze(1)
-        gradient = torch.addcmul(gradient, direction, excess.unsqueeze(1), value=2 * zeta)
-    return loss, gradient, p, size
+        loss = torch.where(is_known, loss, -log_p.mean(dim=-1))
+    if not zeta:
+        return loss, log_p.detach(), None
+    size = _norm(z)
+    return torch.add(loss, _excess(size, is_known, xi).square(), alpha=zeta), log_p.detach(), size.detach()
 
 
 def _excess(size: Tensor, is_known: Tensor | None, xi: float) -> Tensor:
     """How far magnitudes are above what is wished for them: ``xi`` or more of known examples, and 0 of all others."""
     missing = (size - xi).clamp_max(0)
     return missing if is_known is None else torch.where(is_known, missing, size)
-
-
-def _left_out(logits: Tensor, known: Tensor) -> Tensor:
-    """Return which classes ``[C]`` are not known."""
-    return torch.ones(logits.shape[-1], dtype=torch.bool, device=logits.device).index_fill(0, known, False)
 
 
 def _check_known(known: Tensor | None) -> None:
@@ -186,10 +133,14 @@ def known_softmax(logits: Tensor, known: Tensor) -> Tensor:
         >>> known_softmax(torch.tensor([1.0, 0.0, 5.0]), known=torch.tensor([0, 1]))
         tensor([0.7311, 0.2689, 0.0000])
     """
-    z = full_precision(logits)
-    if len(known) > 1:
-        z = z.masked_fill(_left_out(z, known), -torch.inf)
-    return z.softmax(dim=-1)
+    return among_all(known_logits(logits, known).softmax(dim=-1), logits, known)
+
+
+def among_all(p: Tensor, logits: Tensor, known: Tensor) -> Tensor:
+    """Return the probabilities of all classes from those of the classes that compete; others have none."""
+    if len(known) == 1:
+        return p
+    return torch.zeros(logits.shape, dtype=p.dtype, device=p.device).index_copy(-1, known, p)
 
 
 def known_score(logits: Tensor, known: Tensor) -> Tensor:
@@ -202,17 +153,20 @@ def known_score(logits: Tensor, known: Tensor) -> Tensor:
         >>> known_score(torch.tensor([[1.0, 0.0, 5.0], [0.0, 0.0, 5.0]]), known=torch.tensor([0, 1]))
         tensor([0.7311, 0.5000])
     """
-    return largest_known(known_softmax(logits, known), known)
+    return largest_known(known_logits(logits, known).softmax(dim=-1), known)
 
 
 def largest_known(p: Tensor, known: Tensor) -> Tensor:
-    """Return the largest probability of a known class; where several are known, others have none."""
+    """Return the largest probability of a known class, from those of the classes that compete."""
     return (p.index_select(-1, known) if len(known) == 1 else p).amax(dim=-1)
 
 
 def magnitude(logits: Tensor, known: Tensor | None = None) -> Tensor:
     """Return the Euclidean norm ``[...]`` of the logits that compete, without masked (``-inf``) ones."""
-    z = known_logits(logits, known)
+    return _norm(known_logits(logits, known))
+
+
+def _norm(z: Tensor) -> Tensor:
     return torch.linalg.vector_norm(z.masked_fill(z.isneginf(), 0.0), dim=-1)
 
 
@@ -231,3 +185,11 @@ def known_classes(logits: Tensor, background: list[int]) -> Tensor:
         if index not in background:
             known.append(index)
     return torch.tensor(known, dtype=torch.long, device=logits.device)
+
+
+def _find(target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the place of each target among the logits that compete (any where it is none), and whether it is known."""
+    match = target.unsqueeze(-1) == known
+    # A single known class competes with all others.
+    place = known.expand(target.shape) if len(known) == 1 else match.view(torch.uint8).argmax(dim=-1)
+    return place, match.any(dim=-1)

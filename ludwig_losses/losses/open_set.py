@@ -9,7 +9,13 @@ from ludwig_losses.advice import Advice
 from ludwig_losses.functional import known_score, known_softmax
 from ludwig_losses.functional._derivatives import as_projection
 from ludwig_losses.functional._numerics import class_logits
-from ludwig_losses.functional.open_set import known_classes, largest_known, loss_and_probabilities, magnitude
+from ludwig_losses.functional.open_set import (
+    among_all,
+    known_classes,
+    largest_known,
+    loss_and_log_probabilities,
+    magnitude,
+)
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import BINARY, CATEGORY, field, loss_type
 from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, Probabilities
@@ -96,13 +102,14 @@ class OpenSetLoss(ClassificationLoss):
         """Return the mean loss, and remember the probabilities and the score."""
         logits = class_logits(preds)
         known = self.known(logits)
-        loss, p, size = loss_and_probabilities(logits, target, known, xi, zeta)
-        if p is not None and known is not None and preds.dim() > 1:
+        loss, log_p, size = loss_and_log_probabilities(logits, target, known, xi, zeta)
+        if known is not None and preds.dim() > 1 and torch.is_grad_enabled():  # predictions follow
+            p = log_p.exp()
             score = largest_known(p, known)
             if not self.score_by_magnitude:
-                self.probabilities.remember(preds, p, score=score)
+                self.probabilities.remember(preds, among_all(p, preds, known), score=score)
             elif size is not None:
-                self.probabilities.remember(preds, p, score=score * size)
+                self.probabilities.remember(preds, among_all(p, preds, known), score=score * size)
         return self.mean(loss, target)
 
 
