@@ -86,7 +86,7 @@ def objectosphere_loss(
     check_floating("features", features)
     # The wish has nothing to do with the logits.
     entropic = loss_and_log_probabilities(logits, target, known, xi, 0.0)[0]
-    is_known = None if known is None else torch.isin(target.long(), known)
+    is_known = None if known is None else _find(target.long(), known)[1]
     return entropic + zeta * _excess(full_precision(features).norm(dim=-1), is_known, xi).square()
 
 

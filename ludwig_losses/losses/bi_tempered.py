@@ -1,11 +1,9 @@
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.functional import tempered_softmax
-from ludwig_losses.functional._derivatives import as_projection
 from ludwig_losses.functional._numerics import class_logits
 from ludwig_losses.functional.bi_tempered import loss_and_probabilities
 from ludwig_losses.host.registry import register_loss
@@ -87,13 +85,9 @@ class TemperedProbabilities(Probabilities):
     """Tempered softmax, or the probability of True of a binary feature."""
 
     def __init__(self, t: float) -> None:
-        super().__init__()
+        super().__init__(power=t)
         self.t = t
 
-    def forward(self, logits: Tensor) -> Tensor:
-        if not torch.jit.is_scripting():
-            found = self.remembered(logits)
-            if found is not None:
-                return as_projection(found, logits, self.t)
+    def project(self, logits: Tensor) -> Tensor:
         p = tempered_softmax(class_logits(logits), self.t)
         return p[:, 1] if logits.dim() == 1 else p

@@ -1,10 +1,8 @@
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.functional._derivatives import as_projection
 from ludwig_losses.functional.fenchel_young import loss_and_probabilities
 from ludwig_losses.functional.projections import project
 from ludwig_losses.host.registry import register_loss
@@ -82,14 +80,10 @@ class EntmaxProbabilities(Probabilities):
     """Entmax with an alpha."""
 
     def __init__(self, alpha: float) -> None:
-        super().__init__()
+        super().__init__(power=2.0 - alpha)
         self.alpha = alpha
 
-    def forward(self, logits: Tensor) -> Tensor:
-        if not torch.jit.is_scripting():
-            p = self.remembered(logits)
-            if p is not None:
-                return as_projection(p, logits, 2.0 - self.alpha)
+    def project(self, logits: Tensor) -> Tensor:
         return project(logits, self.alpha)
 
 

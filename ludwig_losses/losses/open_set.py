@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.functional import known_score, known_softmax
-from ludwig_losses.functional._derivatives import as_projection
 from ludwig_losses.functional._numerics import class_logits
 from ludwig_losses.functional.open_set import (
     among_all,
@@ -117,16 +116,12 @@ class KnownProbabilities(Probabilities):
     """Probabilities in which the background has none, or those of a binary feature."""
 
     def __init__(self, background: list[int]) -> None:
-        super().__init__()
+        super().__init__(power=1.0)
         self.background = background
 
-    def forward(self, logits: Tensor) -> Tensor:
+    def project(self, logits: Tensor) -> Tensor:
         if logits.dim() == 1:
             return logits.sigmoid()
-        if not torch.jit.is_scripting():
-            p = self.remembered(logits)
-            if p is not None:
-                return as_projection(p, logits, 1.0)
         return known_softmax(logits, known_classes(logits, self.background))
 
 
