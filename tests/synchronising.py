@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,13 +12,18 @@ _INDEXING = (torch.ops.aten.index, torch.ops.aten.index_put)
 _MARKS = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
-def synchronises(function: Any, args: Sequence[Any]) -> bool:
-    """Whether a host has to wait for what an operator returns: a number of Python, or a shape that depends on the data.
+def synchronises(function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Whether a host has to wait: for what an operator returns, a number of Python or a shape that depends on the data,
+    or until numbers of its own have been copied to the accelerator.
 
     Indexing is marked as if it always did. It does with a mask, whose true elements are counted.
     """
     if function.overloadpacket in _INDEXING:
         return any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+    if function.overloadpacket is torch.ops.aten.lift_fresh:  # a list that becomes a tensor, to be copied
+        return args[0].ndim > 0
+    if function.overloadpacket is torch.ops.aten._to_copy:
+        return args[0].is_cpu and kwargs.get("device", args[0].device) != args[0].device
     return any(mark in function.tags for mark in _MARKS)
 
 
@@ -30,6 +35,7 @@ class SynchronisingOperators(TorchDispatchMode):
         self.found: list[str] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
-        if synchronises(function, args):
+        kwargs = kwargs or {}
+        if synchronises(function, args, kwargs):
             self.found.append(str(function))
-        return function(*args, **(kwargs or {}))
+        return function(*args, **kwargs)

@@ -53,6 +53,11 @@ def is_static(tensor: Tensor) -> bool:
     return torch._C._are_functorch_transforms_active()
 
 
+def at_a_time(tensor: Tensor, on_host: int, elsewhere: int) -> int:
+    """Return how many numbers are computed at a time: few fit the cache of a CPU, and an accelerator wants many."""
+    return on_host if tensor.device.type in HOST_DEVICES else elsewhere
+
+
 def is_small(tensor: Tensor) -> bool:
     """Whether the shortest way is the fastest, whatever it does with memory."""
     return tensor.numel() <= _SMALL
@@ -68,9 +73,23 @@ def shaped_as(loss: Tensor, target: Tensor) -> Tensor:
     return loss if target.ndim == 1 else loss.reshape(target.shape)
 
 
+def as_uint8(mask: Tensor) -> Tensor:
+    """Return 1 where the mask is true, else 0, in the memory of the mask."""
+    # The compiler of torch 2.11 cannot look at a mask in another way, and needs no memory for it.
+    return mask.to(torch.uint8) if torch.compiler.is_compiling() else mask.view(torch.uint8)
+
+
+def as_output(x: Tensor) -> Tensor:
+    """Return what a custom function computed, as a tensor of its own while torch compiles.
+
+    The compiler of torch 2.11 loses the gradient of an output that was changed in place.
+    """
+    return x.clone() if torch.compiler.is_compiling() else x
+
+
 def indicator(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """Return 1 where the mask is true, else 0; torch converts uint8 ten times as fast as bool."""
-    return mask.view(torch.uint8).to(dtype)
+    return as_uint8(mask).to(dtype)
 
 
 def count_true(mask: Tensor) -> int:
@@ -182,7 +201,7 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
     exists = -logits.ndim <= class_dim < logits.ndim
     shape = list(logits.shape)
     if exists:
-        del shape[class_dim]
+        shape.pop(class_dim)
     if not exists or list(target.shape) != shape:
         raise ValueError(
             f"target must have the shape of logits without its class dimension (dim {class_dim}); "
@@ -295,7 +314,7 @@ class _EachClassLoss(torch.autograd.Function):
         loss, slope = of_nll(nll, parameter)
         ctx.save_for_backward(nll, slope)
         ctx.of_nll, ctx.parameter = of_nll, parameter
-        return loss
+        return as_output(loss)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -316,7 +335,7 @@ class _TrueClassLoss(torch.autograd.Function):
         loss, slope = of_nll(_nll(log_p, target), parameter)
         ctx.save_for_backward(logits, target, log_p, slope)
         ctx.of_nll, ctx.parameter = of_nll, parameter
-        return loss
+        return as_output(loss)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

@@ -115,8 +115,7 @@ def dice_loss(
     if not per_image:
         *sums, true = (each.sum(dim=0, keepdim=True) for each in (*sums, true))
     weight = _weights(true, class_weights, classes, ignore_index)
-    if len(classes) < logits.shape[1]:
-        *sums, true = (each[:, classes] for each in (*sums, true))
+    *sums, true = (_columns(each, classes) for each in (*sums, true))
     if generalized:
         *sums, true = _merge_classes(*sums, true)
     if focal_tversky_gamma == 1:
@@ -188,17 +187,31 @@ def _weights(
     if ignore_index is not None:  # an image of which nothing is left does not count
         weight = true.sum(dim=1, keepdim=True) > 0
     if class_weights is not None:
-        of_classes = class_weights.to(true.device)[classes].unsqueeze(0)
+        of_classes = _columns(class_weights.to(true.device).unsqueeze(0), classes)
         weight = of_classes if weight is None else weight * of_classes
     return weight
+
+
+def _columns(x: Tensor, classes: list[int]) -> Tensor:
+    """Return some columns of ``[B, C]``, in ascending order; an accelerator would wait for a list of them."""
+    if len(classes) == x.shape[1]:
+        return x
+    kept = {*classes}
+    first, last = [c for c in classes if c - 1 not in kept], [c for c in classes if c + 1 not in kept]
+    slices = [x[:, a : b + 1] for a, b in zip(first, last, strict=True)]
+    return slices[0] if len(slices) == 1 else torch.cat(slices, dim=1)
 
 
 def _score(sums: Sequence[Tensor], smooth: float, alpha: float, beta: float) -> tuple[Tensor, Tensor]:
     """Return numerator and denominator of the score, both 1 where there is nothing to overlap, or next to nothing."""
     overlap, predicted, true = sums
     numerator = 2 * overlap + smooth
-    # The weights of the mistakes collected by sum; the overlap has none left in the Dice coefficient.
-    denominator = 2 * (alpha * predicted + beta * true.to(overlap) + (1 - alpha - beta) * overlap) + smooth
+    if alpha == beta == 0.5:
+        denominator = predicted + true + smooth
+    else:  # the weights of the mistakes collected by sum
+        denominator = 2 * (alpha * predicted + beta * true.to(overlap) + (1 - alpha - beta) * overlap) + smooth
+    if smooth >= _SMALLEST:
+        return numerator, denominator
     empty = denominator < _SMALLEST
     return torch.where(empty, 1, numerator), torch.where(empty, 1, denominator)
 

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ludwig_losses.functional._derivatives import apply, differentiable_once, forms_of
 from ludwig_losses.functional._numerics import (
+    as_output,
     as_rows,
     check_class_logits,
     check_number,
@@ -192,7 +193,7 @@ class _TracedFenchelYoung(torch.autograd.Function):
     def forward(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, ...]:
         """Return the loss, and what its derivatives are made of."""
         loss, p, places = _solve(logits, target, alpha)
-        return loss, p, *places
+        return as_output(loss), as_output(p), *places
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

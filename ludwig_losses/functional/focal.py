@@ -11,6 +11,8 @@ from torch import Tensor
 from torch.nn.functional import softplus
 
 from ludwig_losses.functional._numerics import (
+    as_output,
+    at_a_time,
     check_class_logits,
     check_floating,
     check_number,
@@ -27,8 +29,9 @@ from ludwig_losses.functional._numerics import (
     true_class_loss,
 )
 
-# Elements at a time, so that the temporaries of the binary loss stay small; large enough for every thread.
-_BLOCK = 2**17
+# Elements at a time, so that the temporaries of the binary loss stay small; large enough for every thread, or for a
+# whole GPU.
+_BLOCK, _BLOCK_ELSEWHERE = 2**17, 2**22
 # From here on log(1 + exp(x)) is x, to the last digit of float64.
 _LINEAR = 40.0
 
@@ -114,17 +117,18 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         if is_small(logits) and counted is None:
             loss, slope = _sigmoid_focal(logits, target, alpha, *ctx.options)
             ctx.save_for_backward(logits, target, counted, alpha, slope)
-            return loss
+            return as_output(loss)
         loss, slope = (torch.empty_like(logits, memory_format=torch.contiguous_format) for _ in range(2))
-        parts = [tensor.reshape(-1).split(_BLOCK) for tensor in (logits, target, counted) if tensor is not None]
+        size = at_a_time(logits, _BLOCK, _BLOCK_ELSEWHERE)
+        parts = [tensor.reshape(-1).split(size) for tensor in (logits, target, counted) if tensor is not None]
         for i, (z, y, *count) in enumerate(zip(*parts, strict=True)):
-            block = slice(i * _BLOCK, i * _BLOCK + len(z))
+            block = slice(i * size, i * size + len(z))
             out = loss.view(-1)[block], slope.view(-1)[block]
             _sigmoid_focal(z, y, alpha, gamma, label_smoothing, threshold, out)
             for each, kept in product(out, count):
                 each.masked_fill_(~kept, 0.0)
         ctx.save_for_backward(logits, target, counted, alpha, slope)
-        return loss
+        return as_output(loss)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ludwig_losses.functional._derivatives import with_gradient
 from ludwig_losses.functional._numerics import (
+    as_uint8,
     check_class_logits,
     count_true_of_rows,
     full_precision,
@@ -150,7 +151,7 @@ def _sorted_classes(p: Tensor, foreground: Tensor, counted: Tensor) -> tuple[Ten
     keys = _keys(error, foreground).masked_fill(~counted, -1)
     keys, order = keys.sort(dim=2)
     hit = (keys & 1).bool() & (keys >= 0)
-    missed = hit.cumsum(dim=2, dtype=torch.int32) - hit.view(torch.uint8)
+    missed = hit.cumsum(dim=2, dtype=torch.int32) - as_uint8(hit)
     union = torch.arange(p.shape[2], 0, -1, dtype=torch.int32, device=p.device) + missed
     steps = _step_sizes(hit, missed, union, p.dtype)
     # Of an absent class any error is wrong altogether: the largest one has the weight 1.
@@ -303,7 +304,7 @@ def _keys(error: Tensor, foreground: Tensor) -> Tensor:
     radix."""
     # The bits of positive numbers are ordered as the numbers, which leaves the first one free.
     bits = torch.int32 if error.dtype == torch.float32 else torch.int64
-    return (error.view(bits) << 1).bitwise_or_(foreground.view(torch.uint8))
+    return (error.view(bits) << 1).bitwise_or_(as_uint8(foreground))
 
 
 def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
@@ -326,7 +327,7 @@ def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Te
 
 def _missed(foreground: Tensor) -> Tensor:
     """Return how much foreground has smaller errors, in their ascending order: ``G - f`` without the pixel itself."""
-    return foreground.cumsum(0, dtype=torch.int32).sub_(foreground.view(torch.uint8))
+    return foreground.cumsum(0, dtype=torch.int32).sub_(as_uint8(foreground))
 
 
 def _step_sizes(foreground: Tensor, missed: Tensor, union: Tensor, dtype: torch.dtype) -> Tensor:

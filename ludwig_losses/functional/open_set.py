@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.functional._numerics import (
+    as_uint8,
     check_class_logits,
     check_floating,
     check_indices,
@@ -178,18 +179,9 @@ def known_logits(logits: Tensor, known: Tensor | None = None) -> Tensor:
     return z.index_select(-1, known)
 
 
-def known_classes(logits: Tensor, background: list[int]) -> Tensor:
-    """Return the indices ``[K]`` of the classes of ``logits`` ``[..., C]`` that are not in ``background``."""
-    known: list[int] = []
-    for index in range(logits.shape[-1]):
-        if index not in background:
-            known.append(index)
-    return torch.tensor(known, dtype=torch.long, device=logits.device)
-
-
 def _find(target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Return the place of each target among the logits that compete (any where it is none), and whether it is known."""
     match = target.unsqueeze(-1) == known
     # A single known class competes with all others.
-    place = known.expand(target.shape) if len(known) == 1 else match.view(torch.uint8).argmax(dim=-1)
+    place = known.expand(target.shape) if len(known) == 1 else as_uint8(match).argmax(dim=-1)
     return place, match.any(dim=-1)

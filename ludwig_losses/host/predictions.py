@@ -54,11 +54,13 @@ def _projecting_loss(feature: Any) -> Loss | None:
 
 
 def predict_as_trained(module: PredictModule, loss: Loss) -> None:
-    """Let predictions be made by the projection and the score of the loss that a feature trains with, which know what
-    it has found."""
+    """Let predictions be made by the projection, the score and the decision of the loss that a feature trains with,
+    which know what it has found and are where it is; Ludwig moves no predict module to the device of the model."""
     for part in module.modules():
         if isinstance(part, ProjectedPredict) and loss.projection is not None:
             part.projection, part.score = loss.projection, loss.score
+        elif isinstance(part, Decided) and loss.decision is not None:
+            part.decision = loss.decision
 
 
 class ProjectedPredict(PredictModule):

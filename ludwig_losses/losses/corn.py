@@ -54,20 +54,23 @@ class CornLoss(ClassificationLoss):
 
     metrics = (OrdinalMetric,)
     metrics_need = "examples of two different classes"
+    order: Tensor
 
     def __init__(self, config: CornLossConfig) -> None:
         super().__init__(config)
         # Names alone are not resolved yet.
         resolved = [entry for entry in config.order or () if isinstance(entry, dict)]
-        self.order = [index for entry in resolved for index in entry.values()]
+        order = torch.tensor([index for entry in resolved for index in entry.values()], dtype=torch.long)
+        self.register_buffer("order", order, persistent=False)
+        self.probabilities, self.median = CornProbabilities(order), CornMedian(order)
 
     @property
     def projection(self) -> nn.Module:
-        return CornProbabilities(self.order)
+        return self.probabilities
 
     @property
     def decision(self) -> nn.Module:
-        return CornMedian(self.order)
+        return self.median
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         tasks, rank = task_logits(preds, self.order), self.rank(preds, target)
@@ -92,9 +95,11 @@ class CornLoss(ClassificationLoss):
 class CornProbabilities(nn.Module):
     """The probability of each class, from one logit for each; TorchScript can compile it."""
 
-    def __init__(self, order: list[int]) -> None:
+    order: Tensor
+
+    def __init__(self, order: Tensor) -> None:
         super().__init__()
-        self.order = order
+        self.register_buffer("order", order, persistent=False)
 
     def forward(self, logits: Tensor) -> Tensor:
         p = corn_probabilities(task_logits(logits, self.order))
@@ -106,21 +111,21 @@ class CornProbabilities(nn.Module):
 class CornMedian(nn.Module):
     """The class in the middle of the distribution, from one logit for each; TorchScript can compile it."""
 
-    def __init__(self, order: list[int]) -> None:
+    order: Tensor
+
+    def __init__(self, order: Tensor) -> None:
         super().__init__()
-        self.order = order
+        self.register_buffer("order", order, persistent=False)
 
     def forward(self, logits: Tensor) -> Tensor:
         return class_order(logits, self.order)[corn_rank(task_logits(logits, self.order))]
 
 
-def class_order(logits: Tensor, order: list[int]) -> Tensor:
+def class_order(logits: Tensor, order: Tensor) -> Tensor:
     """Return the indices of the classes from low to high; as they are numbered where nobody knows the classes."""
-    if len(order) == 0:
-        return torch.arange(logits.shape[-1], device=logits.device)
-    return torch.tensor(order, dtype=torch.long, device=logits.device)
+    return order if len(order) else torch.arange(logits.shape[-1], device=logits.device)
 
 
-def task_logits(logits: Tensor, order: list[int]) -> Tensor:
+def task_logits(logits: Tensor, order: Tensor) -> Tensor:
     """Return the logits ``[..., K - 1]`` of all classes but the lowest, from low to high."""
     return logits.index_select(-1, class_order(logits, order)[1:])

@@ -7,14 +7,8 @@ from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.functional import known_score, known_softmax
-from ludwig_losses.functional._numerics import class_logits
-from ludwig_losses.functional.open_set import (
-    among_all,
-    known_classes,
-    largest_known,
-    loss_and_log_probabilities,
-    magnitude,
-)
+from ludwig_losses.functional._numerics import class_logits, is_static
+from ludwig_losses.functional.open_set import among_all, largest_known, loss_and_log_probabilities, magnitude
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import BINARY, CATEGORY, field, loss_type
 from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, Probabilities
@@ -83,7 +77,7 @@ class OpenSetLoss(ClassificationLoss):
 
     def known(self, logits: Tensor) -> Tensor | None:
         """The indices of the known classes, or ``None`` for all."""
-        return None if self.background is None else known_classes(logits, self.background)
+        return None if self.background is None else self.probabilities.known(logits)
 
     def can_evaluate(self, target: np.ndarray | None) -> bool:
         if self.background is None or target is None:
@@ -94,7 +88,7 @@ class OpenSetLoss(ClassificationLoss):
     def judge(self, preds: Tensor) -> tuple[Tensor, Tensor]:
         """Return for each example its score and its most probable known class."""
         logits = class_logits(preds)
-        known = known_classes(logits, self.background or [])
+        known = self.probabilities.known(logits)
         return self.known_score(preds), known[logits.index_select(-1, known).argmax(dim=-1)]
 
     def loss(self, preds: Tensor, target: Tensor, xi: float, zeta: float) -> Tensor:
@@ -115,14 +109,26 @@ class OpenSetLoss(ClassificationLoss):
 class KnownProbabilities(Probabilities):
     """Probabilities in which the background has none, or those of a binary feature."""
 
+    index: Tensor
+
     def __init__(self, background: list[int]) -> None:
         super().__init__(power=1.0)
         self.background = background
+        self.register_buffer("index", torch.tensor(background, dtype=torch.long), persistent=False)
+
+    def known(self, logits: Tensor) -> Tensor:
+        """Return the indices ``[K]`` of the classes of ``logits`` ``[..., C]`` that are not the background."""
+        classes = logits.shape[-1]
+        if not torch.jit.is_scripting() and not is_static(logits):
+            # The shortest way; an accelerator would have to be waited for, until it has a copy.
+            return torch.tensor([index for index in range(classes) if index not in self.background])
+        is_background = torch.zeros(classes, dtype=torch.uint8, device=logits.device).index_fill(0, self.index, 1)
+        return torch.argsort(is_background, stable=True)[: classes - len(self.index)]
 
     def project(self, logits: Tensor) -> Tensor:
         if logits.dim() == 1:
             return logits.sigmoid()
-        return known_softmax(logits, known_classes(logits, self.background))
+        return known_softmax(logits, self.known(logits))
 
 
 class KnownScore(nn.Module):
@@ -134,7 +140,6 @@ class KnownScore(nn.Module):
     def __init__(self, probabilities: KnownProbabilities, times_magnitude: bool) -> None:
         super().__init__()
         self.probabilities = probabilities
-        self.background = probabilities.background
         self.times_magnitude = times_magnitude
 
     def forward(self, logits: Tensor) -> Tensor:
@@ -143,7 +148,7 @@ class KnownScore(nn.Module):
             if score is not None:
                 return score
         z = class_logits(logits.detach())
-        known = known_classes(z, self.background)
+        known = self.probabilities.known(z)
         score = known_score(z, known)
         return score * magnitude(z, known) if self.times_magnitude else score
 

@@ -37,11 +37,11 @@ def forward_and_backward(case: Case, logits: Tensor, target: Tensor | None) -> N
 
 
 def test_the_mode_sees_what_synchronises() -> None:
+    x = torch.tensor([1.0, 0.0])
     with SynchronisingOperators() as mode:
-        x = torch.tensor([1.0, 0.0])
-        for look in (lambda: x.sum().item(), x.nonzero, lambda: x[x > 0], lambda: bool(x.any())):
+        for look in (lambda: x.sum().item(), x.nonzero, lambda: x[x > 0], lambda: bool(x.any()), lambda: x[[0, 1]]):
             look()
-    assert len(mode.found) == 4, mode.found
+    assert len(mode.found) == 5, mode.found
 
 
 @every_case
@@ -72,8 +72,10 @@ def test_no_loss_looks_at_numbers_on_cuda(case: Case) -> None:
             name: torch.empty(value.shape, dtype=value.dtype, device="cuda") if isinstance(value, Tensor) else value
             for name, value in case.options.items()
         }
-        value = replace(case, options=options).loss(*on_gpu)
+        with SynchronisingOperators() as mode:
+            value = replace(case, options=options).loss(*on_gpu)
     assert value.device.type == "cuda"
+    assert mode.found == []
 
 
 @pytest.mark.parametrize("name", [name for name, subject in SUBJECTS.items() if subject.has_target])
@@ -111,7 +113,7 @@ def test_is_exported_operator_by_operator(case: Case) -> None:
     found = [
         str(node.target)
         for node in program.graph.nodes
-        if isinstance(node.target, torch._ops.OpOverload) and synchronises(node.target, value_of(node.args))
+        if isinstance(node.target, torch._ops.OpOverload) and synchronises(node.target, value_of(node.args), {})
     ]
     assert not found
 

@@ -6,6 +6,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -36,11 +37,21 @@ def test_gradient_is_the_derivative_of_the_value(case: Case) -> None:
 def test_compiles_without_a_graph_break(case: Case) -> None:
     torch.compiler.reset()
     logits, target = case.batch(dtype=torch.float32)
-    compiled = torch.compile(case.loss, fullgraph=True, backend="aot_eager")
+    compiled = torch.compile(case.loss, fullgraph=True, backend=aot_eager_of_whole_outputs)
     value, gradient = value_and_gradient(compiled, logits, target)
     expected, expected_gradient = value_and_gradient(case.loss, logits, target)
     assert_close(value, expected, 1e-6)
     assert_close(gradient, expected_gradient, 1e-6)
+
+
+def aot_eager_of_whole_outputs(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable:
+    """Refuse custom functions whose first output was changed in place: torch 2.11 gives it a gradient of 0."""
+    for name, part in graph.named_modules():
+        if name.startswith("fwd_body"):
+            (first, *_), _saved = next(node for node in part.graph.nodes if node.op == "output").args[0]
+            changes = [node for node in part.graph.nodes if node.op == "call_method" and node.target.endswith("_")]
+            assert first not in {*changes, *(node.args[0] for node in changes)}
+    return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
 
 
 def twice(logits: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor | None]:

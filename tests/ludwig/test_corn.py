@@ -43,7 +43,7 @@ def test_the_order_is_resolved_by_name_and_survives_a_saved_model():
     assert config.order == [{"none": 1}, {"mild": 0}, {"moderate": 3}, {"severe": 2}]
     again = type(config).from_dict(config.to_dict())
     again.resolve(Feature("y", classes=CLASSES, num_classes=4))
-    assert again.order == config.order and create_loss(again).order == INDICES
+    assert again.order == config.order and create_loss(again).order.tolist() == INDICES
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_class_without_a_rank_is_not_predicted_and_does_not_count():
     (gradient,) = torch.autograd.grad(nothing, logits)
     assert nothing == 0 and nothing.shape == () and (gradient == 0).all()
     named = create_loss(resolved(classes, order=["a", "<UNK>", "b"]))
-    assert named.order == [2, 0, 1]
+    assert named.order.tolist() == [2, 0, 1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -212,6 +212,13 @@ def test_is_a_term_that_the_feature_predicts_with(grades):
     outputs = model.model.output_features.get("y").prediction_module({"y::logits": logits}, "y")
     torch.testing.assert_close(outputs["probabilities"], loss.terms[0].projection(logits))
     assert torch.equal(outputs["predictions"], loss.terms[0].decision(logits))
+
+
+def test_decides_on_the_device_of_the_loss(grades):
+    model, _ = train(grades, {"type": "corn"})
+    feature = model.model.output_features.get("y").to("meta")
+    outputs = feature.prediction_module({"y::logits": torch.empty(9, 5, device="meta")}, "y")
+    assert {x.device.type for x in outputs.values()} == {"meta"}
 
 
 def test_a_cut_vocabulary_trains(grades):

@@ -120,6 +120,30 @@ PROJECTING = [
 ]
 
 
+OTHERS = [
+    ("focal_loss", {"class_weights": [1.0, 2.0, 0.5], "alpha": [0.2, 0.3, 0.5], "ignore_index": 1}),
+    ("poly_loss", {"label_smoothing": 0.1}),
+    ("entropic_open_set", {"background_class": [0, 2]}),
+    ("corn", {"order": [{"a": 2}, {"b": 0}]}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), [*PROJECTING, *OTHERS], ids=str)
+def test_neither_training_nor_predictions_wait_for_a_batch(
+    name: str, options: dict, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_numerics, "HOST_DEVICES", frozenset())
+    loss = create_loss(resolved("category", name, **options))
+    logits, target = batch(name)
+    logits.requires_grad_()
+    with SynchronisingOperators() as mode:
+        loss(logits, target).backward()
+        for predict in filter(None, (loss.projection, loss.score, loss.decision)):
+            predict(logits)
+            predict(logits.detach() / 2)  # nothing is known of these
+    assert mode.found == []
+
+
 @pytest.mark.parametrize(("name", "options"), PROJECTING, ids=str)
 def test_predictions_are_what_the_loss_has_found(name: str, options: dict) -> None:
     """The same, with the same derivatives, as those of logits that no loss was computed of."""
