@@ -164,7 +164,7 @@ def measure(work: Work, memory: dict[str, float]) -> dict:
         "bar": work.bar,
         "logits_mb": round(logits.nbytes / 1e6, 4),
         "implementations": rows,
-        "growth": growth(work),
+        "growth": growth(work) if DEVICE == "cpu" else {},
     }
 
 
@@ -197,7 +197,8 @@ def machine() -> dict:
 
 def main(parts: list[str]) -> None:
     chosen = [work for work in WORKS if not parts or any(part in work.title for part in parts)]
-    memory = peaks_in_processes(chosen)
+    # A GPU counts what is allocated, and forked processes could not use it.
+    memory = list(map(peaks, chosen)) if DEVICE == "cuda" else peaks_in_processes(chosen)
     torch.set_num_threads(THREADS)
     # On some processors log1p, of which binary cross-entropy is made, is ten times as fast once a power was taken.
     torch.rand(2**20).pow(2.5)

@@ -22,6 +22,8 @@ from multiprocessing.synchronize import Semaphore
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+# Whoever asks for a GPU in another way could not fork processes that use it.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 import numpy as np
 import pandas as pd

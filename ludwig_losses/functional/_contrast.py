@@ -6,10 +6,16 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss, pad
 
-from ludwig_losses.functional._numerics import full_precision_products, indicator, is_small, summation_dtype
+from ludwig_losses.functional._numerics import (
+    at_a_time,
+    full_precision_products,
+    indicator,
+    is_small,
+    summation_dtype,
+)
 
-# Similarities at a time, unless a chunk size says how many: 16 MB of float32.
-_SIMILARITIES = 2**22
+# Similarities at a time, unless a chunk size says how many: 16 MB of float32, or 64 MB on an accelerator.
+_SIMILARITIES, _SIMILARITIES_ELSEWHERE = 2**22, 2**24
 
 
 def loss_and_gradient(
@@ -36,7 +42,7 @@ def loss_and_gradient(
     costs, counts = [], []
     gradient = unit[:0]
     with full_precision_products(unit.device):
-        for rows in _chunks(anchors, everyone.shape[0], chunk_size):
+        for rows in _chunks(anchors, everyone, chunk_size):
             own = unit[rows] / temperature
             s = own @ everyone.T
             # Half of the lowest number: a lone row has nobody to compare with, and its unused cost must be finite.
@@ -62,11 +68,12 @@ def loss_and_gradient(
     return (total / counted).to(unit.dtype), gradient.div_(counted)
 
 
-def _chunks(rows: int, columns: int, chunk_size: int | None) -> list[slice]:
+def _chunks(rows: int, everyone: Tensor, chunk_size: int | None) -> list[slice]:
     """Return the rows that are compared at a time; all of them while torch compiles, where their number is a symbol."""
     if not rows or (chunk_size is None and torch.compiler.is_compiling()):
         return [slice(0, rows)]
-    size = chunk_size or max(_SIMILARITIES // columns, 1)
+    similarities = at_a_time(everyone, _SIMILARITIES, _SIMILARITIES_ELSEWHERE)
+    size = chunk_size or max(similarities // everyone.shape[0], 1)
     return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]
 
 

@@ -124,7 +124,7 @@ def _tempered(z: Tensor, t: float, static: bool, tolerance: float) -> tuple[Tens
     the left never pass the root, and there are at most about 9. TorchScript compiles this function.
 
     Args:
-        static: take 12 steps, whatever the numbers are: nobody may look at them.
+        static: take 12 steps, or 9 for a tolerance of 1e-3, whatever the numbers are: nobody may look at them.
         tolerance: the last step relative to ``1 + lambda``. What it leaves is about a tenth of its square.
     """
     if t == 1.0:
@@ -145,7 +145,7 @@ def _tempered(z: Tensor, t: float, static: bool, tolerance: float) -> tuple[Tens
         shift = torch.addcdiv(shift, total.pow(t) - total, (q / base).sum(dim=-1, keepdim=True))
         steps += 1
         if static:
-            searching = steps < 12
+            searching = steps < (9 if tolerance == 1e-3 else 12)
         elif steps > 2:
             searching = steps < 64 and bool((shift - previous > tolerance * (shift + (t - 2.0))).any())
     base = (shift - 1.0) - x  # less 1

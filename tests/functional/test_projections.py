@@ -14,6 +14,7 @@ from functional.cases import assert_close, class_last, random_batch
 from functional.test_bi_tempered import HARD_ROWS as HARD_ROWS_OF_TEMPERED
 from functional.test_fenchel_young import HARD_ROWS
 from ludwig_losses import functional
+from ludwig_losses.functional import _numerics, projections
 
 Projection = Callable[[Tensor], Tensor]
 
@@ -142,3 +143,29 @@ def test_a_fixed_number_of_steps_is_enough_for_hard_rows(
     monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     for row, p in zip(rows, expected, strict=True):
         assert_close(project(row), p, 2e-6 if dtype == torch.float32 else 1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("r", [1.0, 2.0])
+def test_sorting_finds_the_threshold_that_steps_find(r: float, dtype: torch.dtype) -> None:
+    """A GPU sorts rows that are wider than those that a CPU sorts."""
+    for row in HARD_ROWS.values():
+        x = ((row - row.max()) / r).to(dtype)
+        by_steps = projections.threshold(torch.cat([x, x.new_full((16,), -9.0)]), r)
+        atol = 1e-7 if dtype == torch.float32 else 1e-13
+        torch.testing.assert_close(projections._sorted_threshold(x, r), by_steps, rtol=0, atol=atol)
+
+
+@pytest.mark.parametrize("t1", [0.0, 0.8])
+@pytest.mark.parametrize("t2", [1.01, 1.2, 2.0, 4.0, 10.0])
+def test_few_steps_are_enough_for_the_tempered_loss(t1: float, t2: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row.float().requires_grad_() for row in HARD_ROWS_OF_TEMPERED.values()]
+
+    def results() -> list[Tensor]:
+        losses = [functional.bi_tempered_logistic_loss(row, torch.tensor(0), t1=t1, t2=t2) for row in rows]
+        return [*losses, *torch.autograd.grad(sum(losses), rows)]
+
+    expected = results()
+    monkeypatch.setattr(_numerics, "HOST_DEVICES", frozenset())
+    for actual, each in zip(results(), expected, strict=True):
+        assert_close(actual, each, 1e-6)
