@@ -34,14 +34,18 @@ def replace(owner: Any, name: str, wrapper: Callable) -> None:
 
 
 def register(metric_modules: ModuleType) -> None:
-    """Register every loss of the pack and of its plug-ins, and the metrics of feature types."""
+    """Register every loss of the pack and of its plug-ins, and the metrics of feature types; let metrics stay in
+    place."""
     import ludwig_losses.losses
     import ludwig_losses.metrics.anomaly
     import ludwig_losses.metrics.segmentation  # noqa: F401
     from ludwig_losses import plugins
+    from ludwig_losses.host import metrics
     from ludwig_losses.host.registry import complete_metrics, losses_by_feature, register_term_metrics
     from ludwig_losses.metrics.terms import TermsMetric, name_of_term
 
+    metric_modules.LudwigMetric.stays_in_place = False
+    replace(metric_modules.LudwigMetric, "to", metrics.move)
     plugins.load()
     complete_metrics()
     # hyperopt.metric takes what is registered by now.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -10,21 +11,19 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 
-class StaysInPlace:
-    """Base of metrics that do not look at all that they consist of when they are moved to the device where they are.
+def move(original: Callable, metric: LudwigMetric, *args: Any, **kwargs: Any) -> LudwigMetric:
+    """Move a metric; one that stays in place is not moved to the device where it is.
 
-    Ludwig moves every metric for every batch; torchmetrics then takes up each tensor of each state.
+    Ludwig moves every metric for every batch, and torchmetrics then takes up each tensor of each state.
     """
-
-    device: torch.device
-
-    def to(self, *args: Any, **kwargs: Any) -> Any:
-        """Move to another device, or change the type."""
-        return self if args == (self.device,) and not kwargs else super().to(*args, **kwargs)  # type: ignore[misc]
+    is_there = metric.stays_in_place and args == (metric.device,) and not kwargs
+    return metric if is_there else original(metric, *args, **kwargs)
 
 
-class PackMetric(StaysInPlace, LudwigMetric):
+class PackMetric(LudwigMetric):
     """Base of the metrics that the pack adds to those of Ludwig."""
+
+    stays_in_place = True
 
     @classmethod
     def can_report(cls, feature: Any) -> bool:

@@ -24,7 +24,6 @@ from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.host.metrics import StaysInPlace
 from ludwig_losses.host.schema import ANOMALY, BaseLossConfig, DeclaredLossConfig, json_schema, parameters_of, with_type
 from ludwig_losses.parameters import Parameter, Terms
 
@@ -79,7 +78,7 @@ class Declaration:
         return tuple(feature for feature in self.features if feature in only)
 
 
-class DeclaredLossMetric(StaysInPlace, LossMetric):
+class DeclaredLossMetric(LossMetric):
     """The evaluation metric of every declared loss; Ludwig demands one under the name of the loss.
 
     Ludwig's own average asks the device after each batch whether the loss is a number; this one asks at the end.

@@ -11,6 +11,7 @@ import torch
 from ludwig.api import LudwigModel
 from ludwig.modules.loss_modules import create_loss
 from ludwig.schema.features.loss.loss import get_loss_cls
+from torchmetrics import Metric
 
 import matrix
 from ludwig_losses.functional import _numerics
@@ -209,12 +210,30 @@ def test_rows_are_kept_in_order_and_in_few_tensors(sizes: list[int]) -> None:
     assert metric.kept() is None
 
 
-def test_a_metric_stays_where_it_is() -> None:
-    metric = Rows()
-    metric.update(torch.ones(3), torch.ones(3))
-    (kept,) = metric.rows
-    assert metric.to(torch.device("cpu")) is metric and metric.rows[0] is kept
-    assert metric.to(torch.device("meta")).rows[0].device.type == "meta"
+@pytest.mark.parametrize(("loss", "stay"), [("poly_loss", True), ("softmax_cross_entropy", False)])
+def test_metrics_of_features_with_our_losses_stay_where_they_are(
+    loss: str, stay: bool, tmp_path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ludwig moves each for every batch, and torchmetrics takes up each tensor of each state."""
+    config, path = matrix.write("category", {"type": loss}, tmp_path)
+    model = LudwigModel(config, logging_level=logging.ERROR)
+    model.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True)
+    metrics = model.model.output_features.get("y")._metric_functions.values()
+    taken_up: list[int] = []
+
+    def apply(metric: Metric, *args, **kwargs) -> Metric:
+        taken_up.append(id(metric))
+        return original(metric, *args, **kwargs)
+
+    original = Metric._apply
+    monkeypatch.setattr(Metric, "_apply", apply)
+    for metric in metrics:
+        assert metric.to(torch.device("cpu")) is metric
+    assert not taken_up if stay else {*map(id, metrics)} <= {*taken_up}
+    for metric in metrics:
+        assert metric.to(torch.device("meta")).device.type == "meta"
+        states = [getattr(metric, name) for name in metric._defaults]
+        assert {state.device.type for state in states if isinstance(state, torch.Tensor)} <= {"meta"}
 
 
 def test_batches_whose_loss_is_not_a_number_do_not_count() -> None:
