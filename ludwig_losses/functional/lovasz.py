@@ -24,8 +24,8 @@ from ludwig_losses.functional._numerics import (
 
 # Classes are sorted together while they have so many candidates at most: few calls, and still in the cache.
 _TOGETHER, _MOST_CLASSES = 2**17, 2**7
-# From here on torch sorts whole numbers by radix.
-_BY_RADIX = 2**15
+# How many numbers take less time to sort half by half: torch compares fewer, and from 2**15 on sorts by radix itself.
+_BY_HALVES = range(2**12, 2**15)
 
 
 def lovasz_softmax_loss(
@@ -199,12 +199,15 @@ def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | 
 
 def _present(labels: Tensor, classes: int) -> set[int]:
     """Return which classes there are among labels ``[N]``."""
-    lowest = int(labels.min()) if len(labels) else 0
-    counts = torch.bincount(labels, minlength=classes).tolist() if lowest >= 0 else []
-    if len(counts) != classes:
-        wrong = len(counts) - 1 if counts else lowest
+    if not len(labels):
+        return set()
+    low, high = (int(bound) for bound in labels.aminmax())
+    if low < 0 or high >= classes:
+        wrong = low if low < 0 else high
         raise IndexError(f"target has class {wrong}, which is out of bounds for logits of {classes} classes.")
-    return {c for c, count in enumerate(counts) if count}
+    if classes == 2:
+        return {low, high}
+    return {c for c, count in enumerate(torch.bincount(labels, minlength=classes).tolist()) if count}
 
 
 def _of_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
@@ -290,13 +293,14 @@ def _ascending(error: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def _sort(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Return keys on a CPU in ascending order, and the order."""
-    if keys.dtype != torch.int32 or len(keys) >= _BY_RADIX:
+    """Return keys >= 0 on a CPU in ascending order, and the order."""
+    if keys.dtype != torch.int32 or len(keys) not in _BY_HALVES:
         return keys.sort()
-    # With the place of each in its lower half; numpy sorts such numbers in less time than torch compares keys.
-    packed = keys.numpy().astype(np.int64) << 32 | np.arange(len(keys))
-    packed.sort()
-    return torch.from_numpy((packed >> 32).astype(np.int32)), torch.from_numpy(packed & 0xFFFFFFFF)
+    # By their lower halves, then by their upper ones: numpy sorts numbers of 16 bits by radix.
+    numbers = keys.numpy()
+    order = numbers.astype(np.uint16).argsort(kind="stable")
+    order = order[(numbers >> 16).astype(np.uint16)[order].argsort(kind="stable")]
+    return torch.from_numpy(numbers[order]), torch.from_numpy(order)
 
 
 def _keys(error: Tensor, foreground: Tensor) -> Tensor:
