@@ -67,6 +67,25 @@ def summary_of_small(results: dict) -> str:
     return "\n".join(table)
 
 
+def summary_of_gpu(results: dict) -> str:
+    """The third table of docs/guides/speed.md: on a GPU, large works and small ones."""
+    table = [
+        "| work | plain, µs | ours, µs | over the limit | over plain | best right peer, µs | our memory | of plain |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for title, row in results["works"].items():
+        ours, peers = _right(row)
+        plain = peers.pop(PLAIN)
+        best = min(peers, key=lambda name: peers[name]["ms"], default=None)
+        other = "-" if best is None else f"{_microseconds(peers[best])} ({best})"
+        memory = [f"{result['peak_extra_mb']:.0f} MB" if _is_large(row) else "-" for result in (ours, plain)]
+        table.append(
+            f"| {title} | {_microseconds(plain)} | {_microseconds(ours)} | {ours['ratio']:.2f} | "
+            f"{ours['ms'] / plain['ms']:.2f} | {other} | {' | '.join(memory)} |"
+        )
+    return "\n".join(table)
+
+
 def _microseconds(result: dict) -> str:
     return f"{1000 * result['ms']:.0f}"
 
@@ -129,6 +148,6 @@ def plot(growths: dict[str, dict], path: pathlib.Path) -> None:
 
 if __name__ == "__main__":
     results_folder = pathlib.Path(__file__).parent / "results"
-    loaded = json.loads((results_folder / "losses.json").read_text())
+    loaded, on_gpu = (json.loads((results_folder / name).read_text()) for name in ("losses.json", "losses-cuda.json"))
     write(loaded, results_folder)
-    print(summary(loaded), summary_of_small(loaded), sep="\n\n")
+    print(summary(loaded), summary_of_small(loaded), summary_of_gpu(on_gpu), sep="\n\n")

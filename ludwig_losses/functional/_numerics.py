@@ -74,8 +74,8 @@ def shaped_as(loss: Tensor, target: Tensor) -> Tensor:
 
 
 def as_uint8(mask: Tensor) -> Tensor:
-    """Return 1 where the mask is true, else 0, in the memory of the mask."""
-    # The compiler of torch 2.11 cannot look at a mask in another way, and needs no memory for it.
+    """Return 1 where the mask is true, else 0, in the memory of the mask; while torch compiles as a conversion, since
+    the compiler of torch 2.11 cannot view bool as uint8."""
     return mask.to(torch.uint8) if torch.compiler.is_compiling() else mask.view(torch.uint8)
 
 

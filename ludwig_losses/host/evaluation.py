@@ -19,9 +19,9 @@ def create_metrics(create: Callable, feature: Any) -> None:
     create(feature)
     for metric_cls in metrics_of_feature(feature.type()):
         feature._metric_functions[metric_cls.NAMES[0]] = metric_cls.for_feature(feature)
+    predict_as_trained(feature)
     if declaration_of(type(feature.loss)) is not None:
         loss = feature.train_loss_function
-        predict_as_trained(feature.prediction_module, loss)
         feature._metric_functions |= loss.create_metrics(feature.loss)
         loss.lent_to(feature.eval_loss_metric)
         if loss.decision is not None and HITS_AT_K in feature._metric_functions:

@@ -43,12 +43,8 @@ class RowsMetric(PackMetric):
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
     def keep(self, *columns: Tensor) -> None:
-        """Keep numbers of the rows of a batch, in few tensors: what is as long as the new ones, or shorter, joins
-        them."""
-        rows = torch.stack(columns, dim=1).flatten()
-        while self.rows and len(self.rows[-1]) <= len(rows):
-            rows = torch.cat([self.rows.pop(), rows])
-        self.rows.append(rows)
+        """Keep numbers of the rows of a batch."""
+        self.rows.append(torch.stack(columns, dim=1).flatten())
 
     def kept(self) -> tuple[Tensor, ...] | None:
         """Return the numbers of the rows of all batches, and of all ranks, if there are any."""

@@ -19,26 +19,32 @@ def create_predict_module(create: Callable, feature: Any) -> PredictModule:
     """Return Ludwig's predict module, completed where the loss of the feature has a projection of its own."""
     module = create(feature)
     loss = _projecting_loss(feature)
-    if loss is None or loss.projection is None:
-        return module
-    return ProjectedPredict(module, loss.projection, loss.score, loss.score_name)
+    return module if loss is None or loss.projection is None else Projected(module, loss.projection)
 
 
 def create_category_predict_module(create: Callable, feature: Any) -> PredictModule:
-    """The same, predicting the class that the loss decides for, or else the most probable one."""
-    module = create_predict_module(create, feature)
-    if not isinstance(module, ProjectedPredict):
+    """The same, with what else the loss predicts: a score, or a class that is not the most probable one.
+
+    Ludwig's module for categories takes the most probable class of what a calibration makes of the logits: here the
+    projection stands in its place.
+    """
+    module = create(feature)
+    loss = _projecting_loss(feature)
+    if loss is None or loss.projection is None:
         return module
-    loss = create_loss(feature.loss)
-    if loss.decision is not None:
-        return Decided(module, loss.decision)
-    return module if loss.keeps_order else MostProbable(module)
+    module.calibration_module = loss.projection
+    module = module if loss.score is None else Scored(module, loss.score, loss.score_name)
+    return module if loss.decision is None else Decided(module, loss.decision)
 
 
 def create_binary_predict_module(create: Callable, feature: Any) -> PredictModule:
     """The same, predicting True from the threshold on."""
-    module = create_predict_module(create, feature)
-    return AboveThreshold(module, module.module.threshold) if isinstance(module, ProjectedPredict) else module
+    module = create(feature)
+    loss = _projecting_loss(feature)
+    if loss is None or loss.projection is None:
+        return module
+    projected = AboveThreshold(Projected(module, loss.projection), module.threshold)
+    return projected if loss.score is None else Scored(projected, loss.score, loss.score_name)
 
 
 def get_prediction_set(get: Callable, feature: Any) -> set[str]:
@@ -49,61 +55,64 @@ def get_prediction_set(get: Callable, feature: Any) -> set[str]:
 
 def _projecting_loss(feature: Any) -> Loss | None:
     """The loss of a feature that predicts with it."""
+    return create_loss(feature.loss) if _projects(feature) else None
+
+
+def _projects(feature: Any) -> bool:
     declaration = declaration_of(type(feature.loss))
-    return create_loss(feature.loss) if declaration and declaration.module_cls.projects(feature.loss) else None
+    return declaration is not None and declaration.module_cls.projects(feature.loss)
 
 
-def predict_as_trained(module: PredictModule, loss: Loss) -> None:
+def predict_as_trained(feature: Any) -> None:
     """Let predictions be made by the projection, the score and the decision of the loss that a feature trains with,
     which know what it has found and are where it is; Ludwig moves no predict module to the device of the model."""
-    for part in module.modules():
-        if isinstance(part, ProjectedPredict) and loss.projection is not None:
-            part.projection, part.score = loss.projection, loss.score
-        elif isinstance(part, Decided) and loss.decision is not None:
+    loss = feature.train_loss_function
+    if not _projects(feature) or loss.projection is None:
+        return
+    for part in feature.prediction_module.modules():
+        if isinstance(part, Projected):
+            part.projection = loss.projection
+        elif isinstance(part, Scored):
+            part.score = loss.score
+        elif isinstance(part, Decided):
             part.decision = loss.decision
+        elif hasattr(part, "calibration_module"):
+            part.calibration_module = loss.projection
 
 
-class ProjectedPredict(PredictModule):
-    """Ludwig's predict module with the probabilities of a projection, and a score; TorchScript can compile it."""
+class Projected(PredictModule):
+    """Ludwig's predict module with the probabilities of a projection; TorchScript can compile it, and the others."""
 
-    def __init__(
-        self,
-        module: PredictModule,
-        projection: Callable[[Tensor], Tensor],
-        score: Callable[[Tensor], Tensor] | None,
-        score_key: str,
-    ) -> None:
+    def __init__(self, module: PredictModule, projection: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.module = module
         self.projection = projection
+
+    def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
+        outputs = self.module(inputs, feature_name)
+        outputs[self.probabilities_key] = self.projection(outputs[self.logits_key])
+        return outputs
+
+
+class Scored(PredictModule):
+    """Adds a score, which is a function of the logits of another predict module."""
+
+    def __init__(self, module: PredictModule, score: Callable[[Tensor], Tensor], score_key: str) -> None:
+        super().__init__()
+        self.module = module
         self.score = score
         self.score_key = score_key
 
     def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
         outputs = self.module(inputs, feature_name)
-        outputs[self.probabilities_key] = self.projection(outputs[self.logits_key])
-        if self.score is not None:
-            outputs[self.score_key] = self.score(outputs[self.logits_key])
-        return outputs
-
-
-class MostProbable(PredictModule):
-    """Predicts the class with the highest probability of another predict module."""
-
-    def __init__(self, module: ProjectedPredict) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
-        outputs = self.module(inputs, feature_name)
-        outputs[self.predictions_key] = outputs[self.probabilities_key].argmax(dim=-1)
+        outputs[self.score_key] = self.score(outputs[self.logits_key])
         return outputs
 
 
 class Decided(PredictModule):
     """Predicts the class that a function of the logits of another predict module decides for."""
 
-    def __init__(self, module: ProjectedPredict, decision: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, module: PredictModule, decision: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.module = module
         self.decision = decision
@@ -117,7 +126,7 @@ class Decided(PredictModule):
 class AboveThreshold(PredictModule):
     """Predicts True where another predict module gives it a probability from the threshold on."""
 
-    def __init__(self, module: ProjectedPredict, threshold: float) -> None:
+    def __init__(self, module: Projected, threshold: float) -> None:
         super().__init__()
         self.module = module
         self.threshold = threshold

@@ -188,12 +188,10 @@ class ClassificationLossConfig(LossConfig):
 class Loss(nn.Module, LogitsInputsMixin):
     """Base of all modules: called with a batch's logits and targets, returns one scalar."""
 
-    # The function from logits to probabilities that predictions need, where it is not Ludwig's softmax or sigmoid, and
-    # whether the class with the largest logit is the most probable one; a function from logits to the index of the
-    # predicted class, where that is not the most probable one; and one from logits to a further column of the
-    # predictions, with its name.
+    # The function from logits to probabilities that predictions need, where it is not Ludwig's softmax or sigmoid; a
+    # function from logits to the index of the predicted class, where that is not the most probable one; and one from
+    # logits to a further column of the predictions, with its name.
     projection: Callable[[Tensor], Tensor] | None = None
-    keeps_order: bool = False
     decision: Callable[[Tensor], Tensor] | None = None
     score: Callable[[Tensor], Tensor] | None = None
     score_name: ClassVar[str] = "score"

@@ -59,8 +59,6 @@ class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
 class TemperedSoftmaxCrossEntropy(ClassificationLoss):
     """Mean bi-tempered logistic loss; a binary feature's logit ``z`` is the pair ``[0, z]``."""
 
-    keeps_order = True
-
     def __init__(self, config: TemperedSoftmaxCrossEntropyConfig) -> None:
         super().__init__(config)
         self.t1, self.t2, self.label_smoothing = config.t1, config.t2, config.label_smoothing

@@ -189,10 +189,6 @@ class CompoundLoss(Loss):
         return self._of_projecting("projection")
 
     @property
-    def keeps_order(self) -> bool:
-        return self._of_projecting("keeps_order")
-
-    @property
     def decision(self) -> Callable[[Tensor], Tensor] | None:
         return self._of_projecting("decision")
 

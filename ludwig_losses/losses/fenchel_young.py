@@ -49,8 +49,6 @@ class FenchelYoungLossConfig(ClassificationLossConfig):
 class FenchelYoungLoss(ClassificationLoss):
     """Mean Fenchel-Young loss over examples, or over the tokens that are not padding."""
 
-    keeps_order = True
-
     def __init__(self, config: FenchelYoungLossConfig) -> None:
         super().__init__(config)
         self.padding_index = config.padding_index

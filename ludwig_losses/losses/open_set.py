@@ -87,9 +87,12 @@ class OpenSetLoss(ClassificationLoss):
 
     def judge(self, preds: Tensor) -> tuple[Tensor, Tensor]:
         """Return for each example its score and its most probable known class."""
+        score, p = self.known_score(preds), self.probabilities.remembered(preds)
+        if p is not None and p.shape[-1] > len(self.probabilities.index) + 1:  # others than the known ones have none
+            return score, p.argmax(dim=-1)
         logits = class_logits(preds)
         known = self.probabilities.known(logits)
-        return self.known_score(preds), known[logits.index_select(-1, known).argmax(dim=-1)]
+        return score, known[logits.index_select(-1, known).argmax(dim=-1)]
 
     def loss(self, preds: Tensor, target: Tensor, xi: float, zeta: float) -> Tensor:
         """Return the mean loss, and remember the probabilities and the score."""

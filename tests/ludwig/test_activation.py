@@ -100,7 +100,7 @@ model.train(frame, output_directory=sys.argv[1], skip_save_processed_input=True)
 features = model.model.output_features
 names = model.training_set_metadata["c"]["idx2str"]
 weights = features.get("c").train_loss_function.class_weights.tolist()
-print("TORN", any(torn), len(torn) > 3, dict(zip(names, weights)), type(features.get("c").prediction_module).__name__)
+print("TORN", any(torn), len(torn) > 3, dict(zip(names, weights)), type(features.get("c").prediction_module.calibration_module).__name__)
 """
 
 
@@ -108,4 +108,4 @@ def test_a_ludwig_that_is_imported_already_is_completed_everywhere(empty, tmp_pa
     environment = {"PATH": "", "HOME": str(pathlib.Path.home()), "PYTHONPATH": str(CHECKOUT)}
     command = [str(empty), "-c", LATE, str(tmp_path / "results")]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-    assert "TORN False True {'a': 1.0, 'b': 9.0} ProjectedPredict" in done.stdout, done.stdout + done.stderr[-3000:]
+    assert "TORN False True {'a': 1.0, 'b': 9.0} EntmaxProbabilities" in done.stdout, done.stdout + done.stderr[-3000:]

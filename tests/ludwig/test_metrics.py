@@ -200,11 +200,10 @@ class Rows(RowsMetric):
 
 
 @pytest.mark.parametrize("sizes", [[128] * 1000, [1, 5, 2, 128, 128, 7, 300]], ids=["equal", "unequal"])
-def test_rows_are_kept_in_order_and_in_few_tensors(sizes: list[int]) -> None:
+def test_rows_are_kept_in_order(sizes: list[int]) -> None:
     metric, rows = Rows(), torch.rand(sum(sizes), 2)
     for part in rows.split(sizes):
         metric.update(*part.unbind(dim=1))
-    assert len(metric.rows) <= 11
     assert torch.equal(torch.stack(metric.kept(), dim=1), rows)
     metric.reset()
     assert metric.kept() is None
