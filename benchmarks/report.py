@@ -59,8 +59,7 @@ def summary_of_small(results: dict) -> str:
             continue
         ours, peers = _right(row)
         plain = peers.pop(PLAIN)
-        best = min(peers, key=lambda name: peers[name]["ms"], default=None)
-        other = "-" if best is None else f"{_microseconds(peers[best])} ({best})"
+        other = _fastest(peers)
         times = map(_microseconds, (row["implementations"]["limit"], plain, ours))
         ratios = f"{ours['ratio']:.2f} | {ours['ms'] / plain['ms']:.2f}"
         table.append(f"| {title} | {row['limit']} | {' | '.join(times)} | {ratios} | {other} |")
@@ -76,14 +75,18 @@ def summary_of_gpu(results: dict) -> str:
     for title, row in results["works"].items():
         ours, peers = _right(row)
         plain = peers.pop(PLAIN)
-        best = min(peers, key=lambda name: peers[name]["ms"], default=None)
-        other = "-" if best is None else f"{_microseconds(peers[best])} ({best})"
+        other = _fastest(peers)
         memory = [f"{result['peak_extra_mb']:.0f} MB" if _is_large(row) else "-" for result in (ours, plain)]
         table.append(
             f"| {title} | {_microseconds(plain)} | {_microseconds(ours)} | {ours['ratio']:.2f} | "
             f"{ours['ms'] / plain['ms']:.2f} | {other} | {' | '.join(memory)} |"
         )
     return "\n".join(table)
+
+
+def _fastest(peers: dict[str, dict]) -> str:
+    best = min(peers, key=lambda name: peers[name]["ms"], default=None)
+    return "-" if best is None else f"{_microseconds(peers[best])} ({best})"
 
 
 def _microseconds(result: dict) -> str:

@@ -54,15 +54,17 @@ class CornLoss(ClassificationLoss):
 
     metrics = (OrdinalMetric,)
     metrics_need = "examples of two different classes"
-    order: Tensor
 
     def __init__(self, config: CornLossConfig) -> None:
         super().__init__(config)
         # Names alone are not resolved yet.
         resolved = [entry for entry in config.order or () if isinstance(entry, dict)]
         order = torch.tensor([index for entry in resolved for index in entry.values()], dtype=torch.long)
-        self.register_buffer("order", order, persistent=False)
         self.probabilities, self.median = CornProbabilities(order), CornMedian(order)
+
+    @property
+    def order(self) -> Tensor:
+        return self.median.order
 
     @property
     def projection(self) -> nn.Module:

@@ -3,8 +3,7 @@ test_accelerators.py."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,6 +17,7 @@ from functional.hostile import SUBJECTS, draw_case
 from functional.hostile import Case as HostileCase
 from functional.test_hostile import SEEDS, check
 from ludwig_losses import functional
+from synchronising import waiting_is_an_error
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -35,15 +35,6 @@ def moved(options: dict[str, Any]) -> dict[str, Any]:
 def loss_and_batch(case: Case) -> tuple[Callable[..., Tensor], Tensor, Tensor | None]:
     logits, target = map(on_gpu, case.batch(dtype=torch.float32))
     return replace(case, options=moved(case.options)).loss, logits.requires_grad_(), target
-
-
-@contextmanager
-def waiting_is_an_error() -> Iterator[None]:
-    torch.cuda.set_sync_debug_mode("error")
-    try:
-        yield
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
 
 
 @every_case

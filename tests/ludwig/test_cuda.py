@@ -13,6 +13,7 @@ from ludwig.api import LudwigModel
 from ludwig.features.base_feature import OutputFeature
 
 import matrix
+from synchronising import waiting_is_an_error
 from test_api import numbers
 from test_metrics import METRICS, TERMS, batch
 
@@ -47,15 +48,13 @@ def without_waiting(function: Callable, waited: list[str]) -> Callable:
     """The same function, on whose waiting torch raises; then it is called again."""
 
     def replacement(*args: Any) -> Any:
-        torch.cuda.set_sync_debug_mode("error")
         try:
-            return function(*args)
+            with waiting_is_an_error():
+                return function(*args)
         except RuntimeError as error:
             if "synchroniz" not in str(error):
                 raise
             waited.append(str(error))
-        finally:
-            torch.cuda.set_sync_debug_mode("default")
         return function(*args)
 
     return replacement
@@ -65,11 +64,8 @@ def without_waiting(function: Callable, waited: list[str]) -> Callable:
 def test_no_metric_waits_for_a_batch(name: str) -> None:
     metric, tensors = METRICS[name]().to(torch.device("cuda")), [tensor.cuda() for tensor in batch(name)]
     metric.update(*tensors)
-    torch.cuda.set_sync_debug_mode("error")
-    try:
+    with waiting_is_an_error():
         metric.update(*tensors)
-    finally:
-        torch.cuda.set_sync_debug_mode("default")
     on_cpu = METRICS[name]()
     for _ in range(2):
         on_cpu.update(*(tensor.cpu() for tensor in tensors))
