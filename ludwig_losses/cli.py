@@ -1,5 +1,5 @@
-"""``ludwig-losses list | explain NAME [--plot FILE] | check CONFIG [--dataset DATA] | compare | docs [NAME] | table``:
-catalogue, strict check, comparison and documentation on the command line."""
+"""``ludwig-losses list | explain NAME [--plot FILE] | check CONFIG [--dataset DATA] | compare | docs [NAME] | table |
+patches``: catalogue, strict check, comparison, documentation and contract with Ludwig on the command line."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pathlib
 import platform
 import sys
 import textwrap
+import warnings
 import webbrowser
 from importlib.metadata import version
 from typing import Any
@@ -39,6 +40,8 @@ def main(arguments: list[str] | None = None) -> int:
     check_parser.add_argument("config", help="path of a YAML file")
     check_parser.add_argument("--dataset", help="data to find the class names in, as for `ludwig train`")
     check_parser.set_defaults(run=lambda options: check(options.config, options.dataset))
+    patches_parser = commands.add_parser("patches", help="list what this package changes in Ludwig, and whether it fits")
+    patches_parser.set_defaults(run=lambda _: list_patches())
     _add_compare(commands)
     options = parser.parse_args(arguments)
     if disabled():
@@ -176,6 +179,20 @@ def check(path: str, dataset: str | None = None) -> int:
         return 2
     print("\n".join([f"{path}: the configuration is valid.", *found]))
     return 0
+
+
+def list_patches() -> int:
+    """Print each group of patches of Ludwig with its state; return 1 if one does not fit."""
+    from ludwig_losses.host import patch
+
+    print(f"{patch.versions()}:")
+    fits = True
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The list says it.
+        for group, reason in patch.states():
+            print(f"  {group.name:<22}{reason or 'in place'}")
+            fits = fits and group.name not in patch.failures
+    return 0 if fits else 1
 
 
 def _add_compare(commands: Any) -> None:

@@ -180,6 +180,21 @@ def _parameter_classes(_: str) -> str:
     return "\n".join(lines)
 
 
+def _patches(_: str) -> str:
+    """What the package changes in Ludwig, group by group."""
+    from ludwig_losses.patches import GROUPS
+
+    lines = ["| part | needed by | changed in Ludwig | without it | can go when |", "|---|---|---|---|---|"]
+    for group in GROUPS:
+        head = [group.name, group.needed_by or "nothing"]
+        for patch in group.patches:
+            target = patch.target.removeprefix("ludwig.").replace(":", ".")
+            only = "" if patch.hosts == "0.11 to 0.17" else f" ({patch.hosts})"
+            lines.append(f"| {' | '.join([*head, f'`{target}`{only}', patch.why, patch.obsolete])} |")
+            head = ["", ""]
+    return "\n".join(lines)
+
+
 def _catalogue(_: str) -> str:
     from ludwig_losses.cli import markdown_table
 
@@ -210,6 +225,7 @@ _KINDS = {
     "output": _output,
     "parameter_classes": _parameter_classes,
     "parameters": _parameters,
+    "patches": _patches,
 }
 
 if __name__ == "__main__":

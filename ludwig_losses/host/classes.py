@@ -14,9 +14,9 @@ from ludwig_losses.host.registry import declaration_of
 from ludwig_losses.parameters import Feature
 
 
-def update_config_with_metadata(update: Callable, config: Any, training_set_metadata: dict) -> None:
+def update_config_with_metadata(update: Callable, config_obj: Any, training_set_metadata: dict) -> None:
     """Resolve the class names in the losses, then let Ludwig update the configuration."""
-    features = enumerate(config.output_features)
+    features = enumerate(config_obj.output_features)
     indices = {index: feature for index, feature in features if declaration_of(type(feature.loss)) is not None}
     declared = [*indices.values()]
     for index, feature in indices.items():
@@ -34,7 +34,7 @@ def update_config_with_metadata(update: Callable, config: Any, training_set_meta
     for loss, _ in hidden:
         loss.class_weights = None
     try:
-        update(config, training_set_metadata)
+        update(config_obj, training_set_metadata)
     finally:
         for loss, weights in hidden:
             loss.class_weights = weights

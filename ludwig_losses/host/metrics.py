@@ -16,7 +16,7 @@ def move(original: Callable, metric: LudwigMetric, *args: Any, **kwargs: Any) ->
 
     Ludwig moves every metric for every batch, and torchmetrics then takes up each tensor of each state.
     """
-    is_there = metric.stays_in_place and args == (metric.device,) and not kwargs
+    is_there = getattr(metric, "stays_in_place", False) and args == (metric.device,) and not kwargs
     return metric if is_there else original(metric, *args, **kwargs)
 
 

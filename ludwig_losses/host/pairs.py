@@ -121,7 +121,7 @@ def _pair_numbers(df: pd.DataFrame) -> np.ndarray:
 
 
 def split_dataset(
-    split: Callable, df: pd.DataFrame, preprocessing_parameters: dict[str, Any], *args: Any, **kwargs: Any
+    split: Callable, df: pd.DataFrame, global_preprocessing_parameters: dict[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
     """Split pairs instead of rows: the splitter sees the first row of each pair, and the second one follows.
 
@@ -130,12 +130,13 @@ def split_dataset(
     """
     loss = _paired.get()
     if loss is None or _presplit.get():
-        return split(df, preprocessing_parameters, *args, **kwargs)
-    column = preprocessing_parameters.get(SPLIT, {}).get("column", SPLIT)
-    if preprocessing_parameters.get(SPLIT, {}).get("type") == "fixed":
+        return split(df, global_preprocessing_parameters, *args, **kwargs)
+    section = global_preprocessing_parameters.get(SPLIT, {})
+    column = section.get("column", SPLIT)
+    if section.get("type") == "fixed":
         _check_split_column(df[column].to_numpy(), column, loss)
     firsts = df.iloc[::2].set_axis(range((len(df) + 1) // 2))
-    parts = split(firsts, preprocessing_parameters, *args, **kwargs)
+    parts = split(firsts, global_preprocessing_parameters, *args, **kwargs)
     return [
         part if part is None else df.iloc[_rows_of(part.index.to_numpy(), len(df))][list(part.columns)]
         for part in parts

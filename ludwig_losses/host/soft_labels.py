@@ -50,6 +50,11 @@ def train(
     return original(trainer, training_set, validation_set, test_set, *args, **kwargs)
 
 
+def length(builtin: Callable, obj: Any) -> int:
+    """Return the length of a vector; Dask finds out what a mapping returns by mapping a bare object, which has none."""
+    return builtin(obj) if hasattr(obj, "__len__") else 0
+
+
 def _has_soft_labels(feature: Any) -> bool:
     return feature.type() == VECTOR and feature.loss.type == SOFTMAX_CROSS_ENTROPY
 

@@ -7,6 +7,7 @@ neither can broadcast a tensor under all versions of torch. This one needs torch
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,7 +23,7 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from ludwig_losses.host.hooks import replace
+from ludwig_losses.host import contract
 
 NAME = "torchrun"
 VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -99,8 +100,9 @@ class DataParallelBackend(LocalBackend):
         """Join the other ranks.
 
         Raises:
-            RuntimeError: this process was not started by ``torchrun``.
+            RuntimeError: this process was not started by ``torchrun``, or this Ludwig is an unknown one.
         """
+        contract.require_group("ranks", "training on several ranks")
         missing = [name for name in VARIABLES if name not in os.environ]
         if missing:
             raise RuntimeError(
@@ -143,14 +145,13 @@ class DataParallelBackend(LocalBackend):
 def use() -> None:
     """Make :class:`DataParallelBackend` the local backend of this process."""
     backend = DataParallelBackend()
+    registry = ludwig.backend.backend_registry
+    registry.update({name: functools.partial(_refuse, name) for name in registry})
+    registry[None] = registry[ludwig.backend.LOCAL] = lambda **kwargs: backend
 
-    def create_backend(create: Callable, type: Any = None, **kwargs: Any) -> Any:
-        if type in (None, "local"):
-            return backend
-        if isinstance(type, DataParallelBackend):
-            return type
-        raise ValueError(
-            f"backend: {type} does not work under torchrun, which has a local backend on each rank. Remove it."
-        )
 
-    replace(ludwig.backend, "create_backend", create_backend)
+def _refuse(name: str, **kwargs: Any) -> LocalBackend:
+    raise ValueError(
+        f"backend: {name} does not work under torchrun, which has a local backend on each rank. Remove it, or write "
+        f"backend: local if there is none: where a Ray cluster runs, Ludwig takes that."
+    )

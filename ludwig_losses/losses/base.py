@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ludwig_losses.advice import Advice
 from ludwig_losses.functional._derivatives import as_projection
 from ludwig_losses.functional._numerics import ignored_classes, is_counted, weighted_mean
+from ludwig_losses.host import contract
 from ludwig_losses.host.schema import (
     CATEGORY,
     IMAGE,
@@ -206,6 +207,7 @@ class Loss(nn.Module, LogitsInputsMixin):
 
     def __init__(self, config: LossConfig) -> None:
         super().__init__()
+        contract.require_for_every_loss(config.type)
         self._remembered = Remembered()
 
     @classmethod

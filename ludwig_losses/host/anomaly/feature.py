@@ -206,6 +206,11 @@ class AnomalyPostprocessing(nn.Module):
         return {self.score_key: score, self.predictions_key: flag}
 
 
-def with_anomaly(cls: type) -> Callable:
-    """Return a wrapper that adds the feature type to one of Ludwig's registries, which are made on each call."""
-    return lambda registry: {**registry(), ANOMALY: cls}
+def with_mixin(get_registry: Callable) -> dict[str, type]:
+    """Return Ludwig's feature types, with ours."""
+    return {**get_registry(), ANOMALY: AnomalyFeatureMixin}
+
+
+def with_output_feature(get_registry: Callable) -> dict[str, type]:
+    """Return Ludwig's types of output features, with ours."""
+    return {**get_registry(), ANOMALY: AnomalyOutputFeature}

@@ -1,5 +1,6 @@
 """How an ``anomaly`` output feature is written in a configuration, and the strict check of it."""
 
+from collections.abc import Callable
 from typing import Any
 
 from ludwig.constants import DECODER, LOSS, MODEL_ECD, PREPROCESSING
@@ -115,6 +116,18 @@ class AnomalyOutputFeatureConfig(BaseOutputFeatureConfig):
         description="With threshold: auto, the percentage of the validation data that lies below the threshold. Rows "
         "labelled as anomalies do not count.",
     )
+
+
+def upgrade(upgrade_config: Callable, config: dict[str, Any]) -> dict[str, Any]:
+    """Upgrade a configuration that was checked, with the defaults of anomaly features in each of them."""
+    check_features(config)
+    return upgrade_config(spread_defaults(config))
+
+
+def check_schema(check: Callable, updated_config: dict[str, Any]) -> Any:
+    """Check anomaly features, those of a saved model included, before Ludwig checks the configuration."""
+    check_features(updated_config)
+    return check(updated_config)
 
 
 # What Ludwig sets itself, and writes into the configuration of a saved model; and bias, which it renames use_bias.

@@ -8,6 +8,7 @@ from typing import Any
 from ludwig.constants import LOSS
 from ludwig.error import ConfigValidationError
 
+from ludwig_losses.host import contract
 from ludwig_losses.host.registry import declaration_of, load_config
 from ludwig_losses.host.schema import parameters_of
 from ludwig_losses.parameters import Place, Terms
@@ -38,10 +39,11 @@ def check_parsed_config(config: Any) -> None:
         ConfigValidationError: naming the sections, their values and what to write instead.
     """
     for index, feature in enumerate(config.output_features):
+        place = Place(f"output_features[{index}]", feature.name)
+        contract.require(place, feature.type, feature.loss)
         declaration = declaration_of(type(feature.loss))
         if declaration is None:
             continue
-        place = Place(f"output_features[{index}]", feature.name)
         for where, loss in _with_terms(place.at(".loss"), feature.loss):
             try:
                 loss.check()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from jsonschema import Draft7Validator
@@ -33,9 +33,29 @@ from ludwig_losses.host.validation.messages import (
     wrong_feature,
 )
 from ludwig_losses.host.validation.misplaced import misplaced_losses
-from ludwig_losses.host.validation.names import OF_LUDWIGS_LOSSES, name_classes_of_loss
+from ludwig_losses.host.validation.names import (
+    OF_LUDWIGS_LOSSES,
+    keep_words,
+    name_classes,
+    name_classes_of_loss,
+    plain_losses,
+)
 from ludwig_losses.host.validation.sections import loss_sections
 from ludwig_losses.parameters import Place, Terms, shown
+
+
+def upgrade(upgrade_config: Callable, config: dict[str, Any]) -> dict[str, Any]:
+    """Check loss sections as the user wrote them, before Ludwig changes or trips over them, and upgrade them."""
+    config = plain_losses(config)
+    check_raw_config(config)
+    return keep_words(upgrade_config, config)
+
+
+def check_schema(check: Callable, updated_config: dict[str, Any]) -> Any:
+    """Check loss sections that come from defaults or a saved model, too, before Ludwig checks the configuration."""
+    check_raw_config(updated_config)
+    name_classes(updated_config)
+    return check(updated_config)
 
 
 def check_raw_config(config: dict[str, Any]) -> None:

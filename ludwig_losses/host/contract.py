@@ -1,0 +1,91 @@
+"""Which losses need which group of patches, and their refusal where it is not in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ludwig.constants import BINARY, CATEGORY, IMAGE, SEQUENCE, SET, SOFTMAX_CROSS_ENTROPY, TEXT, VECTOR
+from ludwig.error import ConfigValidationError
+
+from ludwig_losses import patches
+from ludwig_losses.host import patch
+from ludwig_losses.host.registry import declaration_of
+from ludwig_losses.host.schema import ANOMALY
+from ludwig_losses.parameters import Place
+from ludwig_losses.patches import Group
+
+_WITH_CLASSES = (BINARY, CATEGORY, IMAGE, SEQUENCE, SET, TEXT)
+
+
+def _every(feature_type: str, loss: Any) -> bool:
+    return declaration_of(type(loss)) is not None
+
+
+def _projects(loss: Any) -> bool:
+    declaration = declaration_of(type(loss))
+    return declaration is not None and declaration.module_cls.projects(loss)
+
+
+def _has_metrics(loss: Any) -> bool:
+    declaration = declaration_of(type(loss))
+    return declaration is not None and bool(declaration.module_cls.metrics)
+
+
+# Group -> whether a loss on a feature of some type needs it. "ranks" and "Ray workers" are asked for by what starts them.
+NEEDS: dict[str, Callable[[str, Any], bool]] = {
+    "losses": _every,
+    "configurations": _every,
+    "anomaly": lambda feature_type, loss: feature_type == ANOMALY,
+    "validation metric": lambda feature_type, loss: getattr(loss, "validate_on_loss", False),
+    "classes": lambda feature_type, loss: feature_type in _WITH_CLASSES and _every(feature_type, loss),
+    "metrics": lambda feature_type, loss: _has_metrics(loss) or _projects(loss),
+    "binary predictions": lambda feature_type, loss: feature_type == BINARY and _projects(loss),
+    "category predictions": lambda feature_type, loss: feature_type == CATEGORY and _projects(loss),
+    "sequence predictions": lambda feature_type, loss: feature_type in (SEQUENCE, TEXT) and _projects(loss),
+    "soft labels": lambda feature_type, loss: feature_type == VECTOR and loss.type == SOFTMAX_CROSS_ENTROPY,
+    "pairs": lambda feature_type, loss: getattr(loss, "keeps_pairs", False),
+}
+
+
+def require(place: Place, feature_type: str, loss: Any) -> None:
+    """Refuse a loss on a feature if what it needs is not in place.
+
+    Raises:
+        ConfigValidationError: naming what it needs, which part of Ludwig is missing, and both versions.
+    """
+    for group in patches.GROUPS:
+        if group.name in NEEDS and NEEDS[group.name](feature_type, loss):
+            reason = patch.why_not(group, import_modules=True)
+            if reason:
+                raise ConfigValidationError(f"{place.at('.loss')}: {_refusal(loss.type, group, reason)}")
+
+
+def require_group(name: str, what: str) -> None:
+    """Refuse something that is no loss if a group is not in place.
+
+    Raises:
+        RuntimeError: naming what it needs, which part of Ludwig is missing, and both versions.
+    """
+    group = next(group for group in patches.GROUPS if group.name == name)
+    reason = patch.why_not(group)
+    if reason:
+        raise RuntimeError(_refusal(what, group, reason))
+
+
+def require_for_every_loss(loss_type: str) -> None:
+    """Refuse to make a loss where not even configurations are checked, by which :func:`require` is called.
+
+    Raises:
+        RuntimeError: as :func:`require_group`.
+    """
+    for name in ("losses", "configurations"):
+        require_group(name, loss_type)
+
+
+def _refusal(what: str, group: Group, reason: str) -> str:
+    return (
+        f"{what} needs {group.purpose}, and the part '{group.name}' that sees to it is switched off: {reason}. "
+        f"{patch.versions()} do not fit: install a pair that is listed in the README of ludwig-losses under supported "
+        f"versions. `ludwig-losses patches` lists the parts."
+    )

@@ -1,0 +1,525 @@
+"""Everything that this package changes in Ludwig: one table, which names no code of Ludwig but as text.
+
+A :class:`Patch` puts a wrapper around a function, method or class of Ludwig. Patches that only make sense together form
+a :class:`Group`: all of a group are in place, or none. Where Ludwig lacks a target, or the target does not take the
+parameters that the wrapper relies on, the group is switched off with one warning, what needs it refuses to train,
+evaluate and predict (:mod:`ludwig_losses.host.contract`), and everything else goes on.
+
+Of several patches of one target, a later one in this table wraps an earlier one. ``ludwig-losses patches`` prints which
+groups are in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+
+class Patch(NamedTuple):
+    """One change of Ludwig.
+
+    Args:
+        target: what is wrapped, ``module:name`` or ``module:Class.name``; a module alone is completed, not wrapped.
+        wrapper: the function of this package, ``module:name``, called with the original first; for a module alone,
+            the function that completes it.
+        why: what would be wrong without it.
+        obsolete: what Ludwig would have to do for the patch to go.
+        uses: parameters of the target that the wrapper looks up by name, beside those in its own signature.
+        when: the module whose import puts the patch in place, if it is not that of the target.
+        only_here: leave alone the modules that have imported the target by name.
+        hosts: the versions of Ludwig that need it.
+    """
+
+    target: str
+    wrapper: str
+    why: str
+    obsolete: str
+    uses: tuple[str, ...] = ()
+    when: str = ""
+    only_here: bool = False
+    hosts: str = "0.11 to 0.17"
+
+    @property
+    def module(self) -> str:
+        """The module that the target is in."""
+        return self.target.partition(":")[0]
+
+    @property
+    def name(self) -> str:
+        """The name of the target in its module; empty for a module that is completed."""
+        return self.target.partition(":")[2]
+
+    @property
+    def hook(self) -> str:
+        """The module after whose import the patch is put in place."""
+        return self.when or self.module
+
+
+class Group(NamedTuple):
+    """Patches that are in place together.
+
+    Args:
+        name: one word or two, unique.
+        purpose: what they are for, in words that complete "X needs ...".
+        needed_by: which losses or features refuse without it; empty if all can do without.
+        patches: in the order in which they wrap.
+    """
+
+    name: str
+    purpose: str
+    needed_by: str
+    patches: tuple[Patch, ...]
+
+
+_HOST = "ludwig_losses.host"
+_CREATES = "losses could name the function from logits to probabilities"
+
+GROUPS = (
+    Group(
+        "losses",
+        "its schema, module and metric in Ludwig's registries",
+        "every loss of this package",
+        (
+            Patch(
+                "ludwig.modules.metric_modules",
+                f"{_HOST}.registration:register",
+                "Ludwig would not know the losses of this package and of its plug-ins, nor their metrics.",
+                "Ludwig had a plug-in mechanism, such as an entry point that it loads.",
+            ),
+        ),
+    ),
+    Group(
+        "anomaly",
+        "a centre, a radius, a threshold and its feature type",
+        "anomaly features",
+        (
+            Patch(
+                "ludwig.features.feature_registries:get_base_type_registry",
+                f"{_HOST}.anomaly.feature:with_mixin",
+                "There is no anomaly feature, or one that does not train.",
+                "Ludwig's own anomaly feature trained.",
+            ),
+            Patch(
+                "ludwig.features.feature_registries:get_output_type_registry",
+                f"{_HOST}.anomaly.feature:with_output_feature",
+                "There is no anomaly feature, or one that does not train.",
+                "Ludwig's own anomaly feature trained.",
+            ),
+            Patch(
+                "ludwig.utils.backward_compatibility:upgrade_config_dict_to_latest_version",
+                f"{_HOST}.anomaly.schema:upgrade",
+                "Mistakes in the feature pass in silence, and defaults.anomaly is refused.",
+                "Ludwig knew the section and refused unknown parameters.",
+                when="ludwig.schema.model_types.base",
+            ),
+            Patch(
+                "ludwig.schema.model_types.base:check_schema",
+                f"{_HOST}.anomaly.schema:check_schema",
+                "Mistakes in the feature pass in silence.",
+                "Ludwig refused unknown parameters.",
+                when="ludwig.schema.model_types.base",
+            ),
+            Patch(
+                "ludwig.data.preprocessing:build_dataset",
+                f"{_HOST}.anomaly.labels:build_dataset",
+                "Data without labels is refused.",
+                "a feature type could say what a missing column means.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer.train",
+                f"{_HOST}.anomaly.training:train",
+                "The loss does not see the inputs that it perturbs.",
+                "a loss saw the inputs of a batch.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer._train_loop",
+                f"{_HOST}.anomaly.training:train_epoch",
+                "The centre stays 0 and the radius too.",
+                "a feature were called before and after each epoch.",
+                uses=("progress_tracker", "training_set", "validation_set"),
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer.run_evaluation",
+                f"{_HOST}.anomaly.training:evaluate",
+                "The threshold stays infinite: no row is flagged.",
+                "a feature were called before each evaluation.",
+                uses=("progress_tracker", "training_set", "validation_set"),
+            ),
+            Patch(
+                "ludwig.models.predictor:Predictor.batch_evaluation",
+                f"{_HOST}.anomaly.training:measure",
+                "The loss of an evaluation lacks the points that the loss of the training has.",
+                "a loss saw the inputs of a batch.",
+            ),
+        ),
+    ),
+    Group(
+        "configurations",
+        "its section of the configuration to be checked",
+        "every loss of this package",
+        (
+            Patch(
+                "ludwig.utils.backward_compatibility:upgrade_config_dict_to_latest_version",
+                f"{_HOST}.validation.written:upgrade",
+                "Mistakes in a loss section pass in silence, and class_weights: balanced becomes null.",
+                "Ludwig refused unknown parameters with its own messages, and left words in class_weights alone.",
+            ),
+            Patch(
+                "ludwig.schema.model_types.base:check_schema",
+                f"{_HOST}.validation.written:check_schema",
+                "The same for sections that come from defaults or a saved model; class names stay numbers or booleans.",
+                "Ludwig refused unknown parameters with its own messages, and read class names as text.",
+            ),
+            Patch(
+                "ludwig.schema.model_types.base:ModelConfig.from_dict",
+                f"{_HOST}.validation.parsed:parse",
+                "Parameters that contradict each other, or other sections, pass in silence.",
+                "messages of register_config_check reached the user as they are on every version.",
+            ),
+        ),
+    ),
+    Group(
+        "validation metric",
+        "the best model to be chosen by its value",
+        "losses that Ludwig's default validation metric does not judge",
+        (
+            Patch(
+                "ludwig.schema.model_types.base:set_validation_parameters",
+                f"{_HOST}.validation.parsed:set_validation_parameters",
+                "Training stops at, and keeps, a model that the default metric of the feature type prefers.",
+                "a loss could say which metric judges it.",
+            ),
+        ),
+    ),
+    Group(
+        "classes",
+        "names of classes to be resolved by the vocabulary",
+        "losses on features with classes",
+        (
+            Patch(
+                "ludwig.features.feature_registries:update_config_with_metadata",
+                f"{_HOST}.classes:update_config_with_metadata",
+                "Class names in parameters stay names; padding counts.",
+                "losses were told the vocabulary of their feature.",
+            ),
+        ),
+    ),
+    Group(
+        "metrics",
+        "the metrics and predictions of its feature to be made for it",
+        "losses with metrics or predictions of their own",
+        (
+            Patch(
+                "ludwig.features.base_feature:OutputFeature._setup_metrics",
+                f"{_HOST}.evaluation:create_metrics",
+                "Metrics of the loss are missing, and hits at k come from logits that are in no order.",
+                "a loss could bring metrics.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer.train",
+                f"{_HOST}.evaluation:train",
+                "A validation metric that the validation data cannot have chooses the first model.",
+                "a metric could refuse data.",
+            ),
+        ),
+    ),
+    Group(
+        "binary predictions",
+        "predictions with the probabilities that it trains",
+        "losses on binary features that do not predict with a sigmoid",
+        (
+            Patch(
+                "ludwig.features.binary_feature:BinaryOutputFeature.create_predict_module",
+                f"{_HOST}.predictions:create_binary_predict_module",
+                "Probabilities are a sigmoid's, which the loss did not train.",
+                _CREATES,
+            ),
+            Patch(
+                "ludwig.features.binary_feature:BinaryOutputFeature.get_prediction_set",
+                f"{_HOST}.predictions:get_prediction_set",
+                "Ray drops the column with the score.",
+                "predict modules said which columns they add.",
+            ),
+        ),
+    ),
+    Group(
+        "category predictions",
+        "predictions with the probabilities that it trains",
+        "losses on category features that do not predict with a softmax",
+        (
+            Patch(
+                "ludwig.features.category_feature:CategoryOutputFeature.create_predict_module",
+                f"{_HOST}.predictions:create_category_predict_module",
+                "Probabilities are a softmax's, which the loss did not train.",
+                _CREATES,
+            ),
+            Patch(
+                "ludwig.features.category_feature:CategoryOutputFeature.get_prediction_set",
+                f"{_HOST}.predictions:get_prediction_set",
+                "Ray drops the column with the score.",
+                "predict modules said which columns they add.",
+            ),
+        ),
+    ),
+    Group(
+        "sequence predictions",
+        "predictions with the probabilities that it trains",
+        "losses on text and sequence features that do not predict with a softmax",
+        (
+            Patch(
+                "ludwig.features.sequence_feature:SequenceOutputFeature.create_predict_module",
+                f"{_HOST}.predictions:create_predict_module",
+                "Probabilities are a softmax's, which the loss did not train. Text features inherit it.",
+                _CREATES,
+            ),
+        ),
+    ),
+    Group(
+        "soft labels",
+        "predictions of probabilities, and a check that its targets are some",
+        "softmax_cross_entropy on vector features",
+        (
+            Patch(
+                "ludwig.features.vector_feature:VectorOutputFeature.create_predict_module",
+                f"{_HOST}.soft_labels:create_predict_module",
+                "Predictions are logits.",
+                "Ludwig completed the pair that it offers.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer.train",
+                f"{_HOST}.soft_labels:train",
+                "Rows that are no distribution are trained on.",
+                "Ludwig completed the pair that it offers.",
+            ),
+        ),
+    ),
+    Group(
+        "pairs",
+        "rows 2i and 2i + 1 to stay together",
+        "losses that compare consecutive rows",
+        (
+            Patch(
+                "ludwig.data.cache.manager:calculate_checksum",
+                f"{_HOST}.pairs:calculate_checksum",
+                "Data that was split by rows is found in the cache.",
+                "the loss were part of the key of the cache.",
+            ),
+            Patch(
+                "ludwig.data.preprocessing:build_dataset",
+                f"{_HOST}.pairs:build_dataset",
+                "A row that is dropped for a missing value moves all pairs after it.",
+                "Ludwig could drop groups of rows.",
+            ),
+            Patch(
+                "ludwig.data.preprocessing:split_dataset",
+                f"{_HOST}.pairs:split_dataset",
+                "A random split tears pairs apart.",
+                "Ludwig could split groups of rows.",
+            ),
+            Patch(
+                "ludwig.data.preprocessing:load_hdf5",
+                f"{_HOST}.pairs:load_hdf5",
+                "Rows of cached training data are shuffled once and for all.",
+                "Ludwig 0.11 were no longer supported.",
+                uses=("shuffle_training",),
+                hosts="0.11",
+            ),
+            Patch(
+                "ludwig.data.preprocessing:preprocess_for_training",
+                f"{_HOST}.pairs:preprocess_for_training",
+                "The functions above do not know the loss.",
+                "Ludwig could split and shuffle groups of rows.",
+                uses=("backend",),
+            ),
+            Patch(
+                "ludwig.data.preprocessing:preprocess_for_prediction",
+                f"{_HOST}.pairs:preprocess_for_prediction",
+                "The functions above do not know the loss.",
+                "Ludwig could split and shuffle groups of rows.",
+            ),
+            Patch(
+                "ludwig.data.dataset.pandas:DistributedSampler",
+                f"{_HOST}.pairs:sampler",
+                "Batches are made of single rows in random order.",
+                "a data set took a sampler.",
+                uses=("shuffle", "random_seed", "distributed"),
+                only_here=True,
+            ),
+            Patch(
+                "ludwig.data.dataset.pandas:PandasDataset.initialize_batcher",
+                f"{_HOST}.pairs:initialize_batcher",
+                "The sampler does not know the loss, and an odd batch size cuts a pair.",
+                "a data set took a sampler.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer.train",
+                f"{_HOST}.pairs:train",
+                "Data that was preprocessed for another loss is trained on, without its pairs.",
+                "the loss were part of the key of the cache.",
+            ),
+            Patch(
+                "ludwig.api:generate_kfold_splits",
+                f"{_HOST}.pairs:generate_kfold_splits",
+                "Folds tear pairs apart.",
+                "Ludwig could fold groups of rows.",
+            ),
+            Patch(
+                "ludwig.api:kfold_cross_validate",
+                f"{_HOST}.pairs:kfold_cross_validate",
+                "The function above does not know the loss.",
+                "Ludwig could fold groups of rows.",
+            ),
+        ),
+    ),
+    Group(
+        "images",
+        "an evaluation without overall statistics",
+        "",
+        (
+            Patch(
+                "ludwig.models.predictor:calculate_overall_stats",
+                f"{_HOST}.evaluation:calculate_overall_stats",
+                "The evaluation of image features fails: their targets are not in the data that Ludwig looks them up in.",
+                "Ludwig left out features that have no overall statistics.",
+                hosts="0.14 to 0.17",
+            ),
+        ),
+    ),
+    Group(
+        "ranks",
+        "all ranks to have the same data and to decide alike",
+        "training on several ranks",
+        (
+            Patch(
+                "ludwig.data.preprocessing:load_hdf5",
+                f"{_HOST}.distributed:load_hdf5",
+                "Each rank shuffles cached data in its own way.",
+                "Ludwig 0.11 were no longer supported.",
+                uses=("shuffle_training",),
+                hosts="0.11",
+            ),
+            Patch(
+                "ludwig.data.preprocessing:preprocess_for_training",
+                f"{_HOST}.distributed:preprocess_for_training",
+                "Ranks write the same cache at the same time, and may train on different rows.",
+                "Ludwig's local backend knew several ranks.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:append_metrics",
+                f"{_HOST}.distributed:append_metrics",
+                "Ranks save and stop at different steps.",
+                "Ludwig's local backend knew several ranks.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer._has_nan_or_inf_weights",
+                f"{_HOST}.distributed:has_nan_or_inf_weights",
+                "One rank stops and the others wait forever.",
+                "Ludwig told all ranks.",
+            ),
+            Patch(
+                "ludwig.data.dataset.pandas:PandasDataset.initialize_batcher",
+                f"{_HOST}.sharding:initialize_batcher",
+                "Rows are repeated in evaluations to make shards equally long.",
+                "Ludwig sharded evaluations without repeating rows.",
+                uses=("distributed", "ignore_last"),
+            ),
+        ),
+    ),
+    Group(
+        "Ray workers",
+        "several workers of Ray to train one model",
+        "several workers of Ray",
+        (
+            Patch(
+                "ludwig.data.preprocessing:preprocess_for_training",
+                f"{_HOST}.ray:preprocess_for_training",
+                "Ray waits forever for workers that do not fit on the cluster.",
+                "Ludwig checked it.",
+                uses=("backend",),
+                when="ludwig.backend.ray",
+            ),
+            Patch(
+                "ludwig.backend.ray:run_train_remote",
+                f"{_HOST}.ray:run_train_remote",
+                "Ray waits forever for workers that do not fit on the cluster.",
+                "Ludwig checked it.",
+            ),
+            Patch(
+                "ludwig.backend.ray:TorchTrainer",
+                f"{_HOST}.ray:create_trainer",
+                "Shards differ in length, and the workers wait for each other.",
+                "Ludwig shared the data out evenly.",
+                only_here=True,
+            ),
+            Patch(
+                "ludwig.backend.ray:train_fn",
+                f"{_HOST}.ray:train_fn",
+                "Each worker trains a model of its own.",
+                "Ludwig's workers used its strategy for several ranks.",
+                uses=("executable_kwargs",),
+            ),
+            Patch(
+                "ludwig.backend.ray:eval_fn",
+                f"{_HOST}.ray:eval_fn",
+                "Metrics are those of one worker.",
+                "Ludwig's workers used its strategy for several ranks.",
+            ),
+        ),
+    ),
+    Group(
+        "vectors under Ray",
+        "vectors to be measured under Ray",
+        "",
+        (
+            Patch(
+                "ludwig.features.vector_feature:len",
+                f"{_HOST}.soft_labels:length",
+                "Dask finds out what a mapping returns by mapping a bare object, which has no length.",
+                "Ludwig 0.11 were no longer supported.",
+                only_here=True,
+                hosts="0.11",
+            ),
+        ),
+    ),
+    Group(
+        "metrics in place",
+        "metrics not to be moved for each batch",
+        "",
+        (
+            Patch(
+                "ludwig.modules.metric_modules:LudwigMetric.to",
+                f"{_HOST}.metrics:move",
+                "A tenth of a small step goes into moving metrics to where they are.",
+                "Ludwig moved metrics once.",
+            ),
+        ),
+    ),
+    Group(
+        "searches",
+        "a warning where a search compares losses on different scales",
+        "",
+        (
+            Patch(
+                "ludwig.hyperopt.run:hyperopt",
+                f"{_HOST}.search:hyperopt",
+                "The loss with the smallest scale wins in silence.",
+                "Ludwig warned of it.",
+            ),
+        ),
+    ),
+)
+
+
+def patches_of(hook: str) -> Iterator[tuple[Group, Patch]]:
+    """Yield the patches that the import of a module puts in place, with their groups, in the order of the table."""
+    return ((group, patch) for group in GROUPS for patch in group.patches if patch.hook == hook)
+
+
+def hooked(module: str) -> bool:
+    """Whether the import of a module puts a patch in place."""
+    return any(True for _ in patches_of(module))
+
+
+def order(patch: Patch) -> int:
+    """The place of a patch in the table."""
+    return [each for group in GROUPS for each in group.patches].index(patch)

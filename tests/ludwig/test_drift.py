@@ -1,0 +1,115 @@
+"""A Ludwig in which something that the package wraps has another name: each loss is right there or refuses, and
+Ludwig's own are as ever."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import drift
+import matrix
+from ludwig_losses import _startup, patches
+
+NOTHING = drift.Case(patches=[], module="", identifier="", trained=[], parsed=[])
+TRAINED = [["category", drift.DEFAULT], ["vector", "nt_xent_loss"], ["anomaly", "deep_svdd"], ["category", "corn"]]
+PARSED = [list(pair) for pair in matrix.PAIRS if list(pair) not in TRAINED and pair[0] != "image"]
+
+# Names that mean more than one thing in Ludwig's source: the table is altered instead.
+AMBIGUOUS = {"from_dict", "hyperopt", "len", "to", "train"}
+# Ray is not needed where the rest is tested.
+TABLE = [(group, patch) for group in patches.GROUPS for patch in group.patches if group.name != "Ray workers"]
+
+
+def cases_of_groups() -> dict[str, drift.Case]:
+    """One target of each group is another one."""
+    found = {"nothing": NOTHING}
+    for group, patch in TABLE:
+        if patch.name:
+            found.setdefault(_file(group.name), dataclasses.replace(NOTHING, patches=[patch.target]))
+    return found
+
+
+def all_cases() -> dict[str, drift.Case]:
+    """Each target, each module, and each name in the whole source of Ludwig."""
+    found = {"nothing": NOTHING}
+    for _, patch in TABLE:
+        identifier = patch.name.rpartition(".")[2]
+        if patch.name:
+            found[_file(f"target {patch.target}")] = dataclasses.replace(NOTHING, patches=[patch.target])
+        if patch.name and identifier not in AMBIGUOUS:
+            found[f"name {identifier}"] = dataclasses.replace(NOTHING, identifier=identifier)
+        found[_file(f"module {patch.hook}")] = dataclasses.replace(NOTHING, module=patch.hook)
+    return found
+
+
+def _file(name: str) -> str:
+    return re.sub(r"[^\w.]+", "-", name)
+
+
+def run(cases: dict[str, drift.Case], trained: list[list[str]], parsed: list[list[str]], folder: pathlib.Path) -> dict:
+    complete = {
+        name: dataclasses.asdict(dataclasses.replace(case, trained=trained, parsed=parsed))
+        for name, case in cases.items()
+    }
+    (folder / "cases.json").write_text(json.dumps(complete))
+    command = [sys.executable, drift.__file__, str(folder / "cases.json"), str(folder)]
+    done = subprocess.run(
+        command, env=os.environ | {_startup.DISABLE: "1"}, capture_output=True, text=True, check=False, cwd=folder
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return {name: json.loads((folder / f"{name}.json").read_text()) for name in complete}
+
+
+def check(found: dict[str, dict], name: str) -> list[str]:
+    """Return what went wrong in a case: a default that is not as ever, a loss that is neither right nor refused."""
+    problems = []
+    for pair, expected in found["nothing"].items():
+        seen = found[name][pair]
+        if pair == "warnings" or seen == expected:
+            continue
+        refused = isinstance(seen, str) and re.search("is switched off|unknown loss|not a valid|is not one of", seen)
+        if pair.endswith(drift.DEFAULT) or not refused:
+            problems.append(f"{name}: {pair}: {seen} for {expected}")
+    return problems
+
+
+def assert_right_or_refused(found: dict[str, dict]) -> None:
+    assert found["nothing"]["warnings"] == []
+    assert not [pair for pair, seen in found["nothing"].items() if isinstance(seen, str) and seen != "parsed"]
+    assert [problem for name in found for problem in check(found, name)] == []
+
+
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory):
+    return run(cases_of_groups(), TRAINED, PARSED, tmp_path_factory.mktemp("drift"))
+
+
+def test_every_loss_is_right_or_refused_without_any_of_the_groups(groups):
+    assert_right_or_refused(groups)
+
+
+@pytest.mark.parametrize("name", cases_of_groups().keys() - {"nothing"})
+def test_a_group_that_is_off_is_told_once_and_refused_with_its_name(groups, name):
+    (group,) = [group for group in patches.GROUPS if _file(group.name) == name]
+    told = [text for text in groups[name]["warnings"] if f"'{group.name}'" in text]
+    refused = [seen for seen in groups[name].values() if isinstance(seen, str) and "is switched off" in seen]
+    loaded_late = group.name in ("metrics", "soft labels", "searches", "ranks")
+    assert len(told) == 1 or loaded_late
+    assert all(f"the part '{group.name}' that sees to it is switched off: Ludwig has no ludwig." in text for text in refused)
+    assert bool(refused) == (group.needed_by not in ("", "training on several ranks", "softmax_cross_entropy on vector features"))
+
+
+@pytest.mark.drift
+@pytest.mark.parametrize("kind", ["target", "module", "name"])
+def test_every_target_module_and_name(kind, tmp_path):
+    """Half an hour: run by `make test-drift`."""
+    cases = {name: case for name, case in all_cases().items() if name.startswith((kind, "nothing"))}
+    pairs = [list(pair) for pair in matrix.PAIRS if pair[0] != "image"]
+    assert_right_or_refused(run(cases, [TRAINED[0], *pairs], [], tmp_path))
