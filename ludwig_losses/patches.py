@@ -78,7 +78,7 @@ GROUPS = (
     Group(
         "losses",
         "its schema, module and metric in Ludwig's registries",
-        "every loss of this package",
+        "all losses of this package",
         (
             Patch(
                 "ludwig.modules.metric_modules",
@@ -156,7 +156,7 @@ GROUPS = (
     Group(
         "configurations",
         "its section of the configuration to be checked",
-        "every loss of this package",
+        "all losses of this package",
         (
             Patch(
                 "ludwig.utils.backward_compatibility:upgrade_config_dict_to_latest_version",

@@ -65,19 +65,19 @@ def require_group(name: str, what: str) -> None:
     """Refuse something that is no loss if a group is not in place.
 
     Raises:
-        RuntimeError: naming what it needs, which part of Ludwig is missing, and both versions.
+        ConfigValidationError: naming what it needs, which part of Ludwig is missing, and both versions.
     """
     group = next(group for group in patches.GROUPS if group.name == name)
     reason = patch.why_not(group)
     if reason:
-        raise RuntimeError(_refusal(what, group, reason))
+        raise ConfigValidationError(_refusal(what, group, reason))
 
 
 def require_for_every_loss(loss_type: str) -> None:
-    """Refuse to make a loss where not even configurations are checked, by which :func:`require` is called.
+    """Refuse to read or make a loss where not even configurations are checked, by which :func:`require` is called.
 
     Raises:
-        RuntimeError: as :func:`require_group`.
+        ConfigValidationError: as :func:`require_group`.
     """
     for name in ("losses", "configurations"):
         require_group(name, loss_type)

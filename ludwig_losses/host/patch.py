@@ -61,14 +61,14 @@ def why_not(group: Group, *, import_modules: bool = False) -> str | None:
     for patch in group.patches:
         if group.name in failures:
             break
-        if patch.hook not in sys.modules and _is_missing(patch.hook):
+        if not _is_imported(patch.hook) and _is_missing(patch.hook):
             _switch_off(group, f"Ludwig has no module {patch.hook}")
-        elif patch.hook not in sys.modules and import_modules:
+        elif not _is_imported(patch.hook) and import_modules:
             try:
                 importlib.import_module(patch.hook)
             except ImportError as error:  # of an optional library
                 return f"{patch.hook} cannot be imported: {error}"
-        if patch.hook in sys.modules and group.name not in failures and not _is_in_place(patch):
+        if _is_imported(patch.hook) and group.name not in failures and not _is_in_place(patch):
             _switch_off(group, f"the import of {patch.hook} went unnoticed")
     return failures.get(group.name)
 
@@ -82,6 +82,11 @@ def states(*, import_modules: bool = True) -> Iterator[tuple[Group, str | None]]
 def versions() -> str:
     """Return the two versions that have to fit."""
     return f"ludwig-losses {version('ludwig-losses')} and Ludwig {version('ludwig')}"
+
+
+def _is_imported(module: str) -> bool:
+    """Whether a module has been imported to its end."""
+    return module in sys.modules and not getattr(sys.modules[module].__spec__, "_initializing", False)
 
 
 def _is_missing(module: str) -> bool:

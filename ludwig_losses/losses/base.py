@@ -79,6 +79,9 @@ class LossConfig(DeclaredLossConfig):
     # Whether the feature's other metrics say nothing about a model that was trained with the loss.
     validate_on_loss: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        contract.require_for_every_loss(self.type)
+
     @classmethod
     def name(cls) -> str:
         """The name of the loss in words."""
