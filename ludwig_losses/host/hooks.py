@@ -136,6 +136,7 @@ def evaluate_images(predictor: ModuleType) -> None:
     from ludwig_losses.host.anomaly import training
 
     replace(predictor.Predictor, "batch_evaluation", training.measure)
+    replace(predictor.BaseModel, "get_metrics", evaluation.get_metrics)
     replace(predictor, "calculate_overall_stats", evaluation.calculate_overall_stats)
 
 
