@@ -70,9 +70,9 @@ class MeansMetric(RowsMetric):
     def keep_means(self, means: Sequence[tuple[Tensor, float | Tensor]]) -> None:
         """Keep the means of a batch, each with its denominator."""
         columns: list[Tensor] = []
-        for value, denominator in means:
-            value = value.float()
-            columns += [value, value.new_full((), denominator) if not isinstance(denominator, Tensor) else denominator]
+        for mean, denominator in means:
+            value = mean.float()
+            columns += [value, denominator if isinstance(denominator, Tensor) else value.new_full((), denominator)]
         self.keep(*columns)
 
     def kept_means(self) -> tuple[Tensor, Tensor]:

@@ -147,8 +147,6 @@ class CompoundLoss(Loss):
         config.check()
         self.names = names_of_terms(config.parsed)
         self.weights = [float(term.weight) for term in config.parsed]
-        # Nothing of a term that is only watched: 0 times infinity is not 0.
-        self.trained = [index for index, weight in enumerate(self.weights) if weight]
         self.num_means = len(self.trained)
         self.terms = nn.ModuleList(map(module_of, config.parsed))
         # Square roots of means: their squares are averaged.
@@ -157,6 +155,11 @@ class CompoundLoss(Loss):
         self.of_batch_alone = all(getattr(module, "of_batch_alone", True) for module in self.terms)
         # Where configurations come from another process, Ludwig has yet to learn the names.
         register_term_metrics(TermsMetric, self.names, FEATURES)
+
+    @property
+    def trained(self) -> list[int]:
+        """Which terms have a weight. Nothing of one that is only watched: 0 times infinity is not 0."""
+        return [index for index, weight in enumerate(self.weights) if weight]
 
     def term(self, index: int, preds: Tensor, target: Tensor) -> Tensor:
         """Return the value of one term, without its weight."""

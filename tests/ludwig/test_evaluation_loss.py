@@ -97,7 +97,7 @@ MEANS = [case for case in CASES if not compared_as_a_whole(case[1])] + [
     ("image", "lovasz_softmax_loss", {"per_image": True, **options})
     for options in ({}, {"ignore_index": [1]}, {"classes": [2, 3], "ignore_index": [1]})
 ]
-with_every_mean = pytest.mark.parametrize(("feature", "name", "options"), MEANS, ids=lambda value: str(value))
+with_every_mean = pytest.mark.parametrize(("feature", "name", "options"), MEANS, ids=str)
 
 
 def test_every_declared_loss_is_here() -> None:
@@ -146,7 +146,7 @@ def test_a_mean_is_that_of_all_rows(feature: str, name: str, options: dict[str, 
         assert float(measured(DeclaredLossMetric(config), size, *batch)) == pytest.approx(expected, rel=1e-6), size
 
 
-@pytest.mark.parametrize(("feature", "name", "options"), CASES, ids=lambda value: str(value))
+@pytest.mark.parametrize(("feature", "name", "options"), CASES, ids=str)
 def test_no_batch_is_waited_for(
     feature: str, name: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -175,7 +175,7 @@ def compound(feature: str, *terms: dict[str, Any]) -> Any:
     return get_loss_cls(feature, "compound_loss").from_dict({"type": "compound_loss", "terms": copy.deepcopy([*terms])})
 
 
-@pytest.mark.parametrize(("feature", "name", "options"), OWN, ids=lambda value: str(value))
+@pytest.mark.parametrize(("feature", "name", "options"), OWN, ids=str)
 def test_terms_of_ludwig_are_means_of_all_rows(feature: str, name: str, options: dict[str, Any]) -> None:
     config = compound(
         feature, {"type": name, "weight": 0.5, **options}, {"type": name, "weight": 2}, {"type": name, "weight": 0}
