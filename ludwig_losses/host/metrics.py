@@ -10,8 +10,6 @@ from ludwig.modules.metric_modules import LudwigMetric
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-from ludwig_losses.functional._numerics import summation_dtype
-
 # Small tensors at a time: each needs some hundred bytes beside its numbers.
 _MANY = 2**12
 
@@ -80,8 +78,7 @@ class MeansMetric(RowsMetric):
         columns = self.kept()
         if columns is None:
             return torch.zeros(self.columns // 2, 0), torch.zeros(self.columns // 2, 0)
-        rows = torch.stack(columns).to(summation_dtype(columns[0].device))
-        values, denominators = rows[0::2], rows[1::2]
+        values, denominators = torch.stack(columns[0::2]), torch.stack(columns[1::2])
         return values, denominators.masked_fill(values.isnan(), 0)
 
     def average(self, values: Tensor, denominators: Tensor) -> Tensor:

@@ -299,7 +299,7 @@ def test_a_loss_of_ones_own_counts_by_what_it_has_divided_by() -> None:
 
 
 def test_many_batches_are_added_up_without_losing_digits() -> None:
-    """In float32 their sum would be off by more."""
+    """Added one by one in float32, their sum would be off by more."""
     config = config_of("anomaly", "deep_sad", {})
     metric, scores = DeclaredLossMetric(config), torch.rand(5000, generator=torch.Generator().manual_seed(3)) + 1000
     found = measured(metric, 1, scores, torch.full((len(scores),), -1.0))
