@@ -235,6 +235,12 @@ def is_counted(target: Tensor, ignore_index: int | Sequence[int] | None) -> Tens
     return counted
 
 
+def count_images(target: Tensor, ignore_index: int | Sequence[int] | None) -> int | Tensor:
+    """Return how many of the images ``[B, ...]`` have a pixel that is none of the ignored classes."""
+    counted = is_counted(target, ignore_index)
+    return len(target) if counted is None else counted.unsqueeze(-1).flatten(1).any(dim=1).sum()
+
+
 def loss_where_counted(
     loss: Callable[[Tensor, Tensor], Tensor],
     logits: Tensor,
@@ -366,12 +372,13 @@ def softmax_backward(grad: Tensor, p: Tensor) -> Tensor:
     return torch.ops.aten._softmax_backward_data.out(grad, p, 1, grad.dtype, grad_input=grad)
 
 
-def weighted_mean(loss: Tensor, weight: Tensor | None = None) -> Tensor:
+def weighted_mean(loss: Tensor, weight: Tensor | None = None, total: Tensor | None = None) -> Tensor:
     """Mean of a per-element loss; with weights ``sum(w * l) / sum(w)``, as ``torch.nn.CrossEntropyLoss`` does.
 
-    An empty loss, or weights that are all zero, give 0 with a zero gradient. The result is 0-dimensional.
+    An empty loss, or weights that are all zero, give 0 with a zero gradient. The result is 0-dimensional. ``total`` is
+    the sum of the weights, where it is known.
     """
     if weight is None:
         return loss.mean() if loss.numel() else loss.sum()
-    total = weight.sum()
+    total = weight.sum() if total is None else total
     return (weight * loss).sum() / torch.where(total > 0, total, 1)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ludwig.constants import HITS_AT_K
+from ludwig.constants import COMBINED, HITS_AT_K, LOSS
 from ludwig.modules.metric_modules import HitsAtKMetric
+from ludwig.utils.metric_utils import get_scalar_from_ludwig_metric
 from torch import Tensor
 
 from ludwig_losses.host.predictions import predict_as_trained
@@ -29,6 +30,16 @@ def create_metrics(create: Callable, feature: Any) -> None:
         for metric in feature._metric_functions.values():
             metric.stays_in_place = True
     feature.metric_names = sorted(feature._metric_functions)
+
+
+def get_metrics(original: Callable, model: Any) -> dict[str, dict[str, float]]:
+    """Return Ludwig's metrics; the combined loss of a model with a loss of the pack is the sum of those reported beside
+    it, not an average that weighs all batches alike."""
+    metrics, features = original(model), dict(model.output_features.items())
+    if any(declaration_of(type(feature.loss)) is not None for feature in features.values()):
+        losses = [feature.loss.weight * metrics[name][LOSS] for name, feature in features.items()]
+        metrics[COMBINED][LOSS] = sum(losses) + get_scalar_from_ludwig_metric(model.eval_additional_losses_metrics)
+    return metrics
 
 
 class HitsOfProbabilities(HitsAtKMetric):

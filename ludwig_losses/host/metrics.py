@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from ludwig.modules.metric_modules import LudwigMetric
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
+
+# Small tensors at a time: each needs some hundred bytes beside its numbers.
+_MANY = 2**12
 
 
 def move(original: Callable, metric: LudwigMetric, *args: Any, **kwargs: Any) -> LudwigMetric:
@@ -34,7 +37,7 @@ class PackMetric(LudwigMetric):
 class RowsMetric(PackMetric):
     """Base of metrics that are computed of all rows at once, and keep some numbers of each row until then."""
 
-    columns: ClassVar[int]
+    columns: int
     rows: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
@@ -43,11 +46,44 @@ class RowsMetric(PackMetric):
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
     def keep(self, *columns: Tensor) -> None:
-        """Keep numbers of the rows of a batch."""
-        self.rows.append(torch.stack(columns, dim=1).flatten())
+        """Keep numbers of the rows of a batch, or of one row."""
+        self.rows.append(torch.stack(columns, dim=-1).flatten())
+        if len(self.rows) == _MANY:
+            self.rows[:] = [torch.cat(self.rows)]
 
     def kept(self) -> tuple[Tensor, ...] | None:
         """Return the numbers of the rows of all batches, and of all ranks, if there are any."""
         if not len(self.rows):  # a list, or one tensor once ranks have gathered
             return None
         return dim_zero_cat(self.rows).view(-1, self.columns).unbind(dim=1)
+
+
+class MeansMetric(RowsMetric):
+    """Base of metrics that average a mean over batches, or several, so that each is that over all batches as one.
+
+    A batch counts by what its mean was divided by. One whose mean is not a number does not count: Ludwig's own loss for
+    sequences has none for a single row.
+    """
+
+    def keep_means(self, means: Sequence[tuple[Tensor, float | Tensor]]) -> None:
+        """Keep the means of a batch, each with its denominator."""
+        columns: list[Tensor] = []
+        for mean, denominator in means:
+            value = mean.float()
+            columns += [value, denominator if isinstance(denominator, Tensor) else value.new_full((), denominator)]
+        self.keep(*columns)
+
+    def kept_means(self) -> tuple[Tensor, Tensor]:
+        """Return the means ``[M, N]`` of all batches, and their denominators, which are 0 where a mean is no number."""
+        columns = self.kept()
+        if columns is None:
+            return torch.zeros(self.columns // 2, 0), torch.zeros(self.columns // 2, 0)
+        values, denominators = torch.stack(columns[0::2]), torch.stack(columns[1::2])
+        return values, denominators.masked_fill(values.isnan(), 0)
+
+    def average(self, values: Tensor, denominators: Tensor) -> Tensor:
+        """Return the mean ``[M]`` over all batches as one; NaN where no batch has a number."""
+        total = denominators.sum(dim=1)
+        # Where nothing counts, losses divide by 1.
+        sums = (values * denominators.where(denominators > 0, 1)).nansum(dim=1)
+        return sums / total.where(total > 0, (~values.isnan()).any(dim=1))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from ludwig.constants import LOGITS, MAXIMIZE, MINIMIZE
 from ludwig.modules import loss_modules
 from ludwig.modules.metric_modules import LossMetric
@@ -24,6 +23,7 @@ from ludwig.schema.features.loss import loss as loss_schemas
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.host.metrics import MeansMetric
 from ludwig_losses.host.schema import ANOMALY, BaseLossConfig, DeclaredLossConfig, json_schema, parameters_of, with_type
 from ludwig_losses.parameters import Parameter, Terms
 
@@ -78,28 +78,28 @@ class Declaration:
         return tuple(feature for feature in self.features if feature in only)
 
 
-class DeclaredLossMetric(LossMetric):
+class DeclaredLossMetric(MeansMetric, LossMetric):
     """The evaluation metric of every declared loss; Ludwig demands one under the name of the loss.
 
-    Ludwig's own average asks the device after each batch whether the loss is a number; this one asks at the end.
+    Ludwig's own average weighs all batches alike, and asks the device after each whether the loss is a number; this one
+    is the loss of all rows as one batch, as far as that is made of means, and asks at the end.
     """
 
     def __init__(self, config: BaseLossConfig, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = loss_modules.create_loss(config)
-        # Of the batches with a loss that is a number: its sum and theirs; and how many have none.
-        self.add_state("sums", default=torch.zeros(3), dist_reduce_fx="sum")
+        self.columns = 2 * self.loss_function.num_means
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        value, share = self.loss_function.value_of(preds, target), self.loss_function.share(target)
-        is_nan = value.isnan()
-        counted = torch.where(is_nan, 0.0, share)
-        self.sums += torch.stack([torch.where(is_nan, 0.0, value) * counted, counted, is_nan.float()])
+        self.keep_means(self.loss_function.batch_means(preds, target))
 
     def compute(self) -> Tensor:
-        if self.sums[2]:
+        values, denominators = self.kept_means()
+        if values.isnan().any():
             warnings.warn("The loss of some batches is not a number; they do not count in its average.", stacklevel=2)
-        return self.sums[0] / self.sums[1]
+        elif values.numel() and not denominators.any():
+            warnings.warn("No row of the data counts in the loss: its value says nothing.", stacklevel=2)
+        return self.loss_function.from_means(self.average(values, denominators))
 
     def get_current_value(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return the loss of a batch, which Ludwig has mostly just updated the metric with."""

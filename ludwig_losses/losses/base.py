@@ -205,6 +205,8 @@ class Loss(nn.Module, LogitsInputsMixin):
     # Whether the value depends on nothing but the batch, with a gradient and without. Then the metrics of a training
     # take it from the training itself.
     of_batch_alone: bool = False
+    # Of how many means the loss is a sum, each with a denominator of its own.
+    num_means: int = 1
     # What register_loss has made of it.
     declaration: ClassVar["Declaration"]
 
@@ -212,6 +214,7 @@ class Loss(nn.Module, LogitsInputsMixin):
         super().__init__()
         contract.require_for_every_loss(config.type)
         self._remembered = Remembered()
+        self._divided_by = Remembered()
 
     @classmethod
     def projects(cls, config: LossConfig) -> bool:
@@ -239,9 +242,35 @@ class Loss(nn.Module, LogitsInputsMixin):
         """Whether some targets (``None`` where they are not at hand) have what the metrics need."""
         return True
 
-    def share(self, target: Tensor) -> float | Tensor:
-        """Return what the batch with these targets weighs in the loss of an evaluation; Ludwig weighs all alike."""
-        return 1.0
+    def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
+        """Return what the loss of a batch divides by: in the loss of an evaluation, which is that of all rows together,
+        the batch counts by it.
+
+        That is the number of rows unless a subclass says something else: elements, pairs, or the sum of their weights;
+        0 where nothing in the batch counts. What :meth:`weighted_mean` has divided by is known.
+        """
+        return len(target)
+
+    def batch_means(self, preds: Tensor, target: Tensor) -> list[tuple[Tensor, float | Tensor]]:
+        """Return the means that the loss of a batch is made of, each with its denominator."""
+        value = self.value_of(preds, target)
+        known = self._divided_by.values(target).get("total")
+        return [(value, self.denominator(preds, target) if known is None else known)]
+
+    def from_means(self, means: Tensor) -> Tensor:
+        """Return the loss that is made of some means ``[num_means]``, those of one batch or of many."""
+        return means[0]
+
+    def weighted_mean(self, loss: Tensor, weight: Tensor | None, target: Tensor) -> Tensor:
+        """Return ``sum(w * loss) / sum(w)``, the mean without weights, and keep what it was divided by."""
+        if weight is None:
+            return weighted_mean(loss)
+        return weighted_mean(loss, weight, self.divide_by(weight.sum(), target))
+
+    def divide_by(self, total: Tensor, target: Tensor) -> Tensor:
+        """Return a denominator, and keep it for the metrics, which are updated with the same targets."""
+        self._divided_by.values(target)["total"] = total
+        return total
 
     def __call__(self, preds: Tensor, target: Tensor) -> Tensor:
         loss = super().__call__(preds, target)
@@ -321,6 +350,10 @@ class ClassificationLoss(Loss):
         weight = self.class_weights[index]
         return weight if counted is None else weight * counted
 
+    def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
+        weight = self.weight(target, self.counted(target))
+        return target.numel() if weight is None else weight.sum()
+
     def mean(self, loss: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
         """Return ``sum(w * loss) / sum(w)``, with ``w`` the weights of the true classes.
 
@@ -329,4 +362,4 @@ class ClassificationLoss(Loss):
             target: class indices.
             counted: bool in the shape of ``target``, false for what shall not count; ``None`` counts all.
         """
-        return weighted_mean(loss, self.weight(target, counted))
+        return self.weighted_mean(loss, self.weight(target, counted), target)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.functional._numerics import full_precision
+from ludwig_losses.host import own_losses
 from ludwig_losses.host.registry import config_of, declaration_of, module_of, register_loss, register_term_metrics
 from ludwig_losses.host.schema import (
     BINARY,
@@ -146,11 +147,19 @@ class CompoundLoss(Loss):
         config.check()
         self.names = names_of_terms(config.parsed)
         self.weights = [float(term.weight) for term in config.parsed]
+        self.num_means = len(self.trained)
         self.terms = nn.ModuleList(map(module_of, config.parsed))
+        # Square roots of means: their squares are averaged.
+        self.is_root = [own_losses.is_root(module) for module in self.terms]
         self.projecting = next(iter(config.projecting), None)
         self.of_batch_alone = all(getattr(module, "of_batch_alone", True) for module in self.terms)
         # Where configurations come from another process, Ludwig has yet to learn the names.
         register_term_metrics(TermsMetric, self.names, FEATURES)
+
+    @property
+    def trained(self) -> list[int]:
+        """Which terms have a weight. Nothing of one that is only watched: 0 times infinity is not 0."""
+        return [index for index, weight in enumerate(self.weights) if weight]
 
     def term(self, index: int, preds: Tensor, target: Tensor) -> Tensor:
         """Return the value of one term, without its weight."""
@@ -169,15 +178,42 @@ class CompoundLoss(Loss):
         value = self._remembered.values(preds, target).get(self.names[index])
         return self.term(index, preds.detach(), target) if value is None else value
 
+    def value_of(self, preds: Tensor, target: Tensor) -> Tensor:
+        known = self._remembered.values(preds, target)
+        if "loss" not in known:
+            known["loss"] = self.sum_of([self.value_of_term(index, preds, target) for index in self.trained])
+        return known["loss"]
+
+    def mean_of_term(self, index: int, preds: Tensor, target: Tensor) -> tuple[Tensor, float | Tensor]:
+        """Return the mean that one term is made of, and its denominator."""
+        module = self.terms[index]
+        if isinstance(module, Loss):
+            return module.batch_means(preds, target)[0]
+        value = self.value_of_term(index, preds, target)
+        return value.square() if self.is_root[index] else value, own_losses.denominator(module, preds, target)
+
+    def term_from_mean(self, index: int, mean: Tensor) -> Tensor:
+        """Return the value of one term from the mean that it is made of."""
+        return mean.sqrt() if self.is_root[index] else mean
+
+    def batch_means(self, preds: Tensor, target: Tensor) -> list[tuple[Tensor, float | Tensor]]:
+        return [self.mean_of_term(index, preds, target) for index in self.trained]
+
+    def from_means(self, means: Tensor) -> Tensor:
+        return self.sum_of([self.term_from_mean(i, mean) for i, mean in zip(self.trained, means, strict=True)])
+
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        total: Any = 0  # check() has made sure that some term counts
-        for index, weight in enumerate(self.weights):
-            if weight:  # nothing of a term that is only watched: 0 times infinity is not 0
-                value = self.term(index, preds, target)
-                if isinstance(total, Tensor):
-                    total = torch.add(total, value, alpha=weight)
-                else:
-                    total = value if weight == 1 else weight * value
+        return self.sum_of([self.term(index, preds, target) for index in self.trained])
+
+    def sum_of(self, values: list[Tensor]) -> Tensor:
+        """Return the weighted sum of the terms that are trained."""
+        total: Any = 0  # check() has made sure that there are some
+        for index, value in zip(self.trained, values, strict=True):
+            weight = self.weights[index]
+            if isinstance(total, Tensor):
+                total = torch.add(total, value, alpha=weight)
+            else:
+                total = value if weight == 1 else weight * value
         return total
 
     @classmethod

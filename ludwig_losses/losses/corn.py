@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.functional._numerics import weighted_mean
 from ludwig_losses.functional.corn import corn_loss, corn_probabilities, corn_rank, corn_tasks
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import CATEGORY, field, loss_type
@@ -75,10 +74,21 @@ class CornLoss(ClassificationLoss):
         return self.median
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        tasks, rank = task_logits(preds, self.order), self.rank(preds, target)
-        loss, pairs = corn_loss(tasks, rank), corn_tasks(rank, tasks.shape[-1])  # none of them without a rank
+        rank = self.rank(preds, target)
+        loss, pairs = corn_loss(task_logits(preds, self.order), rank), self.pairs(preds, rank)
+        return self.weighted_mean(loss / pairs.clamp_min(1), self.weight_of_pairs(pairs, target), target)
+
+    def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
+        return self.weight_of_pairs(self.pairs(preds, self.rank(preds, target)), target).sum()
+
+    def pairs(self, preds: Tensor, rank: Tensor) -> Tensor:
+        """Return how many (example, task) pairs each example is part of, none without a rank."""
+        return corn_tasks(rank, len(class_order(preds, self.order)) - 1)
+
+    def weight_of_pairs(self, pairs: Tensor, target: Tensor) -> Tensor:
+        """Return what the pairs of each example weigh together."""
         weight = self.weight(target, None)
-        return weighted_mean(loss / pairs.clamp_min(1), pairs if weight is None else pairs * weight)
+        return pairs if weight is None else pairs * weight
 
     def rank(self, preds: Tensor, target: Tensor) -> Tensor:
         """Return the rank of each target, -1 where it has none."""

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.functional import dice_loss
+from ludwig_losses.functional._numerics import count_images
 from ludwig_losses.functional.dice import check_options, counted_classes, mistake_weights
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import IMAGE, field, loss_type, parameters_of
@@ -139,3 +140,6 @@ class DiceLoss(Loss):
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         return dice_loss(preds, target, class_weights=self.class_weights, **self.options)
+
+    def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
+        return count_images(target, self.options["ignore_index"])

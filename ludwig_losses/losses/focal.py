@@ -131,7 +131,14 @@ class FocalLoss(ClassificationLoss):
         counted = self.counted(target)
         if not self.normalize:
             return self.mean(loss, target, counted)
-        foreground = target != 0 if counted is None else (target != 0) & counted
         weight = self.weight(target, counted)
         total = loss.sum() if weight is None else (weight * loss).sum()
-        return total / torch.count_nonzero(foreground).clamp_min(1)
+        return total / self.divide_by(foreground(target, counted), target).clamp_min(1)
+
+    def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
+        return foreground(target, self.counted(target)) if self.normalize else super().denominator(preds, target)
+
+
+def foreground(target: Tensor, counted: Tensor | None) -> Tensor:
+    """Return how many elements that count are of another class than 0."""
+    return torch.count_nonzero(target if counted is None else (target != 0) & counted)

@@ -4,6 +4,7 @@ from torch import Tensor
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.functional import lovasz_softmax_loss
+from ludwig_losses.functional._numerics import count_images
 from ludwig_losses.functional.lovasz import chosen_classes
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import IMAGE, field, loss_type
@@ -77,3 +78,6 @@ class LovaszSoftmaxLoss(Loss):
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         return lovasz_softmax_loss(preds, target, **self.options)
+
+    def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
+        return count_images(target, self.options["ignore_index"])

@@ -12,6 +12,7 @@ from ludwig_losses.host.distributed import trains_on_all_ranks
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import VECTOR, field, loss_type
 from ludwig_losses.losses._memory import MemoryBank
+from ludwig_losses.losses._remembered import Remembered
 from ludwig_losses.losses.base import Loss, LossConfig
 from ludwig_losses.metrics.contrastive import ContrastiveMetric
 from ludwig_losses.parameters import Choice, Count, Number
@@ -112,11 +113,25 @@ class NTXentLoss(Loss):
             "average": config.average,
         }
         self.by_target = config.pairing == "target"
+        self._labels = Remembered()
         self.memory = None if config.memory_bank is None else MemoryBank(config.memory_bank)
 
     def labels(self, target: Tensor) -> Tensor | None:
         """Return which rows are positives of each other, where it is not the consecutive ones."""
-        return equal_rows(target) if self.by_target else None
+        if not self.by_target:
+            return None
+        known = self._labels.values(target)
+        if "labels" not in known:
+            known["labels"] = equal_rows(target)
+        return known["labels"]
+
+    def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
+        labels = self.labels(target)
+        if labels is None:
+            return len(preds) // 2
+        sizes = torch.zeros_like(labels).index_add(0, labels, torch.ones_like(labels))
+        partners = sizes - 1
+        return (sizes * (partners.clamp_max(1) if self.options["average"] == "anchors" else partners)).sum()
 
     def can_evaluate(self, target: np.ndarray | None) -> bool:
         if target is None or not self.by_target:

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.functional._numerics import weighted_mean
 from ludwig_losses.functional.one_class import deep_sad_loss, deep_svdd_loss, drocc_adversary, drocc_loss
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import ANOMALY, field, loss_type
@@ -45,14 +44,12 @@ class OneClassLoss(Loss):
     def begin_epoch(self, epoch: int) -> None:
         """Learn the number of the epoch of the training that begins, from 0."""
 
-    def share(self, target: Tensor) -> float | Tensor:
-        """The rows that :meth:`mean` counts: a batch of anomalies has no loss, rather than one of 0."""
-        return (target != 1).sum().clamp_min(1e-6)
+    def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
+        return (target != 1).sum()
 
-    @staticmethod
-    def mean(loss: Tensor, target: Tensor) -> Tensor:
+    def mean(self, loss: Tensor, target: Tensor) -> Tensor:
         """Return the mean over the rows that are not labelled as anomalies."""
-        return weighted_mean(loss, target != 1)
+        return self.weighted_mean(loss, target != 1, target)
 
 
 class DeepSVDDLossConfig(OneClassLossConfig):
@@ -132,7 +129,7 @@ class DeepSADLoss(OneClassLoss):
         super().__init__(config)
         self.eta = config.eta
 
-    def share(self, target: Tensor) -> float | Tensor:
+    def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
         return len(target)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:

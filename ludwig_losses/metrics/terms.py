@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from ludwig.modules.loss_modules import create_loss
 from torch import Tensor
 
-from ludwig_losses.host.metrics import PackMetric
+from ludwig_losses.host.metrics import MeansMetric
 
 
 def names_of_terms(configs: Iterable) -> list[str]:
@@ -30,27 +29,21 @@ def name_of_term(loss: str) -> str:
     return f"loss_{loss}"
 
 
-class TermsMetric(PackMetric):
-    """The value of each term without its weight, averaged over batches as Ludwig averages the loss itself.
-
-    Batches for which a loss is not a number do not count: Ludwig's own for sequences has none for a single row.
-    """
+class TermsMetric(MeansMetric):
+    """The value of each term without its weight, averaged over batches as the loss itself."""
 
     NAMES = ()
 
     def __init__(self, config: Any, **kwargs: Any) -> None:
         super().__init__()
         self.loss_function = create_loss(config)
-        # The sum of the values that are numbers, and how many these are.
-        self.add_state("sums", default=torch.zeros(2, len(self.loss_function.names)), dist_reduce_fx="sum")
+        self.columns = 2 * len(self.loss_function.names)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         terms = range(len(self.loss_function.names))
-        values = torch.stack([self.loss_function.value_of_term(index, preds, target).float() for index in terms])
-        is_nan = values.isnan()
-        self.sums += torch.stack([values.masked_fill(is_nan, 0.0), ~is_nan])
+        self.keep_means([self.loss_function.mean_of_term(index, preds, target) for index in terms])
 
     def compute(self) -> dict[str, Tensor]:
-        total, batches = self.sums
-        values = zip(self.loss_function.names, total / batches, batches.tolist(), strict=True)
-        return {name: mean for name, mean, batches in values if batches}
+        means = self.average(*self.kept_means())
+        known = (~means.isnan()).nonzero().flatten().tolist()
+        return {self.loss_function.names[i]: self.loss_function.term_from_mean(i, means[i]) for i in known}

@@ -59,6 +59,39 @@ def open_set_metrics() -> dict:
     return {name: float(value) for name, value in metric.compute().items()}
 
 
+WEIGHTED = {"type": "poly_loss", "class_weights": [0.5, 2.0, 1.0], "ignore_index": [1]}
+LOSSES = {
+    "weighted": WEIGHTED,
+    "sum": {"type": "compound_loss", "terms": [WEIGHTED, {"type": "focal_loss", "normalize": True, "weight": 0.5}]},
+}
+
+
+def evaluated(name: str):
+    """A loss with what it is evaluated on: in the first three rows nothing counts."""
+    from ludwig.schema.features.loss.loss import get_loss_cls
+
+    config = get_loss_cls("category", LOSSES[name]["type"]).from_dict(LOSSES[name])
+    generator = torch.Generator().manual_seed(11)
+    return config, torch.randn(10, 3, generator=generator), torch.tensor([1, 1, 1, 0, 0, 2, 1, 0, 2, 2])
+
+
+def losses() -> dict:
+    """The loss of an evaluation: batches of different sizes on two ranks, and a rank without a batch."""
+    from ludwig_losses.host.registry import DeclaredLossMetric
+    from ludwig_losses.metrics.terms import TermsMetric
+
+    found = {}
+    for name in LOSSES:
+        config, logits, target = evaluated(name)
+        metrics = [DeclaredLossMetric(config), *([TermsMetric(config=config)] if name == "sum" else [])]
+        for index, rows in enumerate(torch.arange(10).split([3, 2, 4, 1])):
+            for metric in metrics if dist.get_rank() == index % 2 else ():
+                metric.update(logits[rows], target[rows])
+        loss, *terms = [metric.compute() for metric in metrics]
+        found[name] = [float(loss), *(float(value) for term in terms for value in term.values())]
+    return found
+
+
 class Data:
     """What preprocessing returns, as far as ranks compare it."""
 
@@ -120,6 +153,7 @@ def main(folder: str) -> None:
     backend.initialize()
     results["together"] = {pairing: contrast(pairing, sizes) for pairing in pairings}
     results["metrics"] = open_set_metrics()
+    results["losses"] = losses()
     results["preprocessing"] = preprocessing(folder)
     results["returned"] = backend.broadcast_return(lambda: f"from rank {rank}")
     model = torch.nn.Linear(1, 1)

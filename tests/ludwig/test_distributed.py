@@ -108,7 +108,7 @@ def test_two_ranks_train_the_model_of_one_process_with_the_whole_batch(tmp_path)
     assert difference(first["parameters"], alone["parameters"]) < 1e-5
     assert any(name.endswith("decoder_obj.center") for name in alone["parameters"])
     for split in ("validation", "test"):
-        for feature, metric in (("c", "accuracy"), ("v", "mean_squared_error")):
+        for feature, metric in (("c", "accuracy"), ("c", "loss"), ("v", "mean_squared_error"), ("a", "loss")):
             together = first["metrics"][split][feature][metric]
             assert together == second["metrics"][split][feature][metric]
             assert together == pytest.approx(alone["metrics"][split][feature][metric], rel=1e-6, abs=1e-5)

@@ -90,6 +90,16 @@ def test_metrics_are_those_of_all_ranks(results):
     assert [rank["metrics"] for rank in results] == [pytest.approx(expected)] * len(results)
 
 
+def test_the_loss_of_an_evaluation_is_that_of_the_rows_of_all_ranks(results):
+    expected = {}
+    for name in program.LOSSES:
+        config, logits, target = program.evaluated(name)
+        loss = create_loss(config)
+        terms = [float(term(logits, target)) for term in getattr(loss, "terms", ())]
+        expected[name] = pytest.approx([float(loss(logits, target)), *terms], rel=1e-6)
+    assert [rank["losses"] for rank in results] == [expected] * len(results)
+
+
 def test_the_first_rank_preprocesses_first_and_other_data_is_refused(results):
     order = results[0]["order"]
     assert order[0] == order[len(results)] == "0" and len(order) == 2 * len(results)
