@@ -173,11 +173,13 @@ def train_together(trainer: ModuleType) -> None:
     """Refuse to train a loss that compares rows on data that was preprocessed for another loss, to choose the best
     model by a metric that the validation data does not have, and soft labels that are no distributions; let all ranks
     of a training decide alike; keep centre, radius and threshold of anomaly features."""
-    from ludwig_losses.host import distributed, evaluation, pairs, soft_labels
+    from ludwig_losses.host import batch_sizes, distributed, evaluation, pairs, soft_labels
     from ludwig_losses.host.anomaly import training
 
     replace(trainer.Trainer, "train", pairs.train)
     replace(trainer.Trainer, "train", evaluation.train)
+    replace(trainer.Trainer, "train", batch_sizes.train)
+    replace(trainer.Trainer, "tune_batch_size", batch_sizes.tune_batch_size)
     replace(trainer.Trainer, "train", soft_labels.train)
     replace(trainer.Trainer, "train", training.train)
     replace(trainer.Trainer, "_train_loop", training.train_epoch)

@@ -31,6 +31,10 @@ class OpenSetLossConfig(ClassificationLossConfig):
         )
     )
 
+    def validates_on_loss(self, feature_type: str) -> bool:
+        """Accuracy and ROC AUC know nothing of how undecided a model is on the background."""
+        return self.background_class is not None or super().validates_on_loss(feature_type)
+
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
         if self.background_class is None:
