@@ -32,7 +32,7 @@ class OpenSetLossConfig(ClassificationLossConfig):
     )
 
     def validates_on_loss(self, feature_type: str) -> bool:
-        """Accuracy and ROC AUC know nothing of how undecided a model is on the background."""
+        """Accuracy counts the background as errors, and does not see how undecided a model is on it."""
         return self.background_class is not None or super().validates_on_loss(feature_type)
 
     def resolve(self, feature: Feature) -> None:
