@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ludwig.constants import LOSS
+from ludwig.constants import COMBINED, LOSS
 from ludwig.error import ConfigValidationError
 
 from ludwig_losses.host.registry import declaration_of
@@ -35,20 +35,24 @@ def train(
     Raises:
         ConfigValidationError: names the rows, the loss and what to write instead.
     """
-    ranks = trainer.distributed.size()
-    for name, feature in trainer.model.output_features.items():
+    ranks, features = trainer.distributed.size(), trainer.model.output_features
+    for name, feature in features.items():
+        if not any(_comparing(Place(""), feature)):
+            continue
         place = place_of(trainer.model, name)
         _check_batches(place, feature, trainer.config, trainer.batch_size, ranks)
-        if ranks > 1:  # whose shards may be counted or not
+        if ranks > 1:  # the length may be that of a shard
             continue
         _check_rows(place, feature, len(training_set))
-        if trainer.validation_field == name and trainer.validation_metric in (LOSS, feature.loss.type):
+        alone = (name, COMBINED) if len(features) == 1 else (name,)
+        if trainer.validation_field in alone and trainer.validation_metric in (LOSS, feature.loss.type):
             _check_validation(place, feature, trainer, validation_set)
     return original(trainer, training_set, validation_set, *args, **kwargs)
 
 
 def tune_batch_size(tune: Callable, trainer: Any, *args: Any, tune_for_training: bool = True, **kwargs: Any) -> int:
     """Search for the fastest batch size as Ludwig does, which may find 1 or 2; a loss that needs more rows has them."""
+    accumulated = trainer.config.gradient_accumulation_steps
     found = tune(trainer, *args, tune_for_training=tune_for_training, **kwargs)
     key = "fewest_rows" if tune_for_training else "fewest_rows_in_evaluation"
     needed = [
@@ -60,8 +64,16 @@ def tune_batch_size(tune: Callable, trainer: Any, *args: Any, tune_for_training:
     while size < max(needed, default=0):
         size *= 2  # as the search does
     if tune_for_training and size > found:
-        trainer.config.batch_size = trainer.batch_size = size
+        _render(trainer, size, accumulated)
     return size
+
+
+def _render(trainer: Any, batch_size: int, accumulated: Any) -> None:
+    """Give a trainer a batch size and what follows from it, as Ludwig does."""
+    trainer.config.batch_size, trainer.config.gradient_accumulation_steps = batch_size, accumulated
+    trainer.config.update_batch_size_grad_accum(trainer.distributed.size())
+    trainer.batch_size = trainer.config.batch_size
+    trainer.gradient_accumulation_steps = trainer.config.gradient_accumulation_steps
 
 
 def _comparing(place: Place, feature: Any) -> Iterator[tuple[Place, Any]]:
@@ -74,7 +86,8 @@ def _comparing(place: Place, feature: Any) -> Iterator[tuple[Place, Any]]:
 
 def _check_batches(place: Place, feature: Any, trainer_config: Any, batch_size: Any, ranks: int = 1) -> None:
     # "auto" is for the search. On a plateau batches may grow, and a loss that stands still is one.
-    if not isinstance(batch_size, int) or getattr(trainer_config, "increase_batch_size_on_plateau", 0):
+    grows: int = getattr(trainer_config, "increase_batch_size_on_plateau", 0)
+    if not isinstance(batch_size, int) or grows:
         return
     for where, loss in _comparing(place, feature):
         if batch_size * ranks < loss.fewest_rows:
@@ -95,7 +108,7 @@ def _check_rows(place: Place, feature: Any, rows: int) -> None:
 
 def _check_validation(place: Place, feature: Any, trainer: Any, validation_set: Any) -> None:
     """Refuse to choose the best model by a loss that never changes: it would be that of the first evaluation."""
-    if declaration_of(type(feature.loss)) is None or validation_set is None or not len(validation_set):
+    if validation_set is None or not len(validation_set):
         return
     fewest, batch_size = feature.loss.fewest_rows_in_evaluation, max(trainer.batch_size, trainer.eval_batch_size)
     needs = f"{_needs(place.at('.loss'), feature.loss, fewest)} It could not choose the best model."

@@ -214,6 +214,10 @@ class ObjectosphereLossConfig(OpenSetLossConfig):
         Number(default=0.1, minimum=0, description="Weight of the magnitudes. 0 gives entropic_open_set.")
     )
 
+    def validates_on_loss(self, feature_type: str) -> bool:
+        """Magnitudes grow first, and accuracy may fall meanwhile, also where all examples are known."""
+        return self.zeta > 0 or super().validates_on_loss(feature_type)
+
 
 @register_loss(ObjectosphereLossConfig, features=[BINARY, CATEGORY])
 class ObjectosphereLoss(OpenSetLoss):

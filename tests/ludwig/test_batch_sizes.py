@@ -184,9 +184,18 @@ def test_ludwigs_search_for_a_batch_size_finds_enough_rows(tmp_path, monkeypatch
     monkeypatch.setattr(
         NTXentLoss, "forward", lambda self, preds, target: seen.add(len(preds)) or forward(self, preds, target)
     )
-    model, result = train(CONSECUTIVE, frame(40), tmp_path, batch_size="auto", epochs=1)
-    assert found == [1, 1] and seen == {4}
-    assert (model.config_obj.trainer.batch_size, model.config_obj.trainer.eval_batch_size) == (4, 4)
+    model, result = train(
+        CONSECUTIVE,
+        frame(40),
+        tmp_path,
+        batch_size="auto",
+        effective_batch_size=8,
+        epochs=1,
+        evaluate_training_set=True,
+    )
+    trainer = model.config_obj.trainer
+    assert found == [1, 1] and max(seen) == 4
+    assert (trainer.batch_size, trainer.gradient_accumulation_steps, trainer.eval_batch_size) == (4, 2, 4)
     assert result.train_stats.validation["y"]["loss"][0] > 0
 
 

