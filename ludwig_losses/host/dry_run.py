@@ -15,6 +15,7 @@ import yaml
 from ludwig.error import ConfigValidationError
 from ludwig.schema.model_types.base import ModelConfig
 
+from ludwig_losses.host import batch_sizes
 from ludwig_losses.host.classes import describe
 from ludwig_losses.host.registry import declaration_of, module_of
 from ludwig_losses.host.validation.misplaced import misplaced_losses
@@ -61,9 +62,10 @@ def parse(path: str, config: dict[str, Any]) -> None:
     if misplaced:
         raise ConfigValidationError("\n".join(misplaced))
     try:
-        ModelConfig.from_dict(config)
+        parsed = ModelConfig.from_dict(config)
     except (AttributeError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: Ludwig cannot read it: {type(error).__name__}: {error}.") from error
+    batch_sizes.check_config(parsed)
 
 
 def resolve(config: dict[str, Any], dataset: str) -> list[str]:

@@ -76,8 +76,10 @@ class LossConfig(DeclaredLossConfig):
     # write in the configuration where they cannot.
     keeps_pairs: ClassVar[bool] = False
     instead_of_pairs: ClassVar[str] = "choose another loss"
-    # Whether the feature's other metrics say nothing about a model that was trained with the loss.
-    validate_on_loss: ClassVar[bool] = False
+    # How many rows a training batch, of all ranks together, and an evaluation batch must have: with fewer, the loss is
+    # the same number whatever the model is like.
+    fewest_rows: ClassVar[int] = 1
+    fewest_rows_in_evaluation: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         contract.require_for_every_loss(self.type)
@@ -86,6 +88,11 @@ class LossConfig(DeclaredLossConfig):
     def name(cls) -> str:
         """The name of the loss in words."""
         return cls.type.replace("_", " ").title()
+
+    def validates_on_loss(self, feature_type: str) -> bool:
+        """Whether best model and early stopping follow the loss, where the configuration says nothing: the default
+        metric of such a feature does not judge what this loss trains."""
+        return False
 
     @property
     def ignored_classes(self) -> list[int]:
@@ -161,6 +168,10 @@ class ClassificationLossConfig(LossConfig):
             description="beta of class_weights: effective_number, from 0 (all classes alike) to 1 (balanced).",
         )
     )
+
+    def validates_on_loss(self, feature_type: str) -> bool:
+        """Accuracy counts the examples of ignored classes as errors."""
+        return getattr(self, "ignore_index", None) is not None
 
     def check(self) -> None:
         super().check()

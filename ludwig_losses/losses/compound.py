@@ -3,6 +3,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
+from ludwig.constants import SOFTMAX_CROSS_ENTROPY
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
@@ -88,8 +89,20 @@ class CompoundLossConfig(LossConfig):
         return self.parsed[index].instead_of_pairs.replace("loss.", f"loss.terms[{index}].", 1)
 
     @property
-    def validate_on_loss(self) -> bool:
-        return any(getattr(term, "validate_on_loss", False) for term in self.parsed)
+    def weighted(self) -> list:
+        """The configuration objects of the terms that train, not only watch."""
+        return [term for term in self.parsed if term.weight]
+
+    @property
+    def fewest_rows(self) -> int:
+        return min((getattr(term, "fewest_rows", 1) for term in self.weighted), default=1)
+
+    @property
+    def fewest_rows_in_evaluation(self) -> int:
+        return min((getattr(term, "fewest_rows_in_evaluation", 1) for term in self.weighted), default=1)
+
+    def validates_on_loss(self, feature_type: str) -> bool:
+        return any(_validates_on_loss(term, feature_type) for term in self.weighted)
 
     def check(self) -> None:
         super().check()
@@ -122,6 +135,13 @@ class CompoundLossConfig(LossConfig):
             _resolved(config, replace(feature, path=f"{feature.path}.terms[{index}]")).to_dict()
             for index, config in enumerate(self.parsed)
         ]
+
+
+def _validates_on_loss(term: Any, feature_type: str) -> bool:
+    if isinstance(term, LossConfig):
+        return term.validates_on_loss(feature_type)
+    # The squared error of logits, which such a vector predicts, against a distribution says nothing.
+    return feature_type == VECTOR and term.type == SOFTMAX_CROSS_ENTROPY
 
 
 def _projects(config: Any) -> bool:

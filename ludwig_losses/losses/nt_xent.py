@@ -83,7 +83,7 @@ class NTXentLossConfig(LossConfig):
         )
     )
 
-    validate_on_loss: ClassVar[bool] = True
+    fewest_rows_in_evaluation: ClassVar[int] = 3
     instead_of_pairs: ClassVar[str] = "pair rows by equal targets with loss.pairing: target"
 
     @classmethod
@@ -93,6 +93,16 @@ class NTXentLossConfig(LossConfig):
     @property
     def keeps_pairs(self) -> bool:
         return self.pairing == "consecutive"
+
+    @property
+    def fewest_rows(self) -> int:
+        """A pair and a negative: without one of them the loss is 0. What is in the memory bank may be either, but the
+        partner of a consecutive row is in its batch."""
+        return max(2 if self.keeps_pairs else 1, self.fewest_rows_in_evaluation - (self.memory_bank or 0))
+
+    def validates_on_loss(self, feature_type: str) -> bool:
+        """The distance to the target vectors, which do not matter, says nothing."""
+        return True
 
 
 @register_loss(NTXentLossConfig, features=[VECTOR], aliases=["nt_xent"])

@@ -31,6 +31,10 @@ class OpenSetLossConfig(ClassificationLossConfig):
         )
     )
 
+    def validates_on_loss(self, feature_type: str) -> bool:
+        """Accuracy counts the background as errors, and does not see how undecided a model is on it."""
+        return self.background_class is not None or super().validates_on_loss(feature_type)
+
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
         if self.background_class is None:
@@ -209,6 +213,10 @@ class ObjectosphereLossConfig(OpenSetLossConfig):
     zeta: float = field(
         Number(default=0.1, minimum=0, description="Weight of the magnitudes. 0 gives entropic_open_set.")
     )
+
+    def validates_on_loss(self, feature_type: str) -> bool:
+        """Magnitudes grow first, and accuracy may fall meanwhile, also where all examples are known."""
+        return self.zeta > 0 or super().validates_on_loss(feature_type)
 
 
 @register_loss(ObjectosphereLossConfig, features=[BINARY, CATEGORY])

@@ -10,12 +10,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from ludwig.api import LudwigModel
 from ludwig.error import ConfigValidationError
-from ludwig.schema.model_types.base import ModelConfig
+from ludwig.schema.model_types.base import ModelConfig, model_type_schema_registry
 
 from ludwig_losses.functional.dice import mistake_weights
 from ludwig_losses.host.registry import find, losses_for
+from ludwig_losses.host.validation.misplaced import misplaced_losses
 from ludwig_losses.losses.dice import DiceLossConfig
 from ludwig_losses.parameters import Feature
 
@@ -252,9 +254,117 @@ def test_the_type_may_come_from_the_defaults():
     assert "gama" in message(config("category", {"gama": 3}, defaults=defaults))
 
 
-def test_models_that_are_not_ecd_are_refused():
-    wrong = {**config("text", {"type": "entmax_1.5_loss"}), "model_type": "llm", "base_model": "none"}
-    assert "works with model_type ecd; got model_type llm" in message(wrong)
+ECD_ONLY = "works with model_type ecd; got model_type {}{}. Write model_type: ecd, or remove the loss."
+
+
+@pytest.mark.parametrize("model_type", ["llm", "gbm", "nonsense", None])
+@pytest.mark.parametrize(
+    ("feature", "written", "place"),
+    [
+        ("text", {"loss": {"type": "entmax_1.5_loss"}}, ".loss: entmax_1.5_loss"),
+        ("category", {"loss": {"type": "dice_loss"}}, ".loss: dice_loss"),  # which is for no such feature either
+        ("category", {"loss": "focal_loss"}, ".loss: focal_loss"),
+        ("text", {"loss": {"type": "compound_loss", "terms": [{"type": "sparsemax"}]}}, ".loss: compound_loss"),
+        ("category", {"loss": {"epsilon": 1}}, ".loss.epsilon: there is no `type`; epsilon is a parameter of poly_loss, which"),
+        ("category", {"focal_loss": {"gamma": 1}}, ".focal_loss: Ludwig reads no loss here. focal_loss"),
+        ("category", {"Loss": {"type": "focal_loss"}}, ".Loss: Ludwig reads no loss here. focal_loss"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_models_that_are_not_ecd_are_refused_for_that_reason(feature, written, place, model_type):
+    wrong = {**config(feature, None), "model_type": model_type, "base_model": "none"}
+    wrong["output_features"][0] |= copy.deepcopy(written)
+    there_are = sorted(model_type_schema_registry)
+    missing = "" if model_type in there_are else f", which this Ludwig does not have (it has {', '.join(there_are)})"
+    assert message(wrong) == f"output_features[0]{place} {ECD_ONLY.format(model_type, missing)}"
+
+
+def test_nothing_is_suggested_that_another_model_type_refuses():
+    for loss in ({"type": "sparsmax"}, {"type": None}):
+        text = message({**config("text", loss), "model_type": "llm", "base_model": "none"})
+        names = text.removesuffix(".").replace("choose one of", "there are:").rpartition("there are: ")[2].split(", ")
+        assert names == [name for name in losses_for("text") if find(name) is None]
+        assert "PLUGINS" not in text
+    unknown_model = {**config("category", {"type": "focal_los"}), "model_type": "nonsense"}
+    with pytest.raises(Exception, match="Invalid model type: 'nonsense'"):  # marshmallow's kind on 0.11
+        ModelConfig.from_dict(unknown_model)
+
+
+BALANCE = (
+    "Write {} instead, the weight of the positive class; the negative class weighs 1 - alpha. focal_loss on binary"
+)
+
+
+@pytest.mark.parametrize(
+    ("loss", "instead"),
+    [
+        ({"positive_class_weight": 3}, "alpha: 0.75"),
+        ({"positive_class_weight": 1}, "alpha: 0.5"),
+        ({"class_weights": [1, 3]}, "alpha: 0.75"),
+        ({"class_weights": [2.0, 1]}, "alpha: 0.3333"),
+        ({"class_weights": {"no": 1, "yes": 3}}, "alpha"),  # which of them is the positive one, the data decides
+        ({"class_weights": 2}, "alpha"),
+        ({"class_weights": [1, "x"]}, "alpha"),
+        ({"positive_class_weight": "high"}, "alpha"),
+    ],
+    ids=str,
+)
+def test_class_weights_of_a_binary_feature_are_written_as_alpha(loss, instead):
+    for section in (
+        {"type": "focal_loss", **loss},
+        {"type": "compound_loss", "terms": [{"type": "focal_loss", **loss}]},
+    ):
+        text = message(config("binary", section))
+        assert BALANCE.format(instead) in text
+    if instead != "alpha":
+        ModelConfig.from_dict(config("binary", {"type": "focal_loss", **yaml.safe_load("{" + instead + "}")}))
+    without = message(config("binary", {"type": "tempered_softmax_cross_entropy", **loss}))
+    assert "alpha" not in without and " instead" not in without
+
+
+@pytest.mark.parametrize("number", [1, 1.0, np.int64(1)], ids=repr)
+@pytest.mark.parametrize(
+    ("feature", "loss"),
+    [
+        ("category", {"type": "softmax_cross_entropy"}),  # what Ludwig does
+        ("category", {"type": "focal_loss"}),
+        ("text", {"type": "sparsemax"}),
+        ("image", {"type": "dice_loss"}),
+        ("binary", {"type": "focal_loss"}),
+    ],
+    ids=str,
+)
+def test_class_weights_of_1_are_none_as_in_ludwig(feature, loss, number):
+    weighted = {**loss, "class_weights": number}
+    assert ModelConfig.from_dict(config(feature, weighted)).output_features[0].loss.class_weights is None
+    if find(loss["type"]):
+        by_default = config(feature, None, defaults={feature: {"loss": copy.deepcopy(weighted)}})
+        assert ModelConfig.from_dict(by_default).output_features[0].loss.class_weights is None
+    term = config(feature, {"type": "compound_loss", "terms": [copy.deepcopy(weighted)]})
+    assert ModelConfig.from_dict(term).output_features[0].loss.parsed[0].class_weights is None
+    assert weighted == {**loss, "class_weights": number}, "what the user holds stays as it is"
+
+
+@pytest.mark.parametrize("number", [True, 0, 2, 1.5])
+def test_other_numbers_say_nothing_of_the_classes(number):
+    text = message(config("category", {"type": "focal_loss", "class_weights": number}))
+    assert f"class_weights: got {number}, expected null, balanced, effective_number, a list or a dict" in text
+
+
+# At least .8 alike (loss_1 and LossFn just so), and at most .75, as boss and lots.
+NEARLY_LOSS = ["los", "losss", "Loss", "floss", "loss_1", "LossFn", "criterion"]
+NOT_NEARLY = ["boss", "lots", "class", "glossary", "column"]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_one"), [*((key, True) for key in NEARLY_LOSS), *((key, False) for key in NOT_NEARLY)]
+)
+def test_a_word_means_a_loss_if_it_is_nearly_that_word(key, is_one):
+    written = config("category", None, **{key: {"type": "softmax_cross_entropy"}})
+    assert bool(misplaced_losses(written, of_ludwig_too=True)) == is_one
+    assert not misplaced_losses(written)
+    ours = config("category", None, **{key: {"type": "focal_loss"}})
+    assert bool(misplaced_losses(ours)) == is_one
 
 
 @pytest.mark.parametrize("loss", ["entmax_1.5_loss", "sparsemax", "entmax_loss"])

@@ -6,19 +6,26 @@ import difflib
 from collections.abc import Iterable
 from typing import Any
 
+from ludwig.constants import MODEL_ECD
+
 from ludwig_losses import plugins
 from ludwig_losses.host.registry import Declaration, find, losses_for
-from ludwig_losses.parameters import Parameter, Place, shown
+from ludwig_losses.parameters import Parameter, PerClass, Place, is_number, shown
+
+CLASS_WEIGHTS, POSITIVE_CLASS_WEIGHT = "class_weights", "positive_class_weight"
+_CHANGE_MODEL = f"Write model_type: {MODEL_ECD}, or remove the loss."
 
 
-def check_foreign_name(place: Place, feature_type: str, name: Any) -> list[str]:
+def check_foreign_name(place: Place, feature_type: str, name: Any, model_type: Any = MODEL_ECD) -> list[str]:
     """A name that is neither ours nor Ludwig's for this feature is reported with the nearest ones."""
-    known = losses_for(feature_type)
-    if not known or name in known:
+    known = _losses_of_model(feature_type, model_type)
+    if not known or name in known or model_type not in model_types():  # Ludwig says that there is no such type
         return []
     failed = "".join(f" The plug-in {plugin} did not load: {reason}." for plugin, reason in plugins.failures.items())
     near = did_you_mean(name, known)
-    own = "" if near or failed else f" A loss of your own needs {plugins.VARIABLE}, or its package installed."
+    own = ""
+    if not near and not failed and model_type == MODEL_ECD:
+        own = f" A loss of your own needs {plugins.VARIABLE}, or its package installed."
     return [
         (
             f"{place.at('.type')}: unknown loss {shown(name)}.{near} "
@@ -27,8 +34,28 @@ def check_foreign_name(place: Place, feature_type: str, name: Any) -> list[str]:
     ]
 
 
-def empty_type(place: Place, feature_type: str) -> str:
-    return f"{place.at('.type')}: type is empty; choose one of {', '.join(losses_for(feature_type))}."
+def empty_type(place: Place, feature_type: str, model_type: Any = MODEL_ECD) -> str:
+    return f"{place.at('.type')}: type is empty; choose one of {', '.join(_losses_of_model(feature_type, model_type))}."
+
+
+def _losses_of_model(feature_type: str, model_type: Any) -> list[str]:
+    """The names of the losses of a feature type that a model type may use: declared ones are for ecd."""
+    return [name for name in losses_for(feature_type) if model_type == MODEL_ECD or find(name) is None]
+
+
+def model_types() -> list[str]:
+    """Return the model types of this Ludwig."""
+    from ludwig.schema.model_types.base import model_type_schema_registry  # loaded later than the losses
+
+    return sorted(model_type_schema_registry)
+
+
+def for_ecd_only(losses: str, model_type: Any) -> str:
+    """Say that a loss, or several, is not for the model type of a configuration."""
+    there_are = model_types()
+    got = model_type if isinstance(model_type, str) else shown(model_type)
+    missing = "" if model_type in there_are else f", which this Ludwig does not have (it has {', '.join(there_are)})"
+    return f"{losses} works with model_type {MODEL_ECD}; got model_type {got}{missing}. {_CHANGE_MODEL}"
 
 
 def reason(error: Exception) -> str:
@@ -54,13 +81,31 @@ def unknown_parameter(
     if key in declaration.parameters:
         types = ", ".join(declaration.features_with(key))
         only = f"got {shown(value)}, but {key} is for {types} features only."
-        return f"{place.at('.' + key)}: {only} {_has(owner, here)}"
-    return unknown_key(place, key, value, here, owner)
+        return f"{place.at('.' + key)}: {only}{_balance_instead(key, value, here)} {_has(owner, here)}"
+    return unknown_key(place, key, value, here, owner, _balance_instead(key, value, here))
 
 
-def unknown_key(place: Place, key: Any, value: Any, known: Iterable[str], owner: str) -> str:
+def _balance_instead(key: str, value: Any, here: dict[str, Parameter | None]) -> str:
+    """Say how class weights of Ludwig's binary losses are written, where one number in [0, 1] balances two classes."""
+    balance = next((name for name, kind in here.items() if isinstance(kind, PerClass) and kind.single), None)
+    if balance is None or value is None or key not in (CLASS_WEIGHTS, POSITIVE_CLASS_WEIGHT):
+        return ""
+    number = _share(key, value)
+    written = balance if number is None else f"{balance}: {number:.4g}"
+    return f" Write {written} instead, the weight of the positive class; the negative class weighs 1 - {balance}."
+
+
+def _share(key: str, value: Any) -> float | None:
+    """Return the positive class's share of the weights of two classes, if it is known."""
+    weights = [1, value] if key == POSITIVE_CLASS_WEIGHT else value
+    known = isinstance(weights, list) and len(weights) == 2 and all(is_number(w) and w >= 0 for w in weights)
+    return weights[1] / sum(weights) if known and sum(weights) else None
+
+
+def unknown_key(place: Place, key: Any, value: Any, known: Iterable[str], owner: str, instead: str = "") -> str:
     known = list(known)
-    return f"{place}: unknown parameter '{key}' (value {shown(value)}).{did_you_mean(key, known)} {_has(owner, known)}"
+    hint = instead or did_you_mean(key, known)
+    return f"{place}: unknown parameter '{key}' (value {shown(value)}).{hint} {_has(owner, known)}"
 
 
 def _has(owner: str, parameters: Iterable[str]) -> str:

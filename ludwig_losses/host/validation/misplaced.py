@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Iterator
 from typing import Any
 
-from ludwig.constants import LOSS
+from ludwig.constants import LOSS, MODEL_ECD
 
 from ludwig_losses.host.registry import find
+from ludwig_losses.host.validation.messages import for_ecd_only
 from ludwig_losses.parameters import Place
 
 # What people call a loss elsewhere.
@@ -45,10 +46,14 @@ def _means_a_loss(key: Any, value: Any, of_ludwig_too: bool) -> bool:
 
 def _names_ours(value: Any) -> bool:
     """Whether a value is, or contains as a type, the name of a loss of this package."""
+    return any(isinstance(name, str) and find(name) is not None for name in _names(value))
+
+
+def _names(value: Any) -> list[Any]:
+    """Return what may be names of losses in a value: itself, or its types."""
     if isinstance(value, list):
-        return any(map(_names_ours, value))
-    name = value.get("type") if isinstance(value, dict) else value
-    return isinstance(name, str) and find(name) is not None
+        return [name for entry in value for name in _names(entry)]
+    return [value.get("type") if isinstance(value, dict) else value]
 
 
 def _sections(config: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any], bool]]:
@@ -73,6 +78,10 @@ def _sections(config: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any], b
 
 def _instead(config: dict[str, Any], place: Place, key: Any, value: Any) -> str:
     """What may have been meant: the section ``loss`` of this output feature, of its defaults, or of the first one."""
+    ours = [name for name in (key, *_names(value)) if _names_ours(name)]
+    model_type = config.get("model_type", MODEL_ECD)
+    if ours and model_type != MODEL_ECD:
+        return f" {for_ecd_only(ours[0], model_type)}"
     outputs = [feature for feature in config.get("output_features") or () if isinstance(feature, dict)]
     if place.path == "defaults" and outputs:
         path = f"defaults.{outputs[0].get('type')}.loss"

@@ -10,7 +10,7 @@ from ludwig.constants import LOSS
 
 from ludwig_losses.host.registry import find
 from ludwig_losses.host.validation.sections import loss_sections, name_of_loss
-from ludwig_losses.parameters import Classes, Number, Order, Parameter, PerClass, Terms
+from ludwig_losses.parameters import Classes, Number, Order, Parameter, PerClass, Terms, is_number
 
 # Parameters of Ludwig's own losses that mean the same as ours; their other ones are checked against the JSON schema.
 OF_LUDWIGS_LOSSES: dict[str, Parameter | None] = {
@@ -41,14 +41,29 @@ def _parameter(config: dict[str, Any], feature: dict[str, Any], key: str) -> Par
 
 def plain_losses(config: dict[str, Any]) -> dict[str, Any]:
     """Return a copy in which our loss sections hold plain numbers and lists for NumPy's and torch's, which nothing
-    could save with the model."""
+    could save with the model, and no ``class_weights: 1``, Ludwig's old way to write that all classes weigh alike."""
     config = copy.deepcopy(config)
     features = [feature for feature in config.get("output_features") or () if isinstance(feature, dict)]
     defaults = [default for default in (config.get("defaults") or {}).values() if isinstance(default, dict)]
     for holder in (*features, *defaults):
-        if isinstance(holder.get(LOSS), dict) and find(name_of_loss(config, holder)) is not None:
-            holder[LOSS] = _plain(holder[LOSS])
+        name = name_of_loss(config, holder)
+        if isinstance(holder.get(LOSS), dict) and find(name) is not None:
+            holder[LOSS] = _without_equal_weights(_plain(holder[LOSS]), name)
     return config
+
+
+def _without_equal_weights(loss: dict[str, Any], name: str | None) -> dict[str, Any]:
+    """Write null for class weights of 1, as Ludwig does for its own losses; in terms, too."""
+    weights = loss.get("class_weights")
+    if is_number(weights) and weights == 1:
+        loss["class_weights"] = None
+    declaration = find(name)
+    for key, parameter in declaration.parameters.items() if declaration else ():
+        terms = loss.get(key) if isinstance(parameter, Terms) else None
+        for term in terms if isinstance(terms, list) else ():
+            if isinstance(term, dict):
+                _without_equal_weights(term, None)  # a term has no terms
+    return loss
 
 
 def _plain(value: Any) -> Any:

@@ -15,13 +15,19 @@ from ludwig_losses.parameters import Place, Terms
 
 
 def set_validation_parameters(set_parameters: Callable, config: Any) -> None:
-    """Let best model and early stopping follow the loss where other metrics mean nothing, unless the user chose."""
+    """Let best model and early stopping follow the loss where the feature's default metric does not judge what it
+    trains, unless the user chose. A rendered or saved configuration has a metric, which it keeps."""
     chosen = config.trainer is None or getattr(config.trainer, "validation_metric", None)
     set_parameters(config)
     if not chosen:
         for feature in config.output_features:
-            if feature.name == config.trainer.validation_field and getattr(feature.loss, "validate_on_loss", False):
+            if feature.name == config.trainer.validation_field and _validates_on_loss(feature):
                 config.trainer.validation_metric = LOSS
+
+
+def _validates_on_loss(feature: Any) -> bool:
+    declared = declaration_of(type(feature.loss)) is not None
+    return declared and feature.loss.validates_on_loss(feature.type)
 
 
 def parse(from_dict: Callable, config: dict[str, Any]) -> Any:
@@ -44,7 +50,7 @@ def check_parsed_config(config: Any) -> None:
         declaration = declaration_of(type(feature.loss))
         if declaration is None:
             continue
-        for where, loss in _with_terms(place.at(".loss"), feature.loss):
+        for where, loss in with_terms(place.at(".loss"), feature.loss):
             try:
                 loss.check()
             except ValueError as error:
@@ -58,7 +64,7 @@ def check_parsed_config(config: Any) -> None:
             _check_pairs(f"{place.at('.loss')}: {feature.loss.type} with consecutive pairs", config, feature)
 
 
-def _with_terms(place: Place, loss: Any) -> Iterator[tuple[Place, Any]]:
+def with_terms(place: Place, loss: Any) -> Iterator[tuple[Place, Any]]:
     """Yield the declared losses among the terms of a loss, then the loss itself."""
     for key, parameter in parameters_of(type(loss)).items():
         terms = getattr(loss, key) if isinstance(parameter, Terms) else None

@@ -27,6 +27,7 @@ from ludwig_losses.host.validation.messages import (
     check_foreign_name,
     check_value,
     empty_type,
+    for_ecd_only,
     reason,
     unknown_key,
     unknown_parameter,
@@ -71,33 +72,35 @@ def check_raw_config(config: dict[str, Any]) -> None:
         raise ConfigValidationError("\n".join(errors))
 
 
-def _check_section(place: Place, feature_type: str, loss: Any, tolerated: set[str], model_type: str) -> list[str]:
+def _check_section(place: Place, feature_type: str, loss: Any, tolerated: set[str], model_type: Any) -> list[str]:
     if loss is None:
         return []
-    if errors := _check_mapping(place, feature_type, loss, "loss: "):
+    if errors := _check_mapping(place, feature_type, loss, "loss: ", model_type):
         return errors
     name = loss.get("type")
     if name is None:
-        return _check_untyped(place, feature_type, loss)
+        return _check_untyped(place, feature_type, loss, model_type)
     declaration = find(name) if isinstance(name, str) else None
     if declaration is None:
-        return check_foreign_name(place, feature_type, name)
+        return check_foreign_name(place, feature_type, name, model_type)
+    if model_type != MODEL_ECD:
+        return [f"{place}: {for_ecd_only(name, model_type)}"]
     if feature_type not in declaration.features:
         return [wrong_feature(place, feature_type, name, declaration)]
-    if model_type != MODEL_ECD:
-        return [f"{place}: {name} works with model_type ecd; got model_type {model_type}."]
     return _check_parameters(place, feature_type, loss, declaration, tolerated)
 
 
-def _check_mapping(place: Place, feature_type: str, section: Any, key: str) -> list[str]:
+def _check_mapping(place: Place, feature_type: str, section: Any, key: str, model_type: Any = MODEL_ECD) -> list[str]:
     """Check that a loss is written as a mapping, whose type, if it is there, says something."""
     if not isinstance(section, dict):
+        if model_type != MODEL_ECD and isinstance(section, str) and find(section) is not None:
+            return [f"{place}: {for_ecd_only(section, model_type)}"]
         hint = f" Write `{key}{{type: {section}}}`." if isinstance(section, str) else ""
         return [f"{place}: got {shown(section)}, expected a mapping with a `type`.{hint}"]
-    return [empty_type(place, feature_type)] if "type" in section and section["type"] is None else []
+    return [empty_type(place, feature_type, model_type)] if "type" in section and section["type"] is None else []
 
 
-def _check_untyped(place: Place, feature_type: str, loss: dict[str, Any]) -> list[str]:
+def _check_untyped(place: Place, feature_type: str, loss: dict[str, Any], model_type: Any) -> list[str]:
     """Without a type Ludwig takes its default loss and drops the parameters of any other.
 
     A parameter that is only ours stands for a forgotten type. One that losses of Ludwig's own have too does not, on
@@ -110,6 +113,9 @@ def _check_untyped(place: Place, feature_type: str, loss: dict[str, Any]) -> lis
         owners = [name for name, declaration in declared.items() if key in declaration.parameters]
         if difflib.get_close_matches(str(key), ["type"]):
             errors.append(f"{place}: unknown parameter '{key}'. Did you mean 'type'?")
+        elif owners and key not in ludwigs and model_type != MODEL_ECD:
+            owned = f"there is no `type`; {key} is a parameter of {', '.join(owners)}, which"
+            errors.append(f"{place.at(f'.{key}')}: {for_ecd_only(owned, model_type)}")
         elif owners and key not in ludwigs:
             errors.append(f"{place.at(f'.{key}')}: there is no `type`; {key} is a parameter of {', '.join(owners)}.")
     return errors
