@@ -27,6 +27,7 @@ HOOKS = {
     "ludwig.features.binary_feature": "ludwig_losses.host.hooks:project_binary_predictions",
     "ludwig.features.category_feature": "ludwig_losses.host.hooks:project_category_predictions",
     "ludwig.features.sequence_feature": "ludwig_losses.host.hooks:project_sequence_predictions",
+    "ludwig.features.image_feature": "ludwig_losses.host.hooks:read_masks",
     "ludwig.features.vector_feature": "ludwig_losses.host.hooks:complete_vectors",
     "ludwig.models.predictor": "ludwig_losses.host.hooks:evaluate_images",
     "ludwig.data.cache.manager": "ludwig_losses.host.hooks:separate_caches",

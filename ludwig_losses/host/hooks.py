@@ -140,17 +140,33 @@ def evaluate_images(predictor: ModuleType) -> None:
 
 
 def separate_caches(cache_manager: ModuleType) -> None:
-    """Keep data that was split by pairs apart from data that was split by rows."""
-    from ludwig_losses.host import pairs
+    """Keep data that was split by pairs apart from data that was split by rows, and masks from those for other
+    losses."""
+    from ludwig_losses.host import masks, pairs
 
     replace(cache_manager, "calculate_checksum", pairs.calculate_checksum)
+    replace(cache_manager, "calculate_checksum", masks.calculate_checksum)
+
+
+def read_masks(image_feature: ModuleType) -> None:
+    """Find the classes of masks in all training data, and keep to them."""
+    from ludwig_losses.host import masks
+
+    owner = image_feature.ImageFeatureMixin
+    replace(owner, "add_feature_data", masks.add_feature_data)
+    replace(owner, "_finalize_preprocessing_parameters", masks.find_classes)
+    replace(owner, "_read_image_if_bytes_obj_and_resize", masks.read_image)
+    if hasattr(image_feature, "_cache_image_column_to_disk"):
+        replace(image_feature, "_cache_image_column_to_disk", masks.cache_images)
 
 
 def prepare_data(preprocessing: ModuleType) -> None:
     """Keep pairs of rows together from the file to the data set, and give all ranks of a training the same data."""
-    from ludwig_losses.host import distributed, pairs
+    from ludwig_losses.host import distributed, masks, pairs
     from ludwig_losses.host.anomaly import labels
 
+    replace(preprocessing, "build_dataset", masks.build_dataset)
+    replace(preprocessing, "preprocess_for_prediction", masks.preprocess_for_prediction)
     replace(preprocessing, "build_dataset", pairs.build_dataset)
     replace(preprocessing, "build_dataset", labels.build_dataset)
     replace(preprocessing, "split_dataset", pairs.split_dataset)
@@ -173,10 +189,11 @@ def train_together(trainer: ModuleType) -> None:
     """Refuse to train a loss that compares rows on data that was preprocessed for another loss, to choose the best
     model by a metric that the validation data does not have, and soft labels that are no distributions; let all ranks
     of a training decide alike; keep centre, radius and threshold of anomaly features."""
-    from ludwig_losses.host import distributed, evaluation, pairs, soft_labels
+    from ludwig_losses.host import distributed, evaluation, masks, pairs, soft_labels
     from ludwig_losses.host.anomaly import training
 
     replace(trainer.Trainer, "train", pairs.train)
+    replace(trainer.Trainer, "train", masks.train)
     replace(trainer.Trainer, "train", evaluation.train)
     replace(trainer.Trainer, "train", soft_labels.train)
     replace(trainer.Trainer, "train", training.train)
@@ -216,10 +233,15 @@ def judge_searches(hyperopt_run: ModuleType) -> None:
 
 
 def shuffle_pairs(pandas_dataset: Any) -> None:
-    """Shuffle pairs instead of rows; shard the data of an evaluation without repeating any."""
-    from ludwig_losses.host import pairs, sharding
+    """Shuffle pairs instead of rows; shard the data of an evaluation without repeating any; raise what is wrong with
+    masks that are read in another thread."""
+    from ludwig_losses.host import masks, pairs, sharding
 
     # Only here: elsewhere it stays the class that it is.
     pandas_dataset.DistributedSampler = functools.partial(pairs.sampler, pandas_dataset.DistributedSampler)
     replace(pandas_dataset.PandasDataset, "initialize_batcher", pairs.initialize_batcher)
     replace(pandas_dataset.PandasDataset, "initialize_batcher", sharding.initialize_batcher)
+    batcher = pandas_dataset.RandomAccessBatcher
+    if hasattr(batcher, "_fetch_sync"):
+        replace(batcher, "_fetch_sync", masks.fetch_batch)
+        replace(batcher, "_async_advance", masks.advance)
