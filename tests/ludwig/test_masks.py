@@ -42,7 +42,8 @@ def write(folder, masks_to_write: list[np.ndarray]) -> pd.DataFrame:
         picture = mask if mask.ndim == 2 else mask.max(axis=2)
         for kind, image in (("image", picture), ("mask", mask)):
             Image.fromarray(image).save(folder / f"{kind}{number}.png")
-        rows.append({"x": str(folder / f"image{number}.png"), "y": str(folder / f"mask{number}.png")})
+        paths = {name: str(folder / f"{kind}{number}.png") for name, kind in (("x", "image"), ("y", "mask"))}
+        rows.append({**paths, "split": 0})
     return pd.DataFrame(rows)
 
 
@@ -53,7 +54,7 @@ def config_of(loss=DICE, num_channels=1, **preprocessing) -> dict:
     return {
         "input_features": [x],
         "output_features": [{**y, "preprocessing": {**size, "num_channels": 3, "num_classes": 3, **preprocessing}}],
-        "preprocessing": {"split": {"type": "random", "probabilities": [1.0, 0.0, 0.0]}},
+        "preprocessing": {"split": {"type": "fixed"}},
         "trainer": {"epochs": 1, "batch_size": 4, "eval_batch_size": 4},
     }
 
@@ -182,7 +183,8 @@ def test_a_cached_run_has_the_same_classes_and_not_those_of_another_loss(tmp_pat
     (tmp_path / "cache").mkdir()
     for loss in ({"type": "softmax_cross_entropy"}, DICE, DICE):
         found, metadata = prepared(str(tmp_path / "data.csv"), loss, folder=tmp_path / "cache")
-        assert (found == expected(pictures)).all()
+        # Ludwig 0.11 shuffles what it reads from its cache.
+        assert sorted(map(bytes, found.astype(np.uint8))) == sorted(map(bytes, expected(pictures).astype(np.uint8)))
         keys.add(metadata["checksum"])
     assert len(keys) == 2
 
@@ -204,7 +206,7 @@ def test_a_cache_that_another_model_has_left_is_no_data_for_this_one(trained, tm
 def test_masks_in_memory_are_read_as_files_are(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     pictures = list(map(mask_of, COLOURS))
-    data = pd.DataFrame({"x": pictures, "y": pictures})
+    data = pd.DataFrame({"x": pictures, "y": pictures, "split": 0})
     for order in ([0, 1, 2, 3], [1, 2, 3, 0]):
         model = LudwigModel(config_of(num_channels=3), logging_level=logging.ERROR)
         result = model.preprocess(data.iloc[order].reset_index(drop=True), skip_save_processed_input=True)
