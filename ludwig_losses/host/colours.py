@@ -12,8 +12,7 @@ import torch
 from ludwig.constants import IMAGE_MAX_CLASSES, INTERPOLATE
 from ludwig.utils.image_utils import grayscale, read_image_from_bytes_obj, read_image_from_path, resize_image
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.functional import resize
+from torch.nn import functional
 
 from ludwig_losses.parameters import shown
 
@@ -70,7 +69,7 @@ def read(mask: Any, num_channels: int | None) -> Tensor:
     if num_channels == 1:
         return grayscale(image)
     # As Ludwig reads images.
-    return torch.nn.functional.pad(image, [0, 0, 0, 0, 0, max(0, num_channels - image.shape[0])])[:num_channels]
+    return functional.pad(image, [0, 0, 0, 0, 0, max(0, num_channels - image.shape[0])])[:num_channels]
 
 
 def _tensor(mask: np.ndarray) -> Tensor:
@@ -119,7 +118,7 @@ def classes_of(image: Tensor, colours: Tensor, size: tuple[int, int], method: st
         return (resize_image(image, size, method)[0] > 127).to(torch.uint8)
     if method == INTERPOLATE and image.shape[1:] != size:
         # Ludwig would mix colours to others that are no class.
-        image = resize(image, list(size), InterpolationMode.NEAREST)
+        image = functional.interpolate(image[None], size, mode="nearest-exact")[0]
     known = numbered(colours.expand(-1, image.shape[0]).T)
     numbers = numbered(resize_image(image, size, method))
     classes = torch.searchsorted(known, numbers).clamp(max=len(known) - 1)

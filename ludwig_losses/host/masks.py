@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
@@ -33,7 +34,9 @@ from ludwig_losses.host.colours import BadMaskError, BadMasksError, names_of_col
 from ludwig_losses.host.registry import find
 from ludwig_losses.parameters import shown
 
-METHOD, CLASSES, NUM_CLASSES = "resize_method", "channel_class_map", "num_classes"
+logger = logging.getLogger(__name__)
+
+METHOD, CLASSES, NUM_CLASSES, MODE = "resize_method", "channel_class_map", "num_classes", "mode"
 # Ludwig hands the method of resizing on to whatever reads an image, in this process or in another, and keeps it with
 # data that it has yet to read. Where this precedes it, a mask of a feature with a loss of this package is read.
 _MARK = "mask:"
@@ -76,6 +79,8 @@ def add_feature_data(
     Raises:
         ValueError: the masks do not have the declared classes, or one has a colour that is no class.
     """
+    if _preparing.get():
+        _keep_no_decoded_images(feature_config[NAME], preprocessing_parameters)
     if not is_mask(feature_config):
         return add(feature_config, input_df, proc_df, metadata, preprocessing_parameters, *args, **kwargs)
     marked = {**preprocessing_parameters, METHOD: _MARK + preprocessing_parameters[METHOD]}
@@ -87,6 +92,17 @@ def add_feature_data(
             name = colours.name_of(_entries(marked[_COLUMN]), marked[_CHANNELS], bad)
             bad = BadMaskError(bad.problem, name)
         raise ValueError(f"output feature '{feature_config[NAME]}': {bad}") from bad
+
+
+def _keep_no_decoded_images(name: str, preprocessing_parameters: dict[str, Any]) -> None:
+    """Decode images whenever they are read: Ludwig keeps decoded ones in a file that is named after the feature and the
+    number of rows alone, and takes it for those of any data with as many rows."""
+    if preprocessing_parameters.get(MODE) == "lazy_cached":
+        preprocessing_parameters[MODE] = "lazy"
+        logger.warning(
+            f"feature '{name}': with preprocessing.mode: lazy_cached Ludwig would read the images of another data set "
+            "with as many rows; mode: lazy is used."
+        )
 
 
 def find_classes(finalize: Callable, preprocessing_parameters: dict[str, Any], encoder_type: Any, column: Any) -> tuple:
@@ -176,9 +192,10 @@ def train(original: Callable, trainer: Any, training_set: Any, *args: Any, **kwa
     Raises:
         ValueError: the data was preprocessed for a loss of Ludwig's own.
     """
-    read = {feature[NAME] for feature in training_set.features.values() if is_mask(feature)}
     for name, feature in trainer.model.output_features.items():
-        if feature.type() == IMAGE and find(feature.loss.type) is not None and name not in read:
+        if feature.type() != IMAGE or find(feature.loss.type) is None:
+            continue
+        if not any(prepared[NAME] == name and is_mask(prepared) for prepared in training_set.features.values()):
             raise ValueError(
                 f"output feature '{name}': the data was preprocessed for another loss, for which Ludwig may leave out "
                 f"classes of the masks. Preprocess it with loss: {{type: {feature.loss.type}}}."
@@ -218,7 +235,7 @@ def advance(original: Callable, batcher: Any) -> None:
 
 
 def build_dataset(build: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
-    """Build the dataset, with :func:`cache_images` knowing about masks."""
+    """Build the dataset, with :func:`add_feature_data` and :func:`cache_images` knowing about its masks."""
     token = _preparing.set(bool(names_of_masks(config)))
     try:
         return build(config, *args, **kwargs)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from ludwig.api import LudwigModel
 from ludwig.features.image_feature import ImageFeatureMixin
+from ludwig.schema.features.preprocessing.image import ImageOutputPreprocessingConfig
 from PIL import Image
 
 from ludwig_losses.comparison import candidates
@@ -214,6 +215,18 @@ def test_masks_in_memory_are_read_as_files_are(tmp_path, monkeypatch):
         column = config_column(model, "input_features")
         shown = np.asarray(result.training_set.get(column)) * 255
         assert (shown.round() == np.moveaxis(np.stack(pictures)[order], 3, 1)).all()
+
+
+MODES = ["eager", "lazy", "lazy_cached"] if "mode" in ImageOutputPreprocessingConfig.get_valid_field_names() else []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_data_with_as_many_rows_is_not_taken_for_other_data(mode, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    pictures = list(map(mask_of, COLOURS))
+    for order in ([0, 1, 2, 3], [1, 2, 3, 0]):
+        found, _ = prepared(write(tmp_path / str(order), [pictures[index] for index in order]), mode=mode)
+        assert (found == expected(pictures)[order]).all()
 
 
 def config_column(model: LudwigModel, features: str) -> str:
