@@ -27,6 +27,8 @@ class Patch(NamedTuple):
         uses: parameters of the target that the wrapper looks up by name, beside those in its own signature.
         when: the module whose import puts the patch in place, if it is not that of the target.
         only_here: leave alone the modules that have imported the target by name.
+        only_with: what of Ludwig has to be there for the patch to have a reason, ``module:name``, or ``module:name
+            parameter`` for a parameter of it.
         hosts: the versions of Ludwig that need it.
     """
 
@@ -37,6 +39,7 @@ class Patch(NamedTuple):
     uses: tuple[str, ...] = ()
     when: str = ""
     only_here: bool = False
+    only_with: str = ""
     hosts: str = "0.11 to 0.17"
 
     @property
@@ -139,6 +142,12 @@ GROUPS = (
                 uses=("progress_tracker", "training_set", "validation_set"),
             ),
             Patch(
+                "ludwig.trainers.trainer:Trainer.tune_batch_size",
+                f"{_HOST}.anomaly.training:tune_batch_size",
+                "The search for a batch size trains without a centre.",
+                "a feature were called before the search.",
+            ),
+            Patch(
                 "ludwig.trainers.trainer:Trainer.run_evaluation",
                 f"{_HOST}.anomaly.training:evaluate",
                 "The threshold stays infinite: no row is flagged.",
@@ -175,6 +184,19 @@ GROUPS = (
                 f"{_HOST}.validation.parsed:parse",
                 "Parameters that contradict each other, or other sections, pass in silence.",
                 "messages of register_config_check reached the user as they are on every version.",
+            ),
+        ),
+    ),
+    Group(
+        "evaluation loss",
+        "the combined loss of an evaluation to be that of all rows",
+        "all losses of this package",
+        (
+            Patch(
+                "ludwig.models.base:BaseModel.get_metrics",
+                f"{_HOST}.evaluation:get_metrics",
+                "The combined loss weighs all batches alike, and depends on their size.",
+                "Ludwig summed the losses of the features.",
             ),
         ),
     ),
@@ -368,6 +390,101 @@ GROUPS = (
                 f"{_HOST}.pairs:kfold_cross_validate",
                 "The function above does not know the loss.",
                 "Ludwig could fold groups of rows.",
+            ),
+        ),
+    ),
+    Group(
+        "batch sizes",
+        "batches with enough rows",
+        "losses that compare the rows of a batch",
+        (
+            Patch(
+                "ludwig.trainers.trainer:Trainer.train",
+                f"{_HOST}.batch_sizes:train",
+                "The loss is the same number in every epoch where a batch has too few rows.",
+                "a loss could say how many rows it needs.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer.tune_batch_size",
+                f"{_HOST}.batch_sizes:tune_batch_size",
+                "Ludwig's search for the fastest batch size may choose one with too few rows.",
+                "a loss could say how many rows it needs.",
+                uses=("tune_for_training",),
+            ),
+        ),
+    ),
+    Group(
+        "masks",
+        "the classes of its masks to be found in all of them, and kept",
+        "losses on image features",
+        (
+            Patch(
+                "ludwig.features.image_feature:ImageFeatureMixin.add_feature_data",
+                f"{_HOST}.masks:add_feature_data",
+                "Classes are those of the first mask; a colour that is none of them is class 0 in silence.",
+                "Ludwig looked at all masks, and refused unknown colours.",
+            ),
+            Patch(
+                "ludwig.features.image_feature:ImageFeatureMixin._finalize_preprocessing_parameters",
+                f"{_HOST}.masks:find_classes",
+                "Classes are those of the first mask, again for each data set that is evaluated.",
+                "Ludwig looked at all masks, and kept their classes.",
+            ),
+            Patch(
+                "ludwig.features.image_feature:ImageFeatureMixin._read_image_if_bytes_obj_and_resize",
+                f"{_HOST}.masks:read_image",
+                "A colour that is no class is class 0 in silence.",
+                "Ludwig refused unknown colours.",
+                uses=("resize_method", "img_height", "img_width", "num_channels", "channel_class_map"),
+            ),
+            Patch(
+                "ludwig.features.image_feature:_cache_image_column_to_disk",
+                f"{_HOST}.masks:cache_images",
+                "Images in memory are read from the files that another data set has left.",
+                "Ludwig named these files after their content.",
+                only_with="ludwig.data.lazy_utils:resolve_lazy_cache_dir",
+                hosts="0.17",
+            ),
+            Patch(
+                "ludwig.data.cache.manager:calculate_checksum",
+                f"{_HOST}.masks:calculate_checksum",
+                "Masks that were read for a loss of Ludwig's own are found in the cache.",
+                "the loss were part of the key of the cache.",
+            ),
+            Patch(
+                "ludwig.data.preprocessing:build_dataset",
+                f"{_HOST}.masks:build_dataset",
+                "The functions above do not know the loss.",
+                "Ludwig looked at all masks, and refused unknown colours.",
+            ),
+            Patch(
+                "ludwig.data.preprocessing:preprocess_for_prediction",
+                f"{_HOST}.masks:preprocess_for_prediction",
+                "Masks that were prepared for another model are found in the cache.",
+                "Ludwig kept the classes of the trained model.",
+                uses=("training_set_metadata",),
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer.train",
+                f"{_HOST}.masks:train",
+                "Data that was preprocessed for a loss of Ludwig's own is trained on.",
+                "the loss were part of the key of the cache.",
+            ),
+            Patch(
+                "ludwig.data.dataset.pandas:RandomAccessBatcher._fetch_sync",
+                f"{_HOST}.masks:fetch_batch",
+                "An error in the thread that reads masks ends the epoch in silence.",
+                "Ludwig raised what went wrong there.",
+                only_with="ludwig.data.dataset.pandas:RandomAccessBatcher prefetch_size",
+                hosts="0.17",
+            ),
+            Patch(
+                "ludwig.data.dataset.pandas:RandomAccessBatcher._async_advance",
+                f"{_HOST}.masks:advance",
+                "An error in the thread that reads masks ends the epoch in silence.",
+                "Ludwig raised what went wrong there.",
+                only_with="ludwig.data.dataset.pandas:RandomAccessBatcher prefetch_size",
+                hosts="0.17",
             ),
         ),
     ),

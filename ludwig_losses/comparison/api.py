@@ -125,6 +125,7 @@ def _planned(
         data=data,
         split=split,
         pairing_loss=candidates.pairing_loss(read, index, named),
+        preparing_loss=candidates.mask_reading_loss(read, index, named),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from ludwig_losses.comparison.outcome import FEATURE_TYPES
 from ludwig_losses.comparison.plan import Loss, named_losses, with_loss
 from ludwig_losses.host import dry_run
+from ludwig_losses.host.masks import is_mask
 from ludwig_losses.host.pairs import paired_loss
 from ludwig_losses.host.registry import Declaration, catalogue, find
 from ludwig_losses.parameters import Classes, Order
@@ -78,3 +79,10 @@ def pairing_loss(config: dict[str, Any], index: int, losses: Mapping[str, Loss])
         if paired_loss(with_loss(config, index, loss)["output_features"]) is not None
     )
     return next(pairing, None)
+
+
+def mask_reading_loss(config: dict[str, Any], index: int, losses: Mapping[str, Loss]) -> str | None:
+    """Return the name of the first loss for which all masks of an image feature are looked at, if there is one: for
+    Ludwig's own losses classes may be left out."""
+    configs = {name: with_loss(config, index, loss) for name, loss in losses.items()}
+    return next((name for name, of_loss in configs.items() if is_mask(of_loss["output_features"][index])), None)

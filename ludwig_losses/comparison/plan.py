@@ -88,6 +88,7 @@ def plan(
     data: str,
     split: str = "test",
     pairing_loss: str | None = None,
+    preparing_loss: str | None = None,
 ) -> list[Run]:
     """Return the runs, all losses of a seed after each other: what is there after an interrupt can be compared.
 
@@ -100,9 +101,10 @@ def plan(
         data: fingerprint of the data.
         split: the rows to measure on.
         pairing_loss: the name of a loss that keeps pairs of rows together, if there is one.
+        preparing_loss: the name of the loss to prepare the data for, if it matters.
     """
     configs = {name: with_loss(config, index, loss) for name, loss in losses.items()}
-    preparing = configs[pairing_loss or next(iter(losses))]
+    preparing = configs[pairing_loss or preparing_loss or next(iter(losses))]
     feature = config["output_features"][index]["name"]
     return [
         Run(name, of_loss, preparing, pairing_loss is not None, feature, dataset, data, seed, split)

@@ -10,6 +10,7 @@ from ludwig.constants import BINARY, IMAGE, PREPROCESSING
 from ludwig.error import ConfigValidationError
 from ludwig.utils import strings_utils
 
+from ludwig_losses.host.colours import names_of_colours
 from ludwig_losses.host.registry import declaration_of
 from ludwig_losses.parameters import Feature
 
@@ -55,7 +56,7 @@ def describe(feature: Any, metadata: dict) -> Feature:
             synonyms={} if named else {"0": "False", "1": "True"},
         )
     if feature.type == IMAGE:
-        names = _colours(metadata[PREPROCESSING].get("channel_class_map"))
+        names = names_of_colours(metadata[PREPROCESSING].get("channel_class_map"))
         return Feature(
             feature.name,
             classes=names,
@@ -76,11 +77,3 @@ def describe(feature: Any, metadata: dict) -> Feature:
         padding=padding,
         frequencies=None if frequency is None else [int(frequency.get(name, 0)) for name in classes],
     )
-
-
-def _colours(channel_class_map: list | None) -> list[str] | None:
-    """Name the classes of masks after their pixels: ``'255'`` in grey ones, ``'#ff0000'`` in colour."""
-    if not channel_class_map:
-        return None
-    channels = [pixel if isinstance(pixel, (list, tuple)) else [pixel] for pixel in channel_class_map]
-    return [str(int(c[0])) if len(c) == 1 else "#" + bytes(map(int, c)).hex() for c in channels]

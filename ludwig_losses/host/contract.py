@@ -37,13 +37,18 @@ NEEDS: dict[str, Callable[[str, Any], bool]] = {
     "losses": _every,
     "configurations": _every,
     "anomaly": lambda feature_type, loss: feature_type == ANOMALY,
-    "validation metric": lambda feature_type, loss: getattr(loss, "validate_on_loss", False),
+    "evaluation loss": _every,
+    "validation metric": lambda feature_type, loss: (
+        _every(feature_type, loss) and loss.validates_on_loss(feature_type)
+    ),
     "classes": lambda feature_type, loss: feature_type in _WITH_CLASSES and _every(feature_type, loss),
     "metrics": lambda feature_type, loss: _has_metrics(loss) or _projects(loss),
     "binary predictions": lambda feature_type, loss: feature_type == BINARY and _projects(loss),
     "category predictions": lambda feature_type, loss: feature_type == CATEGORY and _projects(loss),
     "sequence predictions": lambda feature_type, loss: feature_type in (SEQUENCE, TEXT) and _projects(loss),
     "soft labels": lambda feature_type, loss: feature_type == VECTOR and loss.type == SOFTMAX_CROSS_ENTROPY,
+    "batch sizes": lambda feature_type, loss: getattr(loss, "fewest_rows_in_evaluation", 1) > 1,
+    "masks": lambda feature_type, loss: feature_type == IMAGE and _every(feature_type, loss),
     "pairs": lambda feature_type, loss: getattr(loss, "keeps_pairs", False),
 }
 

@@ -15,7 +15,7 @@ import yaml
 from ludwig.error import ConfigValidationError
 from ludwig.schema.model_types.base import ModelConfig
 
-from ludwig_losses.host import batch_sizes
+from ludwig_losses.host import batch_sizes, masks
 from ludwig_losses.host.classes import describe
 from ludwig_losses.host.registry import declaration_of, module_of
 from ludwig_losses.host.validation.misplaced import misplaced_losses
@@ -83,13 +83,21 @@ def resolve(config: dict[str, Any], dataset: str) -> list[str]:
         # Ludwig locks the folder of its cache with a file.
         backend = {"type": "local", "cache_dir": folder}
         model = LudwigModel(config, logging_level=logging.CRITICAL, backend=backend)
-        data = model.preprocess(dataset=dataset, skip_save_processed_input=True, output_directory=folder)
+        data = _preprocessed(model, dataset, folder)
         metadata = data.training_set_metadata
+        masks.read_all(model.config_obj.to_dict()["output_features"], data[:3])
         update_config_with_metadata(model.config_obj, metadata)
         declared = [f for f in model.config_obj.output_features if declaration_of(type(f.loss)) is not None]
         for feature in declared:
             module_of(feature.loss)
     return [_classes(feature.loss.type, describe(feature, metadata[feature.name])) for feature in declared]
+
+
+def _preprocessed(model: Any, dataset: str, folder: str) -> Any:
+    try:
+        return model.preprocess(dataset=dataset, skip_save_processed_input=True, output_directory=folder)
+    except RuntimeError as error:  # as older Ludwigs raise whatever is wrong with the data
+        raise (error.__cause__ if isinstance(error.__cause__, ValueError) else error) from None
 
 
 def _classes(loss: str, feature: Feature) -> str:

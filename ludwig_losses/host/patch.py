@@ -106,9 +106,25 @@ def _resolve(patch: Patch) -> Callable[[], None]:
     module = importlib.import_module(patch.module)
     if not patch.name:
         return functools.partial(wrapper, module)
+    if not _has_a_reason(patch):
+        return lambda: None
     owner, name = _find(patch, module)
     _check_signature(patch, getattr(owner, name, vars(builtins).get(name)), wrapper, isinstance(owner, type))
     return functools.partial(_wrap, patch, owner, name, wrapper)
+
+
+def _has_a_reason(patch: Patch) -> bool:
+    """Whether this Ludwig has what a patch is for."""
+    if not patch.only_with:
+        return True
+    path, _, parameter = patch.only_with.partition(" ")
+    module, _, names = path.partition(":")
+    if _is_missing(module):
+        return False
+    found: Any = importlib.import_module(module)
+    for name in names.split("."):
+        found = getattr(found, name, None)
+    return found is not None and (not parameter or parameter in inspect.signature(found).parameters)
 
 
 def _load(path: str) -> Callable:
@@ -202,7 +218,7 @@ def _wrappers(owner: Any, name: str) -> list[tuple[Patch, Callable]] | None:
 
 
 def _is_in_place(patch: Patch) -> bool:
-    if not patch.name:
+    if not patch.name or not _has_a_reason(patch):
         return True  # What completes a module leaves no mark on it.
     owner, name = _find(patch, sys.modules[patch.module])
     return any(each is patch for each, _ in _wrappers(owner, name) or ())

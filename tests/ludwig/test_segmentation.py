@@ -19,7 +19,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from ludwig_losses import functional
-from ludwig_losses.host import classes
+from ludwig_losses.host.colours import names_of_colours
 from ludwig_losses.host.registry import find
 from ludwig_losses.metrics.segmentation import SegmentationMetric
 from ludwig_losses.parameters import Feature
@@ -257,10 +257,10 @@ def test_names_and_words_become_what_the_loss_takes():
 
 
 def test_colours_are_names():
-    assert classes._colours([[0], [255]]) == ["0", "255"]
-    assert classes._colours([[0, 0, 0], [255, 16, 1]]) == ["#000000", "#ff1001"]
-    assert classes._colours([[1, 2, 3, 255]]) == ["#010203ff"]
-    assert classes._colours([]) is classes._colours(None) is None
+    assert names_of_colours([[0], [255]]) == ["0", "255"]
+    assert names_of_colours([[0, 0, 0], [255, 16, 1]]) == ["#000000", "#ff1001"]
+    assert names_of_colours([[1, 2, 3, 255]]) == ["#010203ff"]
+    assert names_of_colours([]) is names_of_colours(None) is None
 
 
 def test_a_wrong_colour_stops_the_training(data, tmp_path):
