@@ -182,6 +182,7 @@ def train_together(trainer: ModuleType) -> None:
     replace(trainer.Trainer, "train", training.train)
     replace(trainer.Trainer, "_train_loop", training.train_epoch)
     replace(trainer.Trainer, "run_evaluation", training.evaluate)
+    replace(trainer.Trainer, "tune_batch_size", training.tune_batch_size)
     replace(trainer, "append_metrics", distributed.append_metrics)
     replace(trainer.Trainer, "_has_nan_or_inf_weights", distributed.has_nan_or_inf_weights)
 
