@@ -216,6 +216,19 @@ def drocc_adversary(
         tensor([[1.5000, 1.0000]])
     """
     _check_adversary(x, start, radius=radius, gamma=gamma, num_steps=num_steps, step_size=step_size)
+    if torch.is_inference_mode_enabled():
+        with torch.inference_mode(False):  # tensors made in it have no gradient
+            x, start = x.clone(), start if start is None else start.clone()
+            return drocc_adversary(
+                score_fn,
+                x,
+                radius=radius,
+                gamma=gamma,
+                num_steps=num_steps,
+                step_size=step_size,
+                start=start,
+                generator=generator,
+            )
     x = x.detach()
     if start is None:
         start = torch.randn(x.shape, generator=generator, dtype=full_precision(x).dtype, device=x.device)

@@ -40,6 +40,8 @@ class OneClassLoss(Loss):
     # network.once(f) is f(inputs, score_of), with inputs of shape (B, D) and a function from such to scores.
     perturbs_inputs: ClassVar[bool] = False
     network: Any = None
+    # The loss of a network that gives every row the score 0, where a training that stays far above it has diverged.
+    uninformed: float | None = None
 
     def begin_epoch(self, epoch: int) -> None:
         """Learn the number of the epoch of the training that begins, from 0."""
@@ -206,6 +208,7 @@ class DROCCLoss(OneClassLoss):
         self.num_steps, self.step_size = config.num_perturbation_steps, config.perturbation_strength
         self.warmup_epochs = config.warmup_epochs
         self.warming_up = False
+        self.uninformed = (1 + config.mu) * math.log(2)
 
     def begin_epoch(self, epoch: int) -> None:
         self.warming_up = epoch < self.warmup_epochs

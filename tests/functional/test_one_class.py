@@ -271,6 +271,15 @@ def test_the_search_leaves_the_network_as_it_is() -> None:
     assert x.grad is None
 
 
+def test_the_adversary_is_the_same_without_gradients_and_for_inference() -> None:
+    score, x, start = network(), normal(4, 3), normal(4, 3)
+    expected = drocc_adversary(score, x, start=start, **OPTIONS)
+    for mode in (torch.no_grad, torch.inference_mode):
+        with mode():
+            assert torch.equal(drocc_adversary(score, x * 1, start=start * 1, **OPTIONS), expected)
+            drocc_adversary(score, x * 1, **OPTIONS)
+
+
 def test_one_generator_finds_one_adversary() -> None:
     def find(seed: int) -> Tensor:
         return drocc_adversary(network(), normal(4, 3), generator=torch.Generator().manual_seed(seed), **OPTIONS)

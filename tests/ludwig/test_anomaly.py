@@ -16,10 +16,12 @@ from ludwig.error import ConfigValidationError
 from ludwig.modules.loss_modules import create_loss
 from ludwig.schema.features.loss.loss import get_loss_cls
 from ludwig.schema.model_types.base import ModelConfig
+from ludwig.trainers.trainer import Trainer
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
-from ludwig_losses.host.anomaly import labels, training
+from ludwig_losses.host.anomaly import labels, training, verdict
+from ludwig_losses.host.anomaly.feature import AnomalyDecoder
 from ludwig_losses.host.registry import catalogue
 from ludwig_losses.metrics.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
 from ludwig_losses.parameters import Place
@@ -107,7 +109,7 @@ def test_the_threshold_is_the_percentile_of_the_validation_data(trained):
     predicted, _ = model.predict(DATA)
     usual = predicted["y_anomaly_score"][(DATA["split"] == 1) & (DATA["y"] == 0)]
     threshold = float(decoder_of(model).threshold)
-    assert threshold == pytest.approx(np.percentile(usual.astype(float), 95), rel=1e-5)
+    assert threshold == pytest.approx(np.percentile(usual.astype(float), 95, method="weibull"), rel=1e-5)
     flagged = predicted["y_predictions"].astype(bool)
     assert flagged.equals(predicted["y_anomaly_score"] > threshold) and flagged.any() and not flagged.all()
     assert (predicted["y_anomaly_score_predictions"] == predicted["y_anomaly_score"]).all()
@@ -220,16 +222,231 @@ ALIKE, DIFFERENT = np.full(100, 0.3), 0.3 + 1e-3 * np.arange(100)
         ([ALIKE, DIFFERENT, DIFFERENT], ""),
         ([ALIKE, ALIKE, DIFFERENT], "in 67% of the batches"),
         ([ALIKE[:7]], ""),
-        ([ALIKE, np.array([np.nan, 0.1])], ""),
+        ([ALIKE, np.array([np.nan, 0.1])], "diverged"),
+        ([np.array([np.inf, 0.1])], "diverged"),
     ],
 )
 def test_what_a_collapse_is(batches, outcome, caplog):
-    if outcome == "collapsed":
+    if outcome == "diverged":
+        with pytest.raises(RuntimeError, match=r"y.*has diverged.*NaN or infinite.*learning_rate"):
+            training.check_collapse(Decoded(), Place("output_features[0]", "y"), batches)
+    elif outcome == "collapsed":
         with pytest.raises(RuntimeError, match=r"y.*has collapsed.*distinct"):
             training.check_collapse(Decoded(), Place("output_features[0]", "y"), batches)
     else:
         training.check_collapse(Decoded(), Place("output_features[0]", "y"), batches)
         assert bool(caplog.records) == bool(outcome) and outcome in caplog.text
+
+
+def pixels(normal: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """70 normal rows to train on and 25 to validate, and the rest of the digits to test with: all pixels,
+    standardised by the training rows."""
+    data = load_digits()
+    order = np.random.default_rng(0).permutation(np.flatnonzero(data.target == normal))[:95]
+    rows = data.data[order[:70]]
+    deviation = np.where(rows.std(axis=0) > 0, rows.std(axis=0), 1)
+    values = (data.data - rows.mean(axis=0)) / deviation
+    frame = pd.DataFrame(values, columns=[f"x{index}" for index in range(64)]).assign(y=data.target != normal)
+    return frame.loc[order].assign(split=[0] * 70 + [1] * 25).reset_index(drop=True), frame.drop(index=order)
+
+
+def unchanged(loss: dict, data: pd.DataFrame, **trainer) -> dict:
+    """A configuration whose inputs Ludwig does not standardise."""
+    config = configuration(loss, data)
+    for feature in config["input_features"]:
+        feature["preprocessing"] = {"normalization": None}
+    config["trainer"] = {"batch_size": 128, **trainer}
+    return config
+
+
+def test_drocc_as_it_is_documented_finds_other_digits(tmp_path, caplog):
+    """One step an epoch: the network stays near its start, which with a random head is upside down as often as not."""
+    data, test = pixels(3)
+    documented = {"type": "drocc", "perturbation_strength": 0.1, "radius": 1.0}
+    assert get_loss_cls("anomaly", "drocc").from_dict({"type": "drocc"}).to_dict().items() >= documented.items()
+    model, _ = train(unchanged({"type": "drocc"}, data, epochs=12), tmp_path, data)
+    predicted, _ = model.predict(test.drop(columns="y").reset_index(drop=True))
+    assert roc_auc_score(test["y"], predicted["y_anomaly_score"]) > 0.85
+    assert "upside down" not in caplog.text
+
+
+def test_a_drocc_that_diverges_is_an_error(tmp_path):
+    inputs = [name for name in DATA if name.startswith("x")]
+    data = DATA.assign(**(DATA[inputs] * 1e4))
+    config = unchanged({"type": "drocc"}, data, epochs=2, learning_rate=1.0)
+    with pytest.raises(RuntimeError, match=r"output feature 'y'\): the training has diverged. Its loss is .*e\+"):
+        train(config, tmp_path, data)
+
+
+def test_a_model_that_finds_labelled_anomalies_more_normal_is_reported(tmp_path, caplog):
+    data = DATA.assign(y=np.where(DATA["split"] == 1, 1 - DATA["y"], DATA["y"]))
+    config = configuration({"type": "deep_svdd"}, threshold=1.0)
+    config["trainer"]["epochs"] = 1
+    train(config, tmp_path, data)
+    assert re.search(r"output feature 'y'\): the scores are upside down. The \d+ labelled anomalies", caplog.text)
+
+
+def without_wrapper(patch: pytest.MonkeyPatch, name: str, wrapper) -> None:
+    """Make a method of Ludwig's trainer what it is where its name is another one: not wrapped by this function."""
+    replacement = getattr(Trainer, name)
+    while replacement.__closure__ is None or wrapper not in [cell.cell_contents for cell in replacement.__closure__]:
+        replacement = replacement.__wrapped__
+    patch.setattr(Trainer, name, replacement.__wrapped__)
+
+
+@pytest.mark.parametrize(
+    ("loss", "name", "wrapper", "what"),
+    [
+        ("deep_svdd", "_train_loop", training.train_epoch, "its centre was never set.*Trainer._train_loop"),
+        ("deep_sad", "_train_loop", training.train_epoch, "its centre was never set.*Trainer._train_loop"),
+        ("drocc", "train", training.train, "no access to the inputs.*Trainer.train"),
+    ],
+)
+def test_a_trainer_that_is_not_wrapped_trains_nothing(loss, name, wrapper, what, tmp_path, monkeypatch):
+    without_wrapper(monkeypatch, name, wrapper)
+    with pytest.raises(RuntimeError, match=f"feature 'y'.*{what}.*did not run"):
+        train(configuration({"type": loss}), tmp_path)
+
+
+def test_a_model_without_centre_or_threshold_says_so(trained, caplog):
+    """What was trained with a Ludwig in which nothing set them, and saved."""
+    feature, rows = trained[0].model.output_features.get("y"), DATA.head(3)
+    state = {name: value.clone() for name, value in feature.decoder_obj.state_dict().items()}
+    try:
+        feature.decoder_obj.load_state_dict({**state, "threshold": torch.tensor(torch.finfo(torch.float32).max)})
+        for _ in range(2):
+            flags = trained[0].predict(rows)[0]["y_predictions"]
+        assert not flags.astype(bool).any() and caplog.text.count("no threshold was set") == 1
+        feature.decoder_obj.load_state_dict({**state, "is_centred": torch.tensor(False)})
+        with pytest.raises(RuntimeError, match="feature 'y': its centre was never set"):
+            trained[0].predict(rows)
+    finally:
+        feature.decoder_obj.load_state_dict(state)
+    assert len(trained[0].predict(rows)[0]) == 3
+
+
+def test_batch_sizes_are_tried_before_there_is_a_centre(tmp_path):
+    config = configuration({"type": "drocc", "num_perturbation_steps": 1})
+    config["trainer"].update(epochs=1, batch_size="auto", max_batch_size=4)
+    model, _ = train(config, tmp_path)
+    assert decoder_of(model).is_centred and not model.model.output_features.get("y").is_tried
+
+
+def test_labelled_anomalies_enter_neither_centre_nor_radius_nor_threshold(tmp_path):
+    """The same training with anomalies somewhere else."""
+
+    def buffers(factor: float) -> dict:
+        data = DATA.assign(y=np.where(DATA["split"] == 0, DATA.index % 4 == 0, DATA["y"]).astype(int))
+        data.loc[data["y"] == 1, inputs] *= factor
+        config = unchanged({"type": "deep_svdd", "nu": 0.2}, data, epochs=2, batch_size=16, skip_all_evaluation=True)
+        return dict(decoder_of(train(config, tmp_path / str(factor), data)[0]).named_buffers())
+
+    inputs = [name for name in DATA if name.startswith("x")]
+    ours, theirs = buffers(1.0), buffers(50.0)
+    for name in ("center", "radius2", "threshold"):
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-5, atol=1e-6)
+    assert ours["radius2"] > 0 and ours["threshold"] < 1e3
+
+
+def test_without_a_normal_validation_row_the_training_rows_set_the_threshold(tmp_path, caplog):
+    data = DATA[(DATA["split"] != 1) | (DATA["y"] == 1)].reset_index(drop=True)
+    config = configuration({"type": "deep_svdd"})
+    config["trainer"]["epochs"] = 1
+    model, _ = train(config, tmp_path, data)
+    trained_on = model.predict(data[data["split"] == 0])[0]["y_anomaly_score"].astype(float)
+    expected = np.percentile(trained_on, 95, method="weibull")
+    assert float(decoder_of(model).threshold) == pytest.approx(expected, rel=1e-5)
+    assert f"the threshold stands on the scores of {len(trained_on)} training rows, since the validation" in caplog.text
+
+
+PLACE = Place("output_features[0]", "y")
+
+
+def found(usual, *, moved=None, anomalous=(), **options) -> verdict.Found:
+    usual = np.asarray(usual, dtype=float)
+    return verdict.Found(usual, usual, usual if moved is None else moved, np.asarray(anomalous, dtype=float), **options)
+
+
+@pytest.mark.parametrize(
+    ("what", "outcome"),
+    [
+        (found(DIFFERENT, moved=DIFFERENT + 1, anomalous=[1, 2, 3]), ""),
+        (found(DIFFERENT, moved=DIFFERENT - 1e-4), "Of 100 validation rows, 100% look more normal with noise"),
+        (found(DIFFERENT, moved=DIFFERENT - 1e-4, of_training=True), "Of 100 training rows, 100%"),
+        (found(DIFFERENT[:3], moved=DIFFERENT[:3] - 1), ""),
+        (found(DIFFERENT, moved=DIFFERENT + np.where(np.arange(100) % 2, 1, -1)), ""),
+        (found(DIFFERENT), ""),
+        (found(DIFFERENT, anomalous=[0.1] * 9), "The 9 labelled anomalies .* the AUROC is 0.00"),
+        (found(DIFFERENT, anomalous=[0.1]), ""),
+    ],
+)
+def test_what_is_upside_down(what, outcome, caplog):
+    verdict.warn_if_inverted(PLACE, what)
+    assert bool(caplog.records) == bool(outcome) and re.search(outcome, caplog.text)
+
+
+def test_what_has_diverged():
+    verdict.check_divergence(PLACE, found(DIFFERENT, loss=9.9), 1.0)
+    verdict.check_divergence(PLACE, found(DIFFERENT, loss=1e9), None)
+    with pytest.raises(RuntimeError, match=r"'y'.*has diverged. Its loss is 10.1, and 1 would be"):
+        verdict.check_divergence(PLACE, found(DIFFERENT, loss=10.1), 1.0)
+
+
+@pytest.mark.parametrize("count", [3, 18, 19, 60])
+def test_the_threshold_flags_what_it_promises(count):
+    """On average over draws of the validation rows, for scores of any continuous distribution."""
+    scores = np.random.default_rng(count).random((4000, count))
+    flagged = 1 - np.mean([verdict.percentile(row, 95) for row in scores])
+    assert flagged == pytest.approx(max(0.05, 1 / (count + 1)), abs=0.004)
+
+
+@pytest.mark.parametrize(
+    ("count", "percentage", "level", "text"),
+    [
+        (19, 95, "INFO", "19 validation rows. It is expected to flag 5.0% of .* between 0.3% and 14.6%"),
+        (9, 95, "WARNING", "expected to flag up to 10.0% of .* threshold_percentile: 95 needs 19 validation rows"),
+        (9, 90, "INFO", "expected to flag 10.0%"),
+        (9, 100, "WARNING", "threshold_percentile: 100 needs more validation rows"),
+    ],
+)
+def test_how_sure_a_threshold_is(count, percentage, level, text, caplog):
+    caplog.set_level(logging.INFO)
+    verdict.report_threshold(PLACE, found(DIFFERENT[:count]), percentage)
+    assert caplog.records[0].levelname == level and re.search(text, caplog.text)
+
+
+class Thresholded:
+    threshold, threshold_percentile = "auto", 95
+
+
+@pytest.mark.parametrize(
+    ("validated", "trained", "threshold", "of_training"),
+    [
+        (found([1, 2, 3]), found([1, 9]), 9, False),
+        (found([1, 2, 3]), found([1, 2]), 3, False),
+        (found(np.arange(19)), None, 18, False),
+        (found([], anomalous=[7]), found([1, 9]), 9, True),
+        (None, found([1, 9]), 9, True),
+    ],
+)
+def test_which_rows_set_the_threshold(validated, trained, threshold, of_training):
+    assert validated is None or verdict.is_short(Thresholded, validated) == (trained is not None)
+    both = verdict.merged(validated, trained)
+    assert verdict.threshold_of(Thresholded, both, trained) == threshold and both.of_training == of_training
+    assert list(both.anomalous) == ([] if validated is None else list(validated.anomalous))
+
+
+def test_a_head_begins_with_a_score_that_grows_with_what_the_rows_have_in_common():
+    decoder = AnomalyDecoder(6, 4, use_bias=True)
+    decoder.add_head()
+    size, mean = decoder.head.weight.norm(), torch.tensor([1.0, -2.0, 0.0, 0.5])
+    decoder.begin_at(mean, mean)
+    scores = decoder.head(torch.outer(torch.tensor([0.0, 1.0, 2.0]), mean)).squeeze(-1).detach()
+    assert scores[0] < 0 < scores[2] and scores[1] == pytest.approx(0, abs=1e-6) and decoder.has_centre()
+    torch.testing.assert_close(decoder.head.weight.norm(), size)
+    before = decoder.head.weight.clone()
+    decoder.begin_at(mean, torch.zeros(4))
+    assert torch.equal(decoder.head.weight, before), "a mean of 0 has no direction"
 
 
 def test_nothing_normal_is_an_error(tmp_path):
@@ -379,6 +596,11 @@ def test_other_labels_are_an_error_with_row_and_value(value):
         ({"decoder": {"output_sise": 3}}, "decoder: unknown parameter 'output_sise'.*Did you mean 'output_size'"),
         ({"decoder": {"fc_use_bias": True}}, "fc_use_bias: use_bias decides for all layers"),
         ({"decoder": {"bias": "no"}}, "bias: got 'no', expected true or false"),
+        ({"decoder": {"bias": None}}, "bias: got None, expected true or false"),
+        (
+            {"loss": {"type": "drocc"}, "decoder": {"fc_use_bias": False}},
+            "fc_use_bias: use_bias decides for all layers, and is true. Write use_bias: false",
+        ),
     ],
 )
 def test_a_mistake_in_the_configuration_is_an_error(feature, message):
@@ -400,6 +622,26 @@ def test_defaults_and_rendered_configurations_parse():
         assert feature.threshold == 3.0 and feature.loss.nu == 0.3
     plain = ModelConfig.from_dict(configuration({"type": "deep_svdd"})).output_features[0]
     assert not plain.decoder.fc_use_bias and plain.threshold == "auto" and plain.threshold_percentile == 95.0
+
+
+def biases(*features: dict) -> list[tuple[bool, bool]]:
+    config = configuration({"type": "deep_svdd"})
+    config["output_features"] = [{"name": f"y{i}", "type": "anomaly", **f} for i, f in enumerate(features)]
+    parsed = ModelConfig.from_dict(config)
+    again = ModelConfig.from_dict(parsed.to_dict())
+    found, rendered = (
+        [(f.decoder.use_bias, f.decoder.fc_use_bias) for f in of.output_features] for of in (parsed, again)
+    )
+    assert found == rendered
+    return found
+
+
+def test_the_decoder_has_biases_where_the_loss_learns_the_score():
+    drocc = {"loss": {"type": "drocc"}}
+    yes, no = (True, True), (False, False)
+    assert biases(drocc, {"loss": {"type": "deep_svdd"}}, {"loss": {"type": "deep_sad"}}, {}) == [yes, no, no, no]
+    written = [{**drocc, "decoder": {key: False}} for key in ("bias", "use_bias")]
+    assert biases(*written, {**drocc, "decoder": {"output_size": 8}}, {"decoder": {"bias": True}}) == [no, no, yes, yes]
 
 
 @pytest.fixture

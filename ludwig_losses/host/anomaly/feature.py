@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -15,13 +16,22 @@ from torch import Tensor, nn
 
 from ludwig_losses.functional.one_class import squared_distance
 from ludwig_losses.host.anomaly import labels
-from ludwig_losses.host.anomaly.schema import AUTO, AnomalyDecoderConfig, AnomalyOutputFeatureConfig
+from ludwig_losses.host.anomaly.schema import (
+    AUTO,
+    AnomalyDecoderConfig,
+    AnomalyOutputFeatureConfig,
+    has_score_head,
+)
 from ludwig_losses.host.schema import ANOMALY
+
+logger = logging.getLogger(__name__)
 
 SCORE = "anomaly_score"
 VECTOR = "anomaly_vector"
 # The documentation knows the column of scores by this name, too.
 SCORE_PREDICTIONS = f"{SCORE}_{PREDICTIONS}"
+# Finite: Ludwig stops a training when it finds an infinite value in the model.
+NO_THRESHOLD = torch.finfo(torch.float32).max
 
 
 @register_decoder("anomaly", [ANOMALY])
@@ -38,16 +48,39 @@ class AnomalyDecoder(Decoder):
         super().__init__()
         self.config = decoder_config
         self.linear = nn.Linear(input_size, output_size, bias=use_bias)
-        self.head: nn.Module | None = None
+        self.head: nn.Linear | None = None
         self.register_buffer("center", torch.zeros(output_size))
         self.register_buffer("is_centred", torch.tensor(False))
         self.register_buffer("radius2", torch.tensor(0.0))
-        # Finite: Ludwig stops a training when it finds an infinite value in the model.
-        self.register_buffer("threshold", torch.tensor(torch.finfo(torch.float32).max))
+        self.register_buffer("threshold", torch.tensor(NO_THRESHOLD))
+        self._known_to_be_centred = self.is_checked_for_threshold = False
 
     def add_head(self) -> None:
         """Score by a learned linear function of the hidden vector instead of its distance to the centre."""
         self.head = nn.Linear(self.linear.out_features, 1)
+
+    def begin_at(self, center: Tensor, mean: Tensor) -> None:
+        """Set the centre, and let a head begin with a score that grows along the mean hidden vector, from 0 there.
+
+        Far from the training rows, the score hardly changes in training. With a random head it falls with the distance
+        for about half of the seeds, and what is far away is found normal.
+        """
+        self.center.copy_(center)
+        self.is_centred.fill_(True)
+        size = torch.linalg.vector_norm(mean)
+        if self.head is not None and size > 0:
+            with torch.no_grad():
+                self.head.weight.copy_(mean / size * torch.linalg.vector_norm(self.head.weight))
+                self.head.bias.copy_(-(self.head.weight @ mean))
+
+    def has_centre(self) -> bool:
+        """Whether the centre was ever set. Once it is, this does not ask the device again."""
+        self._known_to_be_centred = self._known_to_be_centred or bool(self.is_centred)
+        return self._known_to_be_centred
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._known_to_be_centred = self.is_checked_for_threshold = False
+        super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, hidden: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Return the hidden vectors, shape (batch, output_size), and their scores, shape (batch,)."""
@@ -100,14 +133,19 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
             output_feature_config.threshold_percentile,
         )
         self.decoder_obj = self.initialize_decoder(output_feature_config.decoder)
-        if getattr(self.loss, "score_head", False):
+        if has_score_head(type(self.loss)):
             self.decoder_obj.add_head()
         if self.threshold != AUTO:
             self.decoder_obj.threshold.fill_(float(self.threshold))
-        # The scores and labels of the training batches of this epoch, while there is one.
+        # The scores, labels and losses of the training batches of this epoch, while there is one.
         self.seen: list[tuple[Tensor, Tensor]] | None = None
+        self.losses: list[Tensor] = []
+        # What the evaluation of the best model so far has found out about its scores.
+        self.best: Any = None
         # The way from the inputs to the score, while there is a forward pass that a loss may perturb.
-        self.network = None
+        self.network: Any = None
+        # While Ludwig tries batch sizes, on made-up rows and before the training.
+        self.is_tried = False
         self._setup_loss()
         self._setup_metrics()
 
@@ -116,18 +154,58 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
         return {LOGITS: score, VECTOR: vector, PREDICTIONS: score > self.decoder_obj.threshold}
 
     def train_loss(self, targets: Tensor, predictions: dict[str, Tensor], feature_name: str) -> Tensor:
+        self._check_prepared()
         score = output_feature_utils.get_output_feature_tensor(predictions, feature_name, LOGITS)
+        loss = self._informed(self.train_loss_function)(score, targets)
         if self.seen is not None:
             self.seen.append((score.detach(), targets))
-        return self._informed(self.train_loss_function)(score, targets)
+            self.losses.append(loss.detach())
+        return loss
 
     def eval_loss(self, targets: Tensor, predictions: dict[str, Tensor]) -> Tensor:
         self._informed(self.eval_loss_metric.loss_function)
         return super().eval_loss(targets, predictions)
 
     def update_metrics(self, targets: Tensor, predictions: dict[str, Tensor]) -> None:
+        self._check_prepared()
         self._informed(self.eval_loss_metric.loss_function)
         super().update_metrics(targets, predictions)
+
+    def predictions(self, all_decoder_outputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
+        self._check_centre()
+        if not self.decoder_obj.is_checked_for_threshold and not self.is_tried:
+            self._warn_without_threshold()
+        return super().predictions(all_decoder_outputs, feature_name)
+
+    def _check_prepared(self) -> None:
+        """Refuse to compute a loss without what only the wrapped trainer of Ludwig provides.
+
+        Raises:
+            RuntimeError: the centre was never set, or a loss that perturbs the inputs does not get them.
+        """
+        self._check_centre()
+        if self.train_loss_function.perturbs_inputs and self.network is None and not self.is_tried:
+            raise RuntimeError(
+                f"Anomaly feature '{self.feature_name}': {self.loss.type} has no access to the inputs of the network, "
+                f"so it cannot look for its adversary. {_not_in_place('Trainer.train', 'Predictor.batch_evaluation')}"
+            )
+
+    def _check_centre(self) -> None:
+        if not self.is_tried and not self.decoder_obj.has_centre():
+            raise RuntimeError(
+                f"Anomaly feature '{self.feature_name}': its centre was never set, so scores and radius mean nothing. "
+                f"{_not_in_place('Trainer._train_loop')}"
+            )
+
+    def _warn_without_threshold(self) -> None:
+        """Say once that no row will be flagged, where that is so."""
+        self.decoder_obj.is_checked_for_threshold = True
+        if float(self.decoder_obj.threshold) >= NO_THRESHOLD:
+            logger.warning(
+                f"Anomaly feature '{self.feature_name}': no threshold was set when the model was trained, so no row is "
+                f"flagged as an anomaly. The scores hold. Train again, with rows that are not labelled as anomalies, "
+                f"or with a number as the threshold."
+            )
 
     def _informed(self, loss: Any) -> Any:
         """Tell a loss the squared radius, which the decoder keeps so that it is saved with the model, and the way from
@@ -178,6 +256,14 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
     @staticmethod
     def get_schema_cls() -> type:
         return AnomalyOutputFeatureConfig
+
+
+def _not_in_place(*names: str) -> str:
+    """Return what to do where a part of Ludwig is not the one that this package wraps."""
+    return (
+        f"ludwig_losses provides it in a wrapper of {' or '.join(names)} of Ludwig, which did not run: train with "
+        f"LudwigModel.train, and with a version of Ludwig that ludwig_losses supports."
+    )
 
 
 class AnomalyPredict(PredictModule):

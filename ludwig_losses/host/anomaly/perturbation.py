@@ -19,11 +19,11 @@ CONTINUOUS = (AUDIO, IMAGE, NUMBER, TIMESERIES, VECTOR)
 
 
 @contextlib.contextmanager
-def remember_inputs(model: Any, features: list) -> Iterator[None]:
-    """Let the features whose loss perturbs inputs know those of each forward pass."""
+def remember_inputs(model: Any, features: list, *, of_all: bool = False) -> Iterator[None]:
+    """Let the features whose loss perturbs inputs, or all of them, know those of each forward pass."""
     with contextlib.ExitStack() as stack:
         for feature in features:
-            if feature.train_loss_function.perturbs_inputs and feature.network is None:
+            if (of_all or feature.train_loss_function.perturbs_inputs) and feature.network is None:
                 stack.enter_context(_connected(Network(model, feature)))
         yield
 

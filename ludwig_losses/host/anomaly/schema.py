@@ -1,15 +1,16 @@
 """How an ``anomaly`` output feature is written in a configuration, and the strict check of it."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
-from ludwig.constants import DECODER, LOSS, MODEL_ECD, PREPROCESSING
+from ludwig.constants import DECODER, LOSS, MODEL_ECD, PREPROCESSING, TYPE
 from ludwig.error import ConfigValidationError
 from ludwig.schema import utils as schema_utils
 from ludwig.schema.decoders.base import BaseDecoderConfig
 from ludwig.schema.decoders.utils import DecoderDataclassField, register_decoder_config
 from ludwig.schema.features.base import BaseOutputFeatureConfig
-from ludwig.schema.features.loss.loss import BaseLossConfig
+from ludwig.schema.features.loss.loss import BaseLossConfig, get_loss_schema_registry
 from ludwig.schema.features.loss.utils import LossDataclassField
 from ludwig.schema.features.preprocessing.base import BasePreprocessingConfig
 from ludwig.schema.features.preprocessing.utils import PreprocessingDataclassField, register_preprocessor
@@ -18,6 +19,7 @@ from ludwig.schema.metadata.parameter_metadata import INTERNAL_ONLY
 
 from ludwig_losses.host.schema import ANOMALY
 from ludwig_losses.host.validation.messages import unknown_key
+from ludwig_losses.host.validation.sections import name_of_loss
 from ludwig_losses.parameters import Place, is_number
 
 AUTO = "auto"
@@ -60,14 +62,16 @@ class AnomalyDecoderConfig(BaseDecoderConfig):
 
     fc_output_size: int = schema_utils.PositiveInteger(default=128, description="Output size of these layers.")
 
-    fc_use_bias: bool = schema_utils.Boolean(default=False, description="Internal: follows use_bias.")
+    fc_use_bias: bool = schema_utils.Boolean(default=None, description="Internal: follows use_bias.")
 
     output_size: int = schema_utils.PositiveInteger(default=32, description="Size of the hidden vector.")
 
     use_bias: bool = schema_utils.Boolean(
-        default=False,
-        description="Whether the layers of the decoder have biases. With them a network can map everything to the "
-        "centre (Ruff et al., 2018, proposition 2).",
+        default=None,
+        description="Whether the layers of the decoder have biases. By default, they have with a loss that learns the "
+        "score (drocc), which could only grow or only fall with the size of the inputs otherwise, and have none with a "
+        "loss of distances, where a network with biases can map everything to the centre (Ruff et al., 2018, "
+        "proposition 2).",
     )
 
     input_size: int = schema_utils.PositiveInteger(
@@ -76,6 +80,14 @@ class AnomalyDecoderConfig(BaseDecoderConfig):
 
     def __post_init__(self) -> None:
         self.fc_use_bias = self.use_bias
+
+    def with_biases(self, default: bool) -> "AnomalyDecoderConfig":
+        """Return the decoder with biases as it was written, or else by default."""
+        if self.use_bias is not None:
+            return self
+        decoder = copy.copy(self)  # Ludwig may have one decoder that nobody has written for all features
+        decoder.use_bias = decoder.fc_use_bias = default
+        return decoder
 
 
 @ecd_output_config_registry.register(ANOMALY)
@@ -102,7 +114,7 @@ class AnomalyOutputFeatureConfig(BaseOutputFeatureConfig):
         default=AUTO,
         allow_none=False,
         description="Rows with a score above it are anomalies. auto: the threshold_percentile of the scores of the "
-        "validation data.",
+        "validation data, or of the training data where that has no row that may be normal.",
         field_options=[
             schema_utils.Float(default=0.0, allow_none=False, description="A score."),
             schema_utils.StringOptions([AUTO], default=AUTO, allow_none=False, description="From validation data."),
@@ -116,6 +128,15 @@ class AnomalyOutputFeatureConfig(BaseOutputFeatureConfig):
         description="With threshold: auto, the percentage of the validation data that lies below the threshold. Rows "
         "labelled as anomalies do not count.",
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.decoder = self.decoder.with_biases(default=has_score_head(type(self.loss)))
+
+
+def has_score_head(loss_cls: type | None) -> bool:
+    """Whether a loss learns the score, rather than to take it for a distance."""
+    return getattr(loss_cls, "score_head", False)
 
 
 def upgrade(upgrade_config: Callable, config: dict[str, Any]) -> dict[str, Any]:
@@ -143,15 +164,16 @@ def check_features(config: dict[str, Any]) -> None:
     errors = []
     for index, feature in enumerate(config.get("output_features") or []):
         if isinstance(feature, dict) and feature.get("type") == ANOMALY:
-            errors += _check_feature(Place(f"output_features[{index}]", feature.get("name")), feature)
+            errors += _check_feature(Place(f"output_features[{index}]", feature.get("name")), feature, config)
     default = (config.get("defaults") or {}).get(ANOMALY)
     if isinstance(default, dict):
-        errors += _check_feature(Place(f"defaults.{ANOMALY}"), default)
+        errors += _check_feature(Place(f"defaults.{ANOMALY}"), {TYPE: ANOMALY, **default}, config)
     if errors:
         raise ConfigValidationError("\n".join(errors))
 
 
-def _check_feature(place: Place, feature: dict[str, Any]) -> list[str]:
+def _check_feature(place: Place, feature: dict[str, Any], config: dict[str, Any]) -> list[str]:
+    loss_cls = get_loss_schema_registry().get(name_of_loss(config, feature))
     errors = _check_keys(place, feature, AnomalyOutputFeatureConfig, "An anomaly feature")
     threshold, percentile = feature.get("threshold", AUTO), feature.get("threshold_percentile", 95.0)
     if threshold != AUTO and not is_number(threshold):
@@ -161,7 +183,7 @@ def _check_feature(place: Place, feature: dict[str, Any]) -> list[str]:
     decoder = feature.get(DECODER)
     if isinstance(decoder, dict):
         errors += _check_keys(place.at(".decoder"), decoder, AnomalyDecoderConfig, "The anomaly decoder")
-        errors += _check_biases(place.at(".decoder"), decoder)
+        errors += _check_biases(place.at(".decoder"), decoder, default=has_score_head(loss_cls))
     if isinstance(feature.get(PREPROCESSING), dict):
         where = place.at(".preprocessing")
         errors += _check_keys(
@@ -179,14 +201,15 @@ def _check_keys(place: Place, section: dict[str, Any], schema: Any, what: str) -
     ]
 
 
-def _check_biases(place: Place, decoder: dict[str, Any]) -> list[str]:
+def _check_biases(place: Place, decoder: dict[str, Any], *, default: bool) -> list[str]:
     key = "bias" if "bias" in decoder else "use_bias"
-    bias = decoder.get(key, False)
+    bias = decoder.get(key, default)
     if not isinstance(bias, bool):
         return [f"{place.at(f'.{key}')}: got {bias!r}, expected true or false."]
     if decoder.get("fc_use_bias", bias) != bias:
         return [
-            f"{place.at('.fc_use_bias')}: {key} decides for all layers, and is {str(bias).lower()}. Write {key}: true."
+            f"{place.at('.fc_use_bias')}: {key} decides for all layers, and is {str(bias).lower()}. Write {key}: "
+            f"{str(not bias).lower()}."
         ]
     return []
 

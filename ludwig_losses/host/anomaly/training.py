@@ -1,5 +1,5 @@
 """What one-class training asks of Ludwig's trainer: a centre before the first step, a radius after each epoch, a
-threshold before each evaluation, and no silent collapse."""
+threshold before each evaluation, and no silent collapse, divergence or inversion."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from ludwig_losses.functional.one_class import initial_center
+from ludwig_losses.host.anomaly import verdict
 from ludwig_losses.host.anomaly.feature import VECTOR, AnomalyOutputFeature
 from ludwig_losses.host.anomaly.labels import ANOMALOUS, NORMAL
 from ludwig_losses.host.anomaly.perturbation import remember_inputs
 from ludwig_losses.host.anomaly.schema import AUTO
+from ludwig_losses.host.anomaly.verdict import Found
 from ludwig_losses.host.distributed import ranks
 from ludwig_losses.host.registry import metrics_of_feature
 from ludwig_losses.host.schema import ANOMALY
@@ -38,6 +40,8 @@ REMEDIES = (
 _ALIKE = 1e-5
 # Of fewer rows in an epoch nothing can be said.
 _FEWEST_ROWS = 8
+# How many rows of a rank show where noise moves the scores.
+_MOST_MOVED = 1024
 
 
 def features_of(model: nn.Module) -> list[AnomalyOutputFeature]:
@@ -62,7 +66,22 @@ def train(
         logger.info(
             f"Anomaly feature '{feature.feature_name}': rows with a score above {float(threshold):.6g} are flagged."
         )
+        if feature.best is not None:
+            verdict.report(feature, place_of(trainer.model, feature.feature_name))
+            feature.best = None
     return result
+
+
+def tune_batch_size(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
+    """Try batch sizes on made-up rows, before there is a centre."""
+    features = features_of(trainer.model)
+    for feature in features:
+        feature.is_tried = True
+    try:
+        return original(trainer, *args, **kwargs)
+    finally:
+        for feature in features:
+            feature.is_tried = False
 
 
 def _threshold_of(model: nn.Module, feature: AnomalyOutputFeature) -> str:
@@ -105,23 +124,30 @@ def train_epoch(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> 
     progress = given["progress_tracker"]
     _place_centres(trainer, features, given["training_set"], progress.batch_size)
     for feature in features:
-        feature.seen = []
+        feature.seen, feature.losses = [], []
         feature.train_loss_function.begin_epoch(progress.epoch)
     result = original(trainer, *args, **kwargs)
+    if getattr(trainer, "skip_all_evaluation", False):
+        for feature, found in _judge(trainer, features, given, progress.batch_size):
+            feature.best = found
     for feature in features:
         _end_epoch(feature, place_of(trainer.model, feature.feature_name))
-    if getattr(trainer, "skip_all_evaluation", False):
-        _set_thresholds(trainer, features, given, progress.batch_size)
     return result
 
 
 def evaluate(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
     """Evaluate with the threshold of the present model, which is saved with it if it is the best one."""
     features = features_of(trainer.model)
-    if features:
-        given = inspect.signature(original).bind(trainer, *args, **kwargs).arguments
-        _set_thresholds(trainer, features, given, given["progress_tracker"].batch_size)
-    return original(trainer, *args, **kwargs)
+    if not features:
+        return original(trainer, *args, **kwargs)
+    given = inspect.signature(original).bind(trainer, *args, **kwargs).arguments
+    progress = given["progress_tracker"]
+    judged = _judge(trainer, features, given, progress.batch_size)
+    result = original(trainer, *args, **kwargs)
+    if progress.best_eval_metric_steps == progress.steps:
+        for feature, found in judged:
+            feature.best = found
+    return result
 
 
 def measure(original: Callable, predictor: Any, *args: Any, **kwargs: Any) -> Any:
@@ -159,8 +185,8 @@ def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_
                 f"{place_of(trainer.model, name)}: every row of the training data is labelled as an anomaly (1). An "
                 f"anomaly feature learns what is normal: add rows labelled 0, or without a label (-1)."
             )
-        decoder.center.copy_(initial_center((sums[name] / counts[name]).to(decoder.center)))
-        decoder.is_centred.fill_(True)
+        mean = (sums[name] / counts[name]).to(decoder.center)
+        decoder.begin_at(initial_center(mean), mean)
 
 
 def _outputs(trainer: Any, dataset: Any, batch_size: int) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
@@ -200,27 +226,61 @@ def _added_up(found: dict[str, Any]) -> dict[str, Any]:
     return {name: sum(of_rank[name] for of_rank in of_ranks) for name in found}
 
 
-def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: dict[str, Any], batch_size: int) -> None:
-    """Set the thresholds that follow from the scores of the validation data, or of the training data without any."""
-    features = [feature for feature in features if feature.threshold == AUTO]
-    if not features:
-        return
+def _judge(
+    trainer: Any, features: list[AnomalyOutputFeature], given: dict[str, Any], batch_size: int
+) -> list[tuple[AnomalyOutputFeature, Found]]:
+    """Find out about the scores of the present model, and set the thresholds that follow from them.
+
+    They are those of the validation data, or of the training data where that has no row that may be normal. Of few
+    rows of the validation data the largest may be small by chance; then the training data have a say, too.
+    """
     validation_set = given.get("validation_set")
-    dataset = validation_set if validation_set is not None and len(validation_set) else given["training_set"]
-    # A rank may have no row of a small data set.
-    scores: dict[str, list[Tensor]] = {feature.feature_name: [torch.zeros(0)] for feature in features}
-    for outputs, targets in _outputs(trainer, dataset, batch_size):
-        for name, found in scores.items():
-            found.append(outputs[f"{name}::{LOGITS}"][targets[name] != ANOMALOUS].cpu())
+    found: dict[str, Found] = {}
+    if validation_set is not None and len(validation_set):
+        found = _scores(trainer, features, validation_set, batch_size)
+    short = [f for f in features if f.feature_name not in found or verdict.is_short(f, found[f.feature_name])]
+    trained = _scores(trainer, short, given["training_set"], batch_size) if short else {}
     for feature in features:
-        usual = np.concatenate(_of_all_ranks(torch.cat(scores[feature.feature_name]).double().numpy()))
-        if len(usual):
-            feature.decoder_obj.threshold.fill_(float(np.percentile(usual, feature.threshold_percentile)))
+        name = feature.feature_name
+        found[name] = verdict.merged(found.get(name), trained.get(name))
+        if feature.threshold == AUTO:
+            feature.decoder_obj.threshold.fill_(verdict.threshold_of(feature, found[name], trained.get(name)))
+    return [(feature, found[feature.feature_name]) for feature in features]
+
+
+def _scores(trainer: Any, features: list[AnomalyOutputFeature], dataset: Any, batch_size: int) -> dict[str, Found]:
+    """Return what a data set says about the scores, also with noise on the inputs of twice the deviation of each."""
+    # A rank may have no row of a small data set.
+    kept: dict[str, list[tuple[Tensor, ...]]] = {feature.feature_name: [(torch.zeros(0),) * 4] for feature in features}
+    rows, generator = 0, torch.Generator().manual_seed(0)
+
+    def score_moved(inputs: Tensor, score_of: Callable[[Tensor], Tensor]) -> Tensor:
+        noise = torch.randn(inputs.shape, generator=generator).to(inputs)
+        return score_of(inputs + 2 * inputs.std(dim=0) * noise)
+
+    with remember_inputs(trainer.model, features, of_all=True):
+        for outputs, targets in _outputs(trainer, dataset, batch_size):
+            for feature in features:
+                score, usual = outputs[f"{feature.feature_name}::{LOGITS}"], targets[feature.feature_name] != ANOMALOUS
+                most = _MOST_MOVED if len(score) > 1 and rows < _MOST_MOVED else 0
+                moved = feature.network.once(score_moved) if most else score
+                parts = (score[usual], score[usual][:most], moved[usual][:most], score[~usual])
+                kept[feature.feature_name].append(tuple(part.double().cpu() for part in parts))
+            rows += len(score)
+    return {feature.feature_name: _found(feature, kept[feature.feature_name]) for feature in features}
+
+
+def _found(feature: AnomalyOutputFeature, kept: list[tuple[Tensor, ...]]) -> Found:
+    parts = [torch.cat(tensors).numpy() for tensors in zip(*kept, strict=True)]
+    losses = torch.stack(feature.losses).double().cpu().numpy() if feature.losses else np.zeros(0)
+    of_ranks = [np.concatenate(of_rank) for of_rank in zip(*_of_all_ranks([*parts, losses]), strict=True)]
+    usual, usual_of_moved, moved, anomalous, losses = of_ranks
+    return Found(usual, usual_of_moved, moved, anomalous, loss=float(losses.mean()) if len(losses) else 0.0)
 
 
 def _end_epoch(feature: AnomalyOutputFeature, place: Place) -> None:
     """Keep the quantile of the distances of the epoch, if the loss wants one, and look for a collapse."""
-    seen, feature.seen = feature.seen or [], None
+    seen, feature.seen, feature.losses = feature.seen or [], None, []
     batches = [score[target != ANOMALOUS].double().cpu().numpy() for score, target in seen]
     batches = [batch for of_rank in _of_all_ranks(batches) for batch in of_rank]
     scores = np.concatenate([np.zeros(0), *batches])
@@ -231,7 +291,7 @@ def _end_epoch(feature: AnomalyOutputFeature, place: Place) -> None:
 
 
 def check_collapse(feature: AnomalyOutputFeature, place: Place, batches: list[np.ndarray]) -> None:
-    """Stop a training whose network gives every row the same score, and warn where it does in most batches.
+    """Stop a training whose scores are no numbers or all the same, and warn where they are the same in most batches.
 
     Batches are looked at one by one: the common score of a collapsed network still moves with every step.
 
@@ -239,10 +299,16 @@ def check_collapse(feature: AnomalyOutputFeature, place: Place, batches: list[np
         batches: the scores of an epoch that are not those of labelled anomalies.
 
     Raises:
-        RuntimeError: the scores do not differ within the batches, or all lie in the centre, beyond rounding.
+        RuntimeError: the scores are not finite, do not differ within the batches, or all lie in the centre, beyond
+            rounding.
     """
     scores, last = np.concatenate(batches), batches[-1]
-    if len(scores) < _FEWEST_ROWS or not np.isfinite(scores).all():
+    if not np.isfinite(scores).all():
+        raise RuntimeError(
+            f"{place}: the training has diverged. {(~np.isfinite(scores)).mean():.0%} of the scores of the epoch are "
+            f"NaN or infinite. Lower trainer.learning_rate, and standardise the inputs."
+        )
+    if len(scores) < _FEWEST_ROWS:
         return
     sizes = np.array([np.abs(batch).mean() for batch in batches])
     spreads = np.array([batch.std() for batch in batches]) / np.maximum(sizes, np.finfo(float).tiny)
