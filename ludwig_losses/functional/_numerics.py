@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ludwig_losses.functional._elementwise import ValueAndSlope, elementwise, is_transformed
+
 
 def full_precision(tensor: Tensor) -> Tensor:
     """Return ``tensor`` in float32, or unchanged when it is float64 already."""
@@ -170,6 +172,80 @@ def check_indices(name: str, tensor: Tensor) -> None:
         raise TypeError(f"{name} must be of an integer type; got {tensor.dtype}. Convert whole numbers with .long().")
 
 
+def check_whole_numbers(name: str, tensor: Tensor) -> None:
+    """Raise unless a tensor is of whole numbers, of any real type: 0.3 of a label is none.
+
+    Integers and bool cost nothing. Floating-point numbers are looked at where nobody has to wait for them.
+
+    Raises:
+        TypeError: the tensor is complex.
+        ValueError: some number is no whole one.
+    """
+    if tensor.dtype.is_complex:
+        raise TypeError(f"{name} must be bool or of a real number type; got {tensor.dtype}.")
+    if tensor.dtype.is_floating_point and not is_static(tensor):
+        rest = tensor.detach().frac()
+        if rest.any():
+            raise ValueError(f"{name} must be whole numbers; got {tensor[rest != 0][0].item():g}.")
+
+
+class _NamedTarget:
+    """The context of :func:`naming_the_target`."""
+
+    def __init__(
+        self, target: Tensor, classes: int, ignore_index: int | Sequence[int] | None, can_ignore: bool
+    ) -> None:
+        self.target, self.classes, self.ignore_index, self.can_ignore = target, classes, ignore_index, can_ignore
+
+    def __enter__(self) -> None:
+        """Nothing is looked at beforehand."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """Look for a wrong target where torch has found a wrong index, or something else."""
+        if isinstance(error, (IndexError, RuntimeError)) and not is_static(self.target):
+            check_classes(self.target, self.classes, self.ignore_index, can_ignore=self.can_ignore)
+
+
+def naming_the_target(
+    target: Tensor, classes: int, ignore_index: int | Sequence[int] | None = None, *, can_ignore: bool = True
+) -> AbstractContextManager:
+    """Return a context in which a target that is no class is an error that names it, for what looks up targets.
+
+    Torch's own error names an index and a dimension. On an accelerator it stays torch's, and comes later.
+    """
+    if torch.compiler.is_compiling():
+        return nullcontext()
+    return _NamedTarget(target, classes, ignore_index, can_ignore)
+
+
+def check_classes(
+    target: Tensor, classes: int, ignore_index: int | Sequence[int] | None = None, *, can_ignore: bool
+) -> None:
+    """Raise ``IndexError`` unless all targets that count are classes; numbers are looked at.
+
+    Args:
+        can_ignore: whether the loss has an ``ignore_index`` that could name further numbers.
+    """
+    target = target.detach().long()
+    counted = is_counted(target, ignore_index)
+    target = target.flatten() if counted is None else target[counted]
+    if not target.numel():
+        return
+    low, high = (int(bound) for bound in target.aminmax())
+    check_range(low, high, classes, can_ignore=can_ignore)
+
+
+def check_range(low: int, high: int, classes: int, *, can_ignore: bool) -> None:
+    """Raise ``IndexError`` unless the lowest and the highest target are classes; see :func:`check_classes`."""
+    if 0 <= low and high < classes:
+        return
+    value = low if low < 0 else high
+    hint = f" If such elements shall not count, name them: ignore_index={value}." if can_ignore else ""
+    raise IndexError(
+        f"target has the value {value}, which is out of range: the {classes} classes are numbered from 0.{hint}"
+    )
+
+
 def check_per_class(name: str, values: Tensor | None, classes: int) -> None:
     """Raise unless there is one real number for each class, or ``None``.
 
@@ -248,8 +324,15 @@ def loss_where_counted(
     ignored logits without one (NaN, infinite, or all masked) become 0.
     """
     counted = is_counted(target, ignore_index)
-    if counted is None:
-        return loss(logits, target)
+    with naming_the_target(target, logits.shape[class_dim], ignore_index):
+        if counted is None:
+            return loss(logits, target)
+        return _where_counted(loss, logits, target, counted, class_dim)
+
+
+def _where_counted(
+    loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor, counted: Tensor, class_dim: int
+) -> Tensor:
     largest, most_probable = logits.detach().max(dim=class_dim)
     senseless = ~(counted | largest.isfinite())
     if is_static(senseless) or senseless.any():  # else no copy of the logits
@@ -280,7 +363,7 @@ def infinite_where_masked(loss: Tensor, masked: Tensor, index: Tensor, label_smo
 
 
 def true_class_loss(
-    logits: Tensor, target: Tensor, of_nll: Callable[[Tensor, Any], tuple[Tensor, Tensor]], parameter: Any
+    logits: Tensor, target: Tensor, of_nll: ValueAndSlope, parameter: Any
 ) -> Tensor:
     """Return a loss that is a function of ``nll = -log softmax(logits)[target]``, per element.
 
@@ -290,8 +373,8 @@ def true_class_loss(
         of_nll: from ``nll`` and ``parameter`` to the loss and its derivative by ``nll``.
     """
     logits, target = full_precision(logits), target.long()
-    if is_small(logits):
-        return _EachClassLoss.apply(true_class_nll(logits, target), of_nll, parameter)
+    if is_small(logits) or is_transformed(logits):
+        return each_class_loss(true_class_nll(logits, target), of_nll, parameter)
     return _TrueClassLoss.apply(logits, target, of_nll, parameter)
 
 
@@ -300,8 +383,10 @@ def true_class_nll(logits: Tensor, target: Tensor) -> Tensor:
     return cross_entropy(logits, target.long(), reduction="none", ignore_index=_NO_INDEX)
 
 
-def each_class_loss(nll: Tensor, of_nll: Callable[[Tensor, Any], tuple[Tensor, Tensor]], parameter: Any) -> Tensor:
+def each_class_loss(nll: Tensor, of_nll: ValueAndSlope, parameter: Any) -> Tensor:
     """Return the same function of every element of ``nll``, with the derivative that ``of_nll`` gives."""
+    if is_transformed(nll):
+        return elementwise(of_nll, nll, parameter)
     return _EachClassLoss.apply(nll, of_nll, parameter)
 
 

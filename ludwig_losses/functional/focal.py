@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ludwig_losses.functional._elementwise import elementwise, is_transformed
 from ludwig_losses.functional._numerics import (
     as_output,
     at_a_time,
@@ -17,6 +18,7 @@ from ludwig_losses.functional._numerics import (
     check_floating,
     check_number,
     check_per_class,
+    check_whole_numbers,
     class_nll,
     each_class_loss,
     full_precision,
@@ -52,8 +54,8 @@ def sigmoid_focal_loss(
 
     Args:
         logits: any shape, one logit per element.
-        target: the same shape; bool or any real number type. What is not 0 is of the positive class: the values are not
-            checked, so 0.3 and -1 count as 1.
+        target: the same shape; whole numbers, bool or of any real number type. What is not 0 is of the positive class,
+            also 255 or -1.
         alpha: ``[2]``, the weights of the negative and of the positive class; ``None`` for no balance.
         gamma: focusing parameter, >= 0; 0 gives binary cross-entropy.
         label_smoothing, reduced_threshold: as for :func:`softmax_focal_loss`.
@@ -64,7 +66,8 @@ def sigmoid_focal_loss(
 
     Raises:
         TypeError: a tensor is of a type that is not named above, or a hyperparameter is no number.
-        ValueError: the shapes differ, ``alpha`` does not have two entries, or a hyperparameter is out of range.
+        ValueError: the shapes differ, ``alpha`` does not have two entries, a hyperparameter is out of range, or (on a
+            CPU, where looking costs next to nothing) a floating-point target is no whole number.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
 
@@ -79,16 +82,16 @@ def sigmoid_focal_loss(
     _check_options(gamma, label_smoothing, reduced_threshold)
     check_per_class("alpha", alpha, 2)
     check_floating("logits", logits)
-    if target.dtype.is_complex:
-        raise TypeError(f"target must be bool or of a real number type; got {target.dtype}.")
+    check_whole_numbers("target", target)
     if logits.shape != target.shape:
         raise ValueError(
             f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
-    counted = is_counted(target, ignore_index)
-    return _SigmoidFocalLoss.apply(
-        full_precision(logits), target, counted, alpha, gamma, label_smoothing, reduced_threshold
-    )
+    counted, z = is_counted(target, ignore_index), full_precision(logits)
+    if is_transformed(z):
+        options = gamma, label_smoothing, reduced_threshold
+        return elementwise(_counted_sigmoid_focal, z, options, target, counted, alpha)
+    return _SigmoidFocalLoss.apply(z, target, counted, alpha, gamma, label_smoothing, reduced_threshold)
 
 
 def _check_options(gamma: float, label_smoothing: float, reduced_threshold: float | None) -> None:
@@ -135,10 +138,22 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         """Multiply with the derivative by the logits."""
         logits, target, counted, alpha, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
-            z = logits if counted is None else logits.masked_fill(~counted, 0.0)
-            _, slope = _sigmoid_focal(z, target, alpha, *ctx.options)
-            slope = slope if counted is None else slope.masked_fill(~counted, 0.0)
+            _, slope = _counted_sigmoid_focal(logits, ctx.options, target, counted, alpha)
         return grad * slope, None, None, None, None, None, None
+
+
+def _counted_sigmoid_focal(
+    z: Tensor,
+    options: tuple[float, float, float | None],
+    target: Tensor,
+    counted: Tensor | None,
+    alpha: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the loss and its derivative by the logit, 0 where a target does not count."""
+    if counted is None:
+        return _sigmoid_focal(z, target, alpha, *options)
+    loss, slope = _sigmoid_focal(z.masked_fill(~counted, 0.0), target, alpha, *options)
+    return loss.masked_fill(~counted, 0.0), slope.masked_fill(~counted, 0.0)
 
 
 def _sigmoid_focal(
@@ -183,6 +198,8 @@ def _sigmoid_focal_terms(
         hard = hit < threshold
         # Before the power, which may overflow where it does not count.
         weight, by_nll = torch.where(hard, 1, miss / threshold), by_nll * ~hard
+    if torch.is_grad_enabled():  # for a second derivative: that of a power is infinite at 0
+        weight = weight.clamp_min(torch.finfo(weight.dtype).tiny)
     weight = weight**gamma
     if alpha is not None:
         of_negative, of_positive = alpha.to(z).unbind()
@@ -227,6 +244,7 @@ def softmax_focal_loss(
         TypeError: the logits are no floating-point numbers, the targets no integers, or a hyperparameter is no number.
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, ``alpha`` does not
             have an entry per class, or a hyperparameter is out of range.
+        IndexError: a target that is not ignored is no class (on an accelerator an error of torch's).
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; and "Reduced Focal Loss", 2019.
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.functional._numerics import weighted_mean
-from ludwig_losses.functional.corn import corn_loss, corn_probabilities, corn_rank, corn_tasks
+from ludwig_losses.functional._numerics import naming_the_target, weighted_mean
+from ludwig_losses.functional.corn import corn_probabilities, corn_rank, corn_tasks, loss_of_ranks
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import CATEGORY, field, loss_type
 from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
@@ -76,7 +76,7 @@ class CornLoss(ClassificationLoss):
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         tasks, rank = task_logits(preds, self.order), self.rank(preds, target)
-        loss, pairs = corn_loss(tasks, rank), corn_tasks(rank, tasks.shape[-1])  # none of them without a rank
+        loss, pairs = loss_of_ranks(tasks, rank), corn_tasks(rank, tasks.shape[-1])  # none of them without a rank
         weight = self.weight(target, None)
         return weighted_mean(loss / pairs.clamp_min(1), pairs if weight is None else pairs * weight)
 
@@ -84,7 +84,9 @@ class CornLoss(ClassificationLoss):
         """Return the rank of each target, -1 where it has none."""
         classes = class_order(preds, self.order)
         ranks = torch.full((preds.shape[-1],), -1, dtype=torch.long, device=preds.device)
-        return ranks.index_copy(0, classes, torch.arange(len(classes), device=preds.device))[target.long()]
+        ranks = ranks.index_copy(0, classes, torch.arange(len(classes), device=preds.device))
+        with naming_the_target(target, len(ranks), can_ignore=False):
+            return ranks.index_select(0, target.long().flatten()).view(target.shape)  # no class is counted from the end
 
     def judge(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the predicted rank and the true rank of each example, -1 where it has none."""
