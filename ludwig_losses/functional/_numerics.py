@@ -362,9 +362,7 @@ def infinite_where_masked(loss: Tensor, masked: Tensor, index: Tensor, label_smo
     return loss if label_smoothing == 1 else loss.masked_fill(masked.gather(1, index).squeeze(1), torch.inf)
 
 
-def true_class_loss(
-    logits: Tensor, target: Tensor, of_nll: ValueAndSlope, parameter: Any
-) -> Tensor:
+def true_class_loss(logits: Tensor, target: Tensor, of_nll: ValueAndSlope, parameter: Any) -> Tensor:
     """Return a loss that is a function of ``nll = -log softmax(logits)[target]``, per element.
 
     Args:

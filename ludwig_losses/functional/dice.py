@@ -330,9 +330,7 @@ def _two_true_masses(target: Tensor, counted: Tensor | None) -> Tensor:
     return torch.stack([pixels - second, second], dim=1)
 
 
-def _overlap_and_mass(
-    logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
-) -> tuple[Tensor, Tensor]:
+def _overlap_and_mass(logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool) -> tuple[Tensor, Tensor]:
     """As :class:`_ClassSums`, operator by operator, which torch can transform."""
     p = _probabilities(_senseful(logits, counted), counted)
     true_p = p.gather(1, target.flatten(1).unsqueeze(1))

@@ -120,9 +120,10 @@ def test_targets_may_be_mapped_too(target: str) -> None:
     leaf = logits.clone().requires_grad_()
     (expected,) = torch.autograd.grad(case.loss(leaf, targets).sum(), leaf)
     near(torch.func.vmap(torch.func.grad(of_one))(logits, targets), expected)
-    near(torch.func.vmap(torch.func.grad(lambda y, z: of_one(z, y), argnums=1), in_dims=(0, None))(
-        targets, logits[0]
-    ), torch.stack([torch.func.grad(of_one)(logits[0], y) for y in targets]))
+    near(
+        torch.func.vmap(torch.func.grad(lambda y, z: of_one(z, y), argnums=1), in_dims=(0, None))(targets, logits[0]),
+        torch.stack([torch.func.grad(of_one)(logits[0], y) for y in targets]),
+    )
 
 
 def test_chunks_are_transformed(monkeypatch: pytest.MonkeyPatch) -> None:
