@@ -45,8 +45,8 @@ def loss_and_gradient(
         for rows in _chunks(anchors, everyone, chunk_size):
             own = unit[rows] / temperature
             s = own @ everyone.T
-            # Half of the lowest number: a lone row has nobody to compare with, and its unused cost must be finite.
-            s.diagonal(rows.start).fill_(torch.finfo(s.dtype).min / 2)
+            # Not -inf: a lone row has nobody to compare with, and its unused cost must be finite.
+            s.diagonal(rows.start).fill_(torch.finfo(s.dtype).min)
             log_softmax = s.log_softmax(dim=1)
             if labels is None:
                 cost, slope = _of_pairs(log_softmax, rows)

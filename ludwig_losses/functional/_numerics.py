@@ -7,12 +7,14 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
+
+from ludwig_losses.functional._elementwise import ValueAndSlope, elementwise, is_transformed
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -30,6 +32,8 @@ def summation_dtype(device: torch.device) -> torch.dtype:
     """Return the type for sums that must not lose digits: float64, which Apple's GPUs do not have."""
     return torch.float32 if device.type == "mps" else torch.float64
 
+
+_T = TypeVar("_T")
 
 # An index that nobody writes: all others, -100 included, are classes, or errors.
 _NO_INDEX = -(2**62)
@@ -102,6 +106,11 @@ def count_true_of_rows(mask: Tensor) -> list[int]:
     return [int(np.count_nonzero(row)) for row in mask.numpy()] if _for_numpy(mask) else mask.sum(dim=1).tolist()
 
 
+def is_equal(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors are known to be equal; nobody knows where numbers may not be looked at."""
+    return not is_static(x) and torch.equal(x, y)
+
+
 def equal_rows(rows: Tensor) -> Tensor:
     """Return a number for each row of ``[B, D]``, the same for equal rows."""
     if not is_static(rows):
@@ -168,6 +177,73 @@ def check_indices(name: str, tensor: Tensor) -> None:
     """Raise ``TypeError`` unless a tensor is of whole numbers (or bool): 0.3 of a class would become class 0."""
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex:
         raise TypeError(f"{name} must be of an integer type; got {tensor.dtype}. Convert whole numbers with .long().")
+
+
+def check_whole_numbers(name: str, tensor: Tensor) -> None:
+    """Raise unless a tensor is of whole numbers, of any real type: 0.3 of a label is none.
+
+    Integers and bool cost nothing. Floating-point numbers are looked at where nobody has to wait for them.
+
+    Raises:
+        TypeError: the tensor is complex.
+        ValueError: some number is no whole one.
+    """
+    if tensor.dtype.is_complex:
+        raise TypeError(f"{name} must be bool or of a real number type; got {tensor.dtype}.")
+    if tensor.dtype.is_floating_point and not is_static(tensor):
+        whole = tensor.trunc()
+        if not torch.equal(tensor, whole):  # the fastest way to ask
+            raise ValueError(f"{name} must be whole numbers; got {tensor[tensor != whole][0].item():g}.")
+
+
+def naming_the_target(
+    look_up: Callable[..., _T],
+    inputs: tuple,
+    target: Tensor,
+    classes: int,
+    ignore_index: int | Sequence[int] | None = None,
+    *,
+    can_ignore: bool = True,
+) -> _T:
+    """Return ``look_up(*inputs)``, in which torch looks up targets; one that is no class is an error that names it.
+
+    Torch's own error names an index and a dimension. On an accelerator it stays torch's, and comes later. Nothing is
+    looked at before there is an error, so this costs nothing.
+    """
+    if torch.compiler.is_compiling():
+        return look_up(*inputs)
+    try:
+        return look_up(*inputs)
+    except (IndexError, RuntimeError):
+        if not is_static(target):
+            check_classes(target, classes, ignore_index, can_ignore=can_ignore)
+        raise
+
+
+def check_classes(
+    target: Tensor, classes: int, ignore_index: int | Sequence[int] | None = None, *, can_ignore: bool
+) -> None:
+    """Raise ``IndexError`` unless all targets that count are classes; numbers are looked at.
+
+    Args:
+        can_ignore: whether the loss has an ``ignore_index`` that could name further numbers.
+    """
+    counted = is_counted(target, ignore_index)
+    target = target if counted is None else target[counted]
+    if target.numel():
+        low, high = target.aminmax()
+        check_range(int(low), int(high), classes, can_ignore=can_ignore)
+
+
+def check_range(low: int, high: int, classes: int, *, can_ignore: bool) -> None:
+    """Raise ``IndexError`` unless the lowest and the highest target are classes; see :func:`check_classes`."""
+    if low >= 0 and high < classes:
+        return
+    value = low if low < 0 else high
+    hint = f" If such elements shall not count, name them: ignore_index={value}." if can_ignore else ""
+    raise IndexError(
+        f"target has the value {value}, which is out of range: the {classes} classes are numbered from 0.{hint}"
+    )
 
 
 def check_per_class(name: str, values: Tensor | None, classes: int) -> None:
@@ -253,6 +329,17 @@ def loss_where_counted(
     Ignored targets may be no class at all (255, -100). They become the most probable class, whose loss is finite; and
     ignored logits without one (NaN, infinite, or all masked) become 0.
     """
+    inputs = loss, logits, target, ignore_index, class_dim
+    return naming_the_target(_loss_where_counted, inputs, target, logits.shape[class_dim], ignore_index)
+
+
+def _loss_where_counted(
+    loss: Callable[[Tensor, Tensor], Tensor],
+    logits: Tensor,
+    target: Tensor,
+    ignore_index: int | Sequence[int] | None,
+    class_dim: int,
+) -> Tensor:
     counted = is_counted(target, ignore_index)
     if counted is None:
         return loss(logits, target)
@@ -285,9 +372,7 @@ def infinite_where_masked(loss: Tensor, masked: Tensor, index: Tensor, label_smo
     return loss if label_smoothing == 1 else loss.masked_fill(masked.gather(1, index).squeeze(1), torch.inf)
 
 
-def true_class_loss(
-    logits: Tensor, target: Tensor, of_nll: Callable[[Tensor, Any], tuple[Tensor, Tensor]], parameter: Any
-) -> Tensor:
+def true_class_loss(logits: Tensor, target: Tensor, of_nll: ValueAndSlope, parameter: Any) -> Tensor:
     """Return a loss that is a function of ``nll = -log softmax(logits)[target]``, per element.
 
     Args:
@@ -296,8 +381,8 @@ def true_class_loss(
         of_nll: from ``nll`` and ``parameter`` to the loss and its derivative by ``nll``.
     """
     logits, target = full_precision(logits), target.long()
-    if is_small(logits):
-        return _EachClassLoss.apply(true_class_nll(logits, target), of_nll, parameter)
+    if is_small(logits) or is_transformed(logits):
+        return each_class_loss(true_class_nll(logits, target), of_nll, parameter)
     return _TrueClassLoss.apply(logits, target, of_nll, parameter)
 
 
@@ -306,8 +391,10 @@ def true_class_nll(logits: Tensor, target: Tensor) -> Tensor:
     return cross_entropy(logits, target.long(), reduction="none", ignore_index=_NO_INDEX)
 
 
-def each_class_loss(nll: Tensor, of_nll: Callable[[Tensor, Any], tuple[Tensor, Tensor]], parameter: Any) -> Tensor:
+def each_class_loss(nll: Tensor, of_nll: ValueAndSlope, parameter: Any) -> Tensor:
     """Return the same function of every element of ``nll``, with the derivative that ``of_nll`` gives."""
+    if is_transformed(nll):
+        return elementwise(of_nll, nll, parameter)
     return _EachClassLoss.apply(nll, of_nll, parameter)
 
 

@@ -13,6 +13,7 @@ from ludwig_losses.functional._numerics import (
     check_number,
     full_precision,
     is_static,
+    naming_the_target,
     shaped_as,
     summation_dtype,
 )
@@ -82,6 +83,7 @@ def bi_tempered_logistic_loss(
         TypeError: ``logits`` are no floating-point numbers, ``target`` no integers, or a hyperparameter no number.
         ValueError: ``target`` does not have the shape of ``logits`` without its last dimension, or a hyperparameter is
             out of range.
+        IndexError: a target is no class (on an accelerator an error of torch's).
 
     Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, equation 6.
 
@@ -106,7 +108,8 @@ def loss_and_probabilities(
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
     rows = as_rows(full_precision(logits))
     index, wanted = target.long().flatten(), is_differentiated(rows)
-    loss, found = _loss_and_gradient(rows.detach(), index, t1, t2, label_smoothing, wanted)
+    inputs = rows.detach(), index, t1, t2, label_smoothing, wanted
+    loss, found = naming_the_target(_loss_and_gradient, inputs, index, rows.shape[1], can_ignore=False)
     if found is None:
         return shaped_as(loss, target), None
     gradient, p = found

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision
+from ludwig_losses.functional._numerics import check_class_logits, full_precision, naming_the_target
 
 
 def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -18,13 +18,15 @@ def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
 
     Args:
         logits: ``[..., K - 1]`` for ``K`` ordered classes.
-        target: ``[...]``, ranks from 0 to ``K - 1`` of any integer type; they are not checked.
+        target: ``[...]``, ranks from 0 to ``K - 1`` of any integer type.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
 
     Raises:
+        TypeError: the logits are no floating-point numbers, or the targets no integers.
         ValueError: ``target`` does not have the shape of ``logits`` without its last dimension.
+        IndexError: a target is no rank (on an accelerator an error of torch's).
 
     Source: Shi, Cao & Raschka, "Deep Neural Networks for Rank-Consistent Ordinal Regression Based On Conditional
     Probabilities", Pattern Analysis and Applications 2023 (arXiv 2021), equation 8.
@@ -36,6 +38,15 @@ def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
         tensor([0.2539, 2.2539])
     """
     check_class_logits(logits, target, class_dim=-1)
+    classes = logits.shape[-1] + 1
+    # Looked up among all ranks, since a comparison would take any number for one.
+    of_targets = torch.arange(classes, device=logits.device), 0, target.long().flatten()
+    rank = naming_the_target(torch.index_select, of_targets, target, classes, can_ignore=False)
+    return loss_of_ranks(logits, rank.view(target.shape))
+
+
+def loss_of_ranks(logits: Tensor, target: Tensor) -> Tensor:
+    """Return :func:`corn_loss` of ranks that are known to be right, and 0 for a rank of -1."""
     z, rank = full_precision(logits), target.long().unsqueeze(-1)
     task = torch.arange(logits.shape[-1], device=logits.device)
     loss = -logsigmoid(torch.where(task < rank, z, -z))

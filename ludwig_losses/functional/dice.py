@@ -8,14 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ludwig_losses.functional._elementwise import is_transformed
 from ludwig_losses.functional._numerics import (
     check_class_logits,
+    check_classes,
     check_number,
     check_per_class,
     full_precision,
     ignored_classes,
     is_counted,
     is_static,
+    naming_the_target,
     softmax_backward,
     summation_dtype,
     weighted_mean,
@@ -82,6 +85,7 @@ def dice_loss(
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, there is no pixel
             dimension, ``class_weights`` does not have an entry per class, a hyperparameter is out of range, the options
             contradict each other, or leave no class.
+        IndexError: a target that is not ignored is no class (on an accelerator an error of torch's).
 
     Source: Milletari et al., "V-Net", 3DV 2016, with the sums (not the squares) of the probabilities below the line;
     Salehi et al., "Tversky loss function", MLMI 2017; Abraham & Khan, "A Novel Focal Tversky Loss Function", ISBI 2019
@@ -111,7 +115,8 @@ def dice_loss(
     classes = counted_classes(logits.shape[1], include_background, ignore_index)
     # A power of what the score lacks needs its digits: then the mistakes are summed, not the predicted mass.
     class_sums = _class_sums if focal_tversky_gamma == 1 else _class_mistakes
-    *sums, true = class_sums(full_precision(logits), target, ignore_index, squared_denominator)
+    inputs = full_precision(logits), target, ignore_index, squared_denominator
+    *sums, true = naming_the_target(class_sums, inputs, target, logits.shape[1], ignore_index)
     if not per_image:
         *sums, true = (each.sum(dim=0, keepdim=True) for each in (*sums, true))
     weight = _weights(true, class_weights, classes, ignore_index)
@@ -258,10 +263,12 @@ def _class_sums(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return overlap, predicted and true mass ``[B, C]`` of the pixels that count."""
     target, counted = _only_classes(target, ignore_index)
-    sums = _TwoClassSums if logits.shape[1] == 2 else _ClassSums
-    overlap, predicted = sums.apply(
-        logits.flatten(2), target, None if counted is None else counted.flatten(1).unsqueeze(1), squared
-    )
+    of_pixels = None if counted is None else counted.flatten(1).unsqueeze(1)
+    if is_transformed(logits):
+        sums = _overlap_and_mass
+    else:
+        sums = _TwoClassSums.apply if logits.shape[1] == 2 else _ClassSums.apply
+    overlap, predicted = sums(logits.flatten(2), target, of_pixels, squared)
     return overlap, predicted, _true_mass(target, counted, logits.shape[1])
 
 
@@ -274,7 +281,10 @@ def _class_mistakes(
     """
     target, counted = _only_classes(target, ignore_index)
     of_pixels = None if counted is None else counted.flatten(1).unsqueeze(1)
-    sums = _two_class_mistakes if logits.shape[1] == 2 else _ClassMistakes.apply
+    if logits.shape[1] == 2:
+        sums = _two_class_mistakes
+    else:
+        sums = _overlap_and_mistakes if is_transformed(logits) else _ClassMistakes.apply
     return *sums(logits.flatten(2), target, of_pixels, squared), _true_mass(target, counted, logits.shape[1])
 
 
@@ -282,8 +292,7 @@ def _two_class_mistakes(
     logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As :class:`_ClassMistakes`: what is missing from one class is too much for the other."""
-    if counted is not None:  # what does not count may be NaN
-        logits = logits.where(counted, 0)
+    logits = _senseful(logits, counted)
     first, second = logits.unbind(dim=1)
     of_second = target.flatten(1).to(first.dtype)
     wrong_way = (second - first) * (1 - 2 * of_second)
@@ -315,12 +324,41 @@ def _true_mass(target: Tensor, counted: Tensor | None, classes: int) -> Tensor:
 def _two_true_masses(target: Tensor, counted: Tensor | None) -> Tensor:
     """Count the ones, and so the zeros."""
     if target.numel():
-        low, high = (int(bound) for bound in target.aminmax())
-        if low < 0 or high > 1:
-            raise IndexError(f"target {low if low < 0 else high} is out of bounds: there are 2 classes.")
+        check_classes(target, 2, can_ignore=True)
     second = target.sum(dim=1)
     pixels = target.shape[1] if counted is None else counted.flatten(1).sum(dim=1)
     return torch.stack([pixels - second, second], dim=1)
+
+
+def _overlap_and_mass(logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool) -> tuple[Tensor, Tensor]:
+    """As :class:`_ClassSums`, operator by operator, which torch can transform."""
+    p = _probabilities(_senseful(logits, counted), counted)
+    true_p = p.gather(1, target.flatten(1).unsqueeze(1))
+    return _wide_sums_by_class(true_p, target, p), (p.square() if squared else p).sum(dim=2)
+
+
+def _overlap_and_mistakes(
+    logits: Tensor, target: Tensor, counted: Tensor | None, squared: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As :class:`_ClassMistakes`, operator by operator."""
+    p = _probabilities(_senseful(logits, counted), counted)
+    index = target.flatten(1).unsqueeze(1)
+    others = p.scatter(1, index, 0.0)
+    missed = others.sum(dim=1, keepdim=True)
+    overlap, false_negative = (
+        _wide_sums_by_class(each, target, p) for each in (p.gather(1, index), missed.square() if squared else missed)
+    )
+    return overlap, (others.square() if squared else others).sum(dim=2), false_negative
+
+
+def _senseful(logits: Tensor, counted: Tensor | None) -> Tensor:
+    """Return the logits without those of pixels that do not count, which may be NaN."""
+    return logits if counted is None else logits.where(counted, 0)
+
+
+def _wide_sums_by_class(values: Tensor, target: Tensor, p: Tensor) -> Tensor:
+    """Sum ``[B, 1, P]`` per image and class, in float64, since a scatter adds one by one."""
+    return _sums_by_class(values.reshape(target.shape).to(summation_dtype(p.device)), target, p.shape[1]).to(p.dtype)
 
 
 class _ClassSums(torch.autograd.Function):
@@ -339,10 +377,7 @@ class _ClassSums(torch.autograd.Function):
         index = target.flatten(1).unsqueeze(1)
         ctx.save_for_backward(logits, index, counted, p)
         ctx.squared = squared
-        # In float64, since a scatter adds one by one.
-        true_p = p.gather(1, index).view_as(target).to(summation_dtype(p.device))
-        mass = p.square().sum(dim=2) if squared else p.sum(dim=2)
-        return _sums_by_class(true_p, target, logits.shape[1]).to(p.dtype), mass
+        return _wide_sums_by_class(p.gather(1, index), target, p), (p.square() if squared else p).sum(dim=2)
 
     @staticmethod
     def backward(ctx: Any, grad_overlap: Tensor, grad_mass: Tensor) -> tuple[Tensor | None, ...]:
@@ -377,8 +412,7 @@ class _ClassMistakes(torch.autograd.Function):
         ctx.save_for_backward(logits, index, counted, p, missed)
         ctx.squared = squared
         overlap, false_negative = (
-            _sums_by_class(each.view_as(target).to(summation_dtype(p.device)), target, p.shape[1]).to(p.dtype)
-            for each in (hit, missed.square() if squared else missed)
+            _wide_sums_by_class(each, target, p) for each in (hit, missed.square() if squared else missed)
         )
         return overlap, false_positive, false_negative
 
@@ -453,4 +487,4 @@ def _sums_by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
     columns = target.shape[-1] if target.ndim > 2 else 1
     target = target.flatten(1, -2) if target.ndim > 2 else target.unsqueeze(-1)
     sums = values.new_zeros(len(target), classes, columns)
-    return sums.scatter_add_(1, target, values.reshape(target.shape)).sum(dim=2)
+    return sums.scatter_add(1, target, values.reshape(target.shape)).sum(dim=2)

@@ -65,6 +65,7 @@ def entmax_loss(
             hyperparameter no number.
         ValueError: a hyperparameter is out of range, or ``target`` does not have the shape of ``logits`` without its
             last dimension.
+        IndexError: a target that is not ignored is no class (on an accelerator an error of torch's).
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019, equation 10.
 
@@ -96,7 +97,7 @@ def entmax15_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
 
     Raises:
-        TypeError, ValueError: as :func:`entmax_loss`.
+        TypeError, ValueError, IndexError: as :func:`entmax_loss`.
 
     Source: Peters et al., "Sparse Sequence-to-Sequence Models", ACL 2019, equation 10.
 
@@ -127,7 +128,7 @@ def sparsemax_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
 
     Raises:
-        TypeError, ValueError: as :func:`entmax_loss`.
+        TypeError, ValueError, IndexError: as :func:`entmax_loss`.
 
     Source: Martins & Astudillo, "From Softmax to Sparsemax", ICML 2016, equation 24.
 

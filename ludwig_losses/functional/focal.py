@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from ludwig_losses.functional._elementwise import elementwise, is_transformed
 from ludwig_losses.functional._numerics import (
     as_output,
     at_a_time,
@@ -17,12 +18,14 @@ from ludwig_losses.functional._numerics import (
     check_floating,
     check_number,
     check_per_class,
+    check_whole_numbers,
     class_nll,
     each_class_loss,
     full_precision,
     indicator,
     infinite_where_masked,
     is_counted,
+    is_equal,
     is_small,
     is_static,
     loss_where_counted,
@@ -52,8 +55,8 @@ def sigmoid_focal_loss(
 
     Args:
         logits: any shape, one logit per element.
-        target: the same shape; bool or any real number type. What is not 0 is of the positive class: the values are not
-            checked, so 0.3 and -1 count as 1.
+        target: the same shape; whole numbers, bool or of any real number type. What is not 0 is of the positive class,
+            also 255 or -1.
         alpha: ``[2]``, the weights of the negative and of the positive class; ``None`` for no balance.
         gamma: focusing parameter, >= 0; 0 gives binary cross-entropy.
         label_smoothing, reduced_threshold: as for :func:`softmax_focal_loss`.
@@ -64,7 +67,8 @@ def sigmoid_focal_loss(
 
     Raises:
         TypeError: a tensor is of a type that is not named above, or a hyperparameter is no number.
-        ValueError: the shapes differ, ``alpha`` does not have two entries, or a hyperparameter is out of range.
+        ValueError: the shapes differ, ``alpha`` does not have two entries, a hyperparameter is out of range, or (on a
+            CPU, where looking costs next to nothing) a floating-point target is no whole number.
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, equation 5.
 
@@ -85,10 +89,11 @@ def sigmoid_focal_loss(
         raise ValueError(
             f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
-    counted = is_counted(target, ignore_index)
-    return _SigmoidFocalLoss.apply(
-        full_precision(logits), target, counted, alpha, gamma, label_smoothing, reduced_threshold
-    )
+    counted, z = is_counted(target, ignore_index), full_precision(logits)
+    if is_transformed(z):
+        options = gamma, label_smoothing, reduced_threshold
+        return elementwise(_counted_sigmoid_focal, z, options, target, counted, alpha)
+    return _SigmoidFocalLoss.apply(z, target, counted, alpha, gamma, label_smoothing, reduced_threshold)
 
 
 def _check_options(gamma: float, label_smoothing: float, reduced_threshold: float | None) -> None:
@@ -135,10 +140,22 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         """Multiply with the derivative by the logits."""
         logits, target, counted, alpha, slope = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
-            z = logits if counted is None else logits.masked_fill(~counted, 0.0)
-            _, slope = _sigmoid_focal(z, target, alpha, *ctx.options)
-            slope = slope if counted is None else slope.masked_fill(~counted, 0.0)
+            _, slope = _counted_sigmoid_focal(logits, ctx.options, target, counted, alpha)
         return grad * slope, None, None, None, None, None, None
+
+
+def _counted_sigmoid_focal(
+    z: Tensor,
+    options: tuple[float, float, float | None],
+    target: Tensor,
+    counted: Tensor | None,
+    alpha: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the loss and its derivative by the logit, 0 where a target does not count."""
+    if counted is None:
+        return _sigmoid_focal(z, target, alpha, *options)
+    loss, slope = _sigmoid_focal(z.masked_fill(~counted, 0.0), target, alpha, *options)
+    return loss.masked_fill(~counted, 0.0), slope.masked_fill(~counted, 0.0)
 
 
 def _sigmoid_focal(
@@ -152,13 +169,19 @@ def _sigmoid_focal(
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and its derivative by the logit, in ``out`` if it is given."""
     positive = target.to(torch.bool)
-    weight, nll, by_z = _sigmoid_focal_terms(z, positive, alpha, gamma, threshold)
+    label = indicator(positive, z.dtype)
+    # What is 0 or 1 in the type of the label takes no more than a comparison.
+    if target.dtype.is_floating_point and not (target.dtype == label.dtype and is_equal(target, label)):
+        check_whole_numbers("target", target)
+    # -1 for a positive.
+    sign = torch.rsub(label, 1, alpha=2)
+    weight, nll, by_z = _sigmoid_focal_terms(z, positive, sign, alpha, gamma, threshold)
     loss, slope = torch.mul(weight, nll, out=out[0]), torch.mul(weight, by_z, out=out[1])
     if not label_smoothing:
         return loss, slope
     # The other class has its share, unless it is masked (-inf): then it is no part of the label.
     masked = z.isneginf()
-    weight, nll, by_z = _sigmoid_focal_terms(z.masked_fill(masked, 0.0), ~positive, alpha, gamma, threshold)
+    weight, nll, by_z = _sigmoid_focal_terms(z.masked_fill(masked, 0.0), ~positive, -sign, alpha, gamma, threshold)
     weight = weight.masked_fill(masked, 0.0)
     for each, of_other in ((loss, weight * nll), (slope, weight * by_z)):
         each.mul_(1 - label_smoothing / 2).add_(of_other, alpha=label_smoothing / 2)
@@ -168,11 +191,10 @@ def _sigmoid_focal(
 
 
 def _sigmoid_focal_terms(
-    z: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
+    z: Tensor, positive: Tensor, sign: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weight, and what it multiplies in the loss and in its derivative by the logit."""
-    # -1 for a positive: wrong_way is the logit of the class that is not the target.
-    sign = torch.rsub(indicator(positive, z.dtype), 1, alpha=2)
+    # The logit of the class that is not the target.
     wrong_way = z * sign
     # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
     miss, nll = wrong_way.sigmoid(), softplus(wrong_way, threshold=_LINEAR)
@@ -183,6 +205,8 @@ def _sigmoid_focal_terms(
         hard = hit < threshold
         # Before the power, which may overflow where it does not count.
         weight, by_nll = torch.where(hard, 1, miss / threshold), by_nll * ~hard
+    if torch.is_grad_enabled():  # for a second derivative: that of a power is infinite at 0
+        weight = weight.clamp_min(torch.finfo(weight.dtype).tiny)
     weight = weight**gamma
     if alpha is not None:
         of_negative, of_positive = alpha.to(z).unbind()
@@ -227,6 +251,7 @@ def softmax_focal_loss(
         TypeError: the logits are no floating-point numbers, the targets no integers, or a hyperparameter is no number.
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, ``alpha`` does not
             have an entry per class, or a hyperparameter is out of range.
+        IndexError: a target that is not ignored is no class (on an accelerator an error of torch's).
 
     Source: Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017; and "Reduced Focal Loss", 2019.
 

@@ -13,6 +13,7 @@ from ludwig_losses.functional._derivatives import with_gradient
 from ludwig_losses.functional._numerics import (
     as_uint8,
     check_class_logits,
+    check_range,
     count_true_of_rows,
     full_precision,
     ignored_classes,
@@ -59,6 +60,7 @@ def lovasz_softmax_loss(
         TypeError: ``logits`` are no floating-point numbers, or ``target``, ``classes`` or ``ignore_index`` no integers.
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, or ``classes`` is
             something else, empty, or lists a class that is ignored or does not exist.
+        IndexError: a target that is not ignored is no class (on an accelerator an error of torch's).
 
     Source: Berman et al., "The Lovász-Softmax Loss", CVPR 2018, equations 8 and 9.
 
@@ -202,9 +204,7 @@ def _present(labels: Tensor, classes: int) -> set[int]:
     if not len(labels):
         return set()
     low, high = (int(bound) for bound in labels.aminmax())
-    if low < 0 or high >= classes:
-        wrong = low if low < 0 else high
-        raise IndexError(f"target has class {wrong}, which is out of bounds for logits of {classes} classes.")
+    check_range(low, high, classes, can_ignore=True)
     if classes == 2:
         return {low, high}
     return {c for c, count in enumerate(torch.bincount(labels, minlength=classes).tolist()) if count}

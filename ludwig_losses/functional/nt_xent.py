@@ -12,6 +12,7 @@ from ludwig_losses.functional._derivatives import is_differentiated, with_gradie
 from ludwig_losses.functional._numerics import (
     check_floating,
     check_number,
+    check_whole_numbers,
     full_precision,
     is_small,
     summation_dtype,
@@ -43,7 +44,7 @@ def nt_xent_loss(
 
     Args:
         embeddings: ``[B, D]``; a row of zeros is similar to nothing (cosine 0).
-        labels: ``[B]``, integers; rows with equal labels are positives. ``None`` pairs rows ``2i`` and ``2i + 1``.
+        labels: ``[B]``, whole numbers; rows with equal labels are positives. ``None`` pairs rows ``2i`` and ``2i + 1``.
         temperature: > 0.
         chunk_size: how many rows are compared with all others at a time, >= 1; memory grows with ``B * chunk_size``,
             the result is the same. ``None`` chooses it so that a few times 16 MB are enough for any batch.
@@ -61,7 +62,8 @@ def nt_xent_loss(
     Raises:
         TypeError: embeddings or memory are no floating-point numbers, or ``temperature`` is no number.
         ValueError: the embeddings are not ``[B, D]`` or the labels not ``[B]``, ``temperature`` or ``chunk_size`` is
-            out of range, ``average`` is another word, or the memory does not fit.
+            out of range, ``average`` is another word, the memory does not fit, or (on a CPU) a floating-point label is
+            no whole number.
 
     Source: Chen et al., "A Simple Framework for Contrastive Learning", ICML 2020, equation 1; with more than two
     rows per label, the "out" form of Khosla et al., "Supervised Contrastive Learning", NeurIPS 2020, equation 2,
@@ -82,6 +84,9 @@ def nt_xent_loss(
             f"{tuple(embeddings.shape)} and labels {None if labels is None else tuple(labels.shape)}."
         )
     check_floating("embeddings", embeddings)
+    for name, given in (("labels", labels), ("memory_labels", memory_labels)):
+        if given is not None:
+            check_whole_numbers(name, given)
     check_number("temperature", temperature, above=0)
     if chunk_size is not None and not (isinstance(chunk_size, Integral) and chunk_size >= 1):
         raise ValueError(f"chunk_size must be a whole number >= 1, or None; got {chunk_size!r}.")

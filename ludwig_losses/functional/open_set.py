@@ -12,6 +12,7 @@ from ludwig_losses.functional._numerics import (
     check_indices,
     check_number,
     full_precision,
+    naming_the_target,
 )
 
 
@@ -23,7 +24,8 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
 
     Args:
         logits: ``[..., C]``; ``-inf`` masks a class that is not known.
-        target: ``[...]``, class indices of any integer type.
+        target: ``[...]``, class indices of any integer type. With ``known``, any other number (-1, 255) is an unknown
+            class, too.
         known: ``[K]``, int64, the indices of the known classes; ``None`` for all, which gives cross-entropy.
 
     Returns:
@@ -32,7 +34,9 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
     Raises:
         TypeError: ``logits`` are no floating-point numbers, or ``target`` or ``known`` no integers.
         ValueError: ``target`` does not have the shape of ``logits`` without its last dimension, or ``known`` is empty,
-            not ``[K]``, or (on a CPU, where looking costs next to nothing) names a class twice.
+            not ``[K]``, or (on a CPU, where looking costs next to nothing) names a class twice or one that the logits
+            do not have.
+        IndexError: without ``known``, a target is no class (on an accelerator an error of torch's).
 
     Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 1.
 
@@ -69,7 +73,8 @@ def objectosphere_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
 
     Raises:
-        TypeError, ValueError: as for :func:`entropic_open_set_loss`, or ``xi`` or ``zeta`` is no number >= 0.
+        TypeError, ValueError, IndexError: as for :func:`entropic_open_set_loss`, or ``xi`` or ``zeta`` is no number
+            >= 0.
 
     Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 2 (``xi`` and lambda, here
     ``zeta``).
@@ -97,11 +102,12 @@ def loss_and_log_probabilities(
     """Return the loss and, without a gradient, the logarithms of the probabilities of the classes that compete, as
     :func:`known_logits` gives them, and :func:`magnitude` unless ``zeta`` is 0."""
     check_class_logits(logits, target, class_dim=-1)
-    _check_known(known)
+    _check_known(known, logits.shape[-1])
     z = known_logits(logits, known)
     place, is_known = (target.long(), None) if known is None else _find(target.long(), known)
     log_p = z.log_softmax(dim=-1)
-    loss = -log_p.gather(-1, place.unsqueeze(-1)).squeeze(-1)
+    of_true = (log_p, -1, place.unsqueeze(-1))
+    loss = -naming_the_target(torch.gather, of_true, place, logits.shape[-1], can_ignore=False).squeeze(-1)
     if is_known is not None:
         loss = torch.where(is_known, loss, -log_p.mean(dim=-1))
     if not zeta:
@@ -116,14 +122,19 @@ def _excess(size: Tensor, is_known: Tensor | None, xi: float) -> Tensor:
     return missing if is_known is None else torch.where(is_known, missing, size)
 
 
-def _check_known(known: Tensor | None) -> None:
+def _check_known(known: Tensor | None, classes: int) -> None:
     if known is None:
         return
     check_indices("known", known)
     if known.ndim != 1 or not len(known):
         raise ValueError(f"known must be [K], the indices of one class or more; got the shape {tuple(known.shape)}.")
-    if known.device.type == "cpu" and not torch.compiler.is_compiling() and len({*known.tolist()}) < len(known):
-        raise ValueError(f"known names a class twice; got {known.tolist()}.")
+    if known.device.type != "cpu" or torch.compiler.is_compiling():
+        return
+    indices = known.tolist()
+    if len({*indices}) < len(indices):
+        raise ValueError(f"known names a class twice; got {indices}.")
+    if min(indices) < 0 or max(indices) >= classes:
+        raise ValueError(f"known must have indices of the {classes} classes, numbered from 0; got {indices}.")
 
 
 def known_softmax(logits: Tensor, known: Tensor) -> Tensor:
@@ -183,5 +194,5 @@ def _find(target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Return the place of each target among the logits that compete (any where it is none), and whether it is known."""
     match = target.unsqueeze(-1) == known
     # A single known class competes with all others.
-    place = known.expand(target.shape) if len(known) == 1 else as_uint8(match).argmax(dim=-1)
+    place = known.view(()).expand(target.shape) if len(known) == 1 else as_uint8(match).argmax(dim=-1)
     return place, match.any(dim=-1)

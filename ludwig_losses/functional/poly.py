@@ -53,6 +53,7 @@ def poly_loss(
         TypeError: the logits are no floating-point numbers, the targets no integers, or a hyperparameter is no number.
         ValueError: ``target`` does not have the shape of ``logits`` without its class dimension, or a hyperparameter is
             out of range.
+        IndexError: a target that is not ignored is no class (on an accelerator an error of torch's).
 
     Source: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", ICLR 2022.
 

@@ -13,14 +13,20 @@ class MemoryBank:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.embeddings: Tensor | None = None
-        self.targets: Tensor | None = None
+        # Both together, so that another thread never sees the embeddings of one batch and the targets of another.
+        self._past: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def embeddings(self) -> Tensor | None:
+        """What is remembered, each row of length 1; ``None`` before the first batch."""
+        return None if self._past is None else self._past[0]
 
     def recall(self, embeddings: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Return what is remembered, on the device of a batch and in its types; nothing if it is of another width."""
-        if self.embeddings is None or self.targets is None or self.embeddings.shape[1:] != embeddings.shape[1:]:
+        past = self._past
+        if past is None or past[0].shape[1:] != embeddings.shape[1:]:
             return full_precision(embeddings.detach()[:0]), targets[:0]
-        return self.embeddings.to(embeddings.device), self.targets.to(targets)
+        return past[0].to(embeddings.device), past[1].to(targets)
 
     def remember(self, embeddings: Tensor, targets: Tensor) -> None:
         """Add a batch, and forget what exceeds the size."""
@@ -28,5 +34,4 @@ class MemoryBank:
         unit = normalize(full_precision(embeddings.detach()), dim=1)
         # One batch that overflowed must not stay for many: rows of zeros are similar to nothing.
         unit = torch.where(unit.isfinite().all(dim=1, keepdim=True), unit, 0)
-        self.embeddings = torch.cat([past, unit])[-self.size :]
-        self.targets = torch.cat([past_targets, targets.detach()])[-self.size :]
+        self._past = torch.cat([past, unit])[-self.size :], torch.cat([past_targets, targets.detach()])[-self.size :]

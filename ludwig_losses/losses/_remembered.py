@@ -3,6 +3,7 @@ probabilities that the loss has found."""
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import torch
@@ -10,13 +11,15 @@ from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
 
-class Remembered:
+class Remembered(threading.local):
     """Values by name that belong to one tensor, or to several, as long as these exist and nobody has changed them.
 
-    The tensors themselves are not kept: for images the logits of a batch are large. A copy remembers nothing.
+    The tensors themselves are not kept: for images the logits of a batch are large. A copy remembers nothing. Each
+    thread has its own values: between a look at the key and one at the values, another one may have changed both.
     """
 
     def __init__(self) -> None:
+        """Remember nothing; called once in each thread."""
         self._storages: list[StorageWeakRef] = []
         self._key: Any = None
         self._values: dict[str, Any] = {}

@@ -54,6 +54,15 @@ def ignore_index(features: tuple[str, ...] | None = None) -> Classes:
     )
 
 
+def one_class(loss: str, classes: list[str] | None = None) -> str:
+    """Return what is wrong with a feature of a single class."""
+    named = "" if classes is None else f", {classes[0]!r}"
+    return (
+        f"there is one class only{named}, whose probability is 1 whatever the model predicts: {loss} has nothing to "
+        f"learn. It needs data with two classes or more."
+    )
+
+
 class LossConfig(DeclaredLossConfig):
     """Base of all schemas: the weight of the loss, and what the pack asks of a loss beside its parameters.
 
@@ -119,8 +128,11 @@ class LossConfig(DeclaredLossConfig):
         """Replace class names by class indices and check the number of classes, once preprocessing knows them.
 
         Raises:
-            ValueError: a class name or index does not exist, a name is missing, or a list has the wrong length.
+            ValueError: there is one class only, a class name or index does not exist, a name is missing, or a list has
+                the wrong length.
         """
+        if feature.num_classes == 1:
+            raise ValueError(f"{feature.place()}: {one_class(self.type, feature.classes)}")
         for name, parameter in parameters_of(type(self)).items():
             value = getattr(self, name)
             if isinstance(parameter, PerClass) and isinstance(value, str):
@@ -210,6 +222,8 @@ class Loss(nn.Module, LogitsInputsMixin):
     decision: Callable[[Tensor], Tensor] | None = None
     score: Callable[[Tensor], Tensor] | None = None
     score_name: ClassVar[str] = "score"
+    # Whether predictions have a dimension more than targets, that of the classes, unless there is one logit for two.
+    of_classes: ClassVar[bool] = False
     # Metrics that Ludwig reports for features trained with the loss, and what they need of the data.
     metrics: ClassVar[tuple[type[Any], ...]] = ()
     metrics_need: ClassVar[str] = ""
@@ -284,6 +298,8 @@ class Loss(nn.Module, LogitsInputsMixin):
         return total
 
     def __call__(self, preds: Tensor, target: Tensor) -> Tensor:
+        if self.of_classes and preds.dim() > target.dim() and preds.numel() == target.numel() > 0:
+            raise ValueError(one_class(type(self).declaration.name))
         loss = super().__call__(preds, target)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
@@ -341,6 +357,7 @@ class ClassificationLoss(Loss):
     """Base of the modules that average a loss per example or token, with class weights if there are any."""
 
     of_batch_alone = True
+    of_classes = True
     class_weights: Tensor | None
 
     def __init__(self, config: ClassificationLossConfig) -> None:

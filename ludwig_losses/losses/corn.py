@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.functional.corn import corn_loss, corn_probabilities, corn_rank, corn_tasks
+from ludwig_losses.functional._numerics import naming_the_target
+from ludwig_losses.functional.corn import corn_probabilities, corn_rank, corn_tasks, loss_of_ranks
 from ludwig_losses.host.registry import register_loss
 from ludwig_losses.host.schema import CATEGORY, field, loss_type
 from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
@@ -79,7 +80,7 @@ class CornLoss(ClassificationLoss):
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         rank = self.rank(preds, target)
-        loss, pairs = corn_loss(task_logits(preds, self.order), rank), self.pairs(preds, rank)
+        loss, pairs = loss_of_ranks(task_logits(preds, self.order), rank), self.pairs(preds, rank)
         return self.weighted_mean(loss / pairs.clamp_min(1), self.weight_of_pairs(pairs, target), target)
 
     def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
@@ -98,7 +99,11 @@ class CornLoss(ClassificationLoss):
         """Return the rank of each target, -1 where it has none."""
         classes = class_order(preds, self.order)
         ranks = torch.full((preds.shape[-1],), -1, dtype=torch.long, device=preds.device)
-        return ranks.index_copy(0, classes, torch.arange(len(classes), device=preds.device))[target.long()]
+        ranks = ranks.index_copy(0, classes, torch.arange(len(classes), device=preds.device))
+        # Not indexing, which would count a negative one from the end.
+        of_targets = ranks, 0, target.long().flatten()
+        rank = naming_the_target(torch.index_select, of_targets, target, len(ranks), can_ignore=False)
+        return rank.view(target.shape)
 
     def judge(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the predicted rank and the true rank of each example, -1 where it has none."""

@@ -130,6 +130,7 @@ class DiceLoss(Loss):
     """Soft Dice loss, or another of its family, averaged over images and classes."""
 
     of_batch_alone = True
+    of_classes = True
 
     class_weights: Tensor | None
 

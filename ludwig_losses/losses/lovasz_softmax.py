@@ -67,6 +67,7 @@ class LovaszSoftmaxLoss(Loss):
     """Lovász-Softmax loss over the classes present in the batch, or those chosen."""
 
     of_batch_alone = True
+    of_classes = True
 
     def __init__(self, config: LovaszSoftmaxLossConfig) -> None:
         super().__init__(config)

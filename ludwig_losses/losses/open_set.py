@@ -126,11 +126,18 @@ class KnownProbabilities(Probabilities):
     def known(self, logits: Tensor) -> Tensor:
         """Return the indices ``[K]`` of the classes of ``logits`` ``[..., C]`` that are not the background."""
         classes = logits.shape[-1]
-        if not torch.jit.is_scripting() and not is_static(logits):
-            # The shortest way; an accelerator would have to be waited for, until it has a copy.
-            return torch.tensor([index for index in range(classes) if index not in self.background])
+        if not torch.jit.is_scripting():  # alone, or TorchScript would compile what stands below
+            known = self._listed(logits, classes)
+            if known is not None:
+                return known
         is_background = torch.zeros(classes, dtype=torch.uint8, device=logits.device).index_fill(0, self.index, 1)
         return torch.argsort(is_background, stable=True)[: classes - len(self.index)]
+
+    def _listed(self, logits: Tensor, classes: int) -> Tensor | None:
+        """Return the same in the shortest way, but on an accelerator, which would be waited for until it has a copy."""
+        if is_static(logits):
+            return None
+        return torch.tensor([index for index in range(classes) if index not in self.background])
 
     def project(self, logits: Tensor) -> Tensor:
         if logits.dim() == 1:

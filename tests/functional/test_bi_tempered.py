@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 import oracles
 from functional.cases import assert_close, class_last, random_batch, value_and_gradient
-from ludwig_losses.functional import bi_tempered_logistic_loss, tempered_softmax
+from ludwig_losses.functional import _numerics, bi_tempered_logistic_loss, tempered_softmax
+from ludwig_losses.functional.bi_tempered import loss_and_probabilities
 
 HEAVY = [1.0 + 1e-6, 1.1, 1.5, 2.0, 4.0, 10.0]
 TEMPERATURES = [1.0, *HEAVY]
@@ -373,3 +374,18 @@ def test_masked_classes_have_no_share_of_a_smoothed_label(t: float, t1: float) -
     assert_close(value, expected, 1e-14)
     assert_close(gradient[:, 2:], expected_gradient, 1e-14)
     assert gradient[:, :2].count_nonzero() == 0
+
+
+@pytest.mark.parametrize("static", [False, True])
+def test_the_row_that_takes_the_most_steps_is_found_exactly(static: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One class leads 9,999 equal ones by 10,000: with t = 2, ``1 / a + 9999 / (a + 10000) = 1`` has the root 100."""
+    if static:
+        monkeypatch.setattr(_numerics, "HOST_DEVICES", frozenset())
+    logits = torch.zeros(1, 10_000, dtype=torch.float64)
+    logits[0, 3] = 10_000
+    expected = torch.full_like(logits, 1 / 10_100).index_fill_(1, torch.tensor([3]), 0.01)
+    torch.testing.assert_close(tempered_softmax(logits, 2.0), expected, rtol=1e-13, atol=0)
+    for dtype, tolerance in ((torch.float64, 1e-13), (torch.float32, 3e-7)):
+        leaf = logits.to(dtype).requires_grad_()
+        _, p = loss_and_probabilities(leaf, torch.tensor([3]), 1.0, 2.0, 0.0)
+        torch.testing.assert_close(p.double(), expected, rtol=tolerance, atol=0)

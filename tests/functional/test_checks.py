@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from functional.cases import CASES, random_batch
+from functional.cases import CASES, Case, class_first, class_last, random_batch
 from ludwig_losses import functional
+from ludwig_losses.functional import _numerics
+from synchronising import SynchronisingOperators
 
 # One case of each loss.
 LOSSES = {case.name: case for case in reversed(CASES)}
@@ -152,8 +156,124 @@ def test_a_binary_target_is_real() -> None:
 def test_what_is_not_0_is_of_the_positive_class() -> None:
     logits = torch.linspace(-2, 2, 5)
     expected = functional.sigmoid_focal_loss(logits, torch.tensor([1, 1, 1, 1, 0]))
-    target = torch.tensor([0.3, -1.0, 255.0, 1.0, 0.0])
+    target = torch.tensor([1.0, -1.0, 255.0, 1.0, 0.0])
     assert torch.equal(functional.sigmoid_focal_loss(logits, target), expected)
+
+
+# Losses whose labels are compared, not looked up, and so may be of any type.
+LABELS = {
+    "sigmoid_focal_loss": ("target", lambda y: functional.sigmoid_focal_loss(torch.randn(4, 2), y)),
+    "deep_sad_loss": ("target", lambda y: functional.deep_sad_loss(torch.rand(4), y[:, 0])),
+    "nt_xent_loss": ("labels", lambda y: functional.nt_xent_loss(torch.randn(4, 3), y[:, 0])),
+    "nt_xent_loss with a memory": (
+        "memory_labels",
+        lambda y: functional.nt_xent_loss(
+            torch.randn(4, 3), torch.arange(4) // 2, memory=torch.randn(4, 3), memory_labels=y[:, 0]
+        ),
+    ),
+}
+every_label = pytest.mark.parametrize("name", LABELS)
+
+
+@every_label
+@pytest.mark.parametrize("value", [0.3, -0.5, 1.75, float("nan")])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_labels_are_whole_numbers(name: str, value: float, dtype: torch.dtype) -> None:
+    labels = torch.zeros(4, 2, dtype=dtype)
+    labels[2, 0] = value
+    what, call = LABELS[name]
+    with pytest.raises(ValueError, match=rf"^{what} must be whole numbers; got {labels[2, 0].item():g}\.$"):
+        call(labels)
+
+
+@every_label
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.uint8, torch.int8, torch.int64, torch.float16, torch.bfloat16, torch.float64]
+)
+def test_whole_labels_are_of_any_type(name: str, dtype: torch.dtype) -> None:
+    labels = torch.tensor([[0, 1], [1, 1], [0, 0], [1, 0]])
+    _, call = LABELS[name]
+    torch.manual_seed(0)
+    expected = call(labels)
+    torch.manual_seed(0)
+    assert torch.equal(call(labels.to(dtype)), expected)
+
+
+@every_label
+def test_labels_are_not_complex(name: str) -> None:
+    what, call = LABELS[name]
+    with pytest.raises(TypeError, match=f"{what} must be bool or of a real number type; got torch.complex64"):
+        call(torch.zeros(4, 2, dtype=torch.complex64))
+
+
+@every_label
+def test_labels_on_an_accelerator_are_not_looked_at(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_numerics, "HOST_DEVICES", frozenset())
+    with SynchronisingOperators() as mode:
+        LABELS[name][1](torch.full((4, 2), 0.3))
+    assert mode.found == []
+
+
+def test_integer_labels_are_not_looked_at() -> None:
+    """Whatever is asked of the numbers of a label costs time in a small batch."""
+    for name in ("sigmoid_focal_loss", "deep_sad_loss"):
+        with SynchronisingOperators() as mode:
+            LABELS[name][1](torch.ones(4, 2, dtype=torch.int64))
+        assert mode.found == []
+
+
+# One case for each way of each loss that looks up classes: of few numbers and of many, of two classes and of more.
+LOOK_UPS = [
+    *((case, shape) for case in LOSSES.values() for shape in ((2, 3, 4, 5), (2, 2, 90, 100), (4, 3, 60, 60))),
+    *((Case("softmax_focal_loss", class_first, ()), shape) for shape in ((6, 4), (8, 4000))),
+    (Case("dice_loss", class_first, (), {"focal_tversky_gamma": 2.0}), (2, 3, 4, 5)),
+    (Case("dice_loss", class_first, (), {"focal_tversky_gamma": 2.0}), (2, 2, 4, 5)),
+    (Case("poly_loss", class_first, (), {"label_smoothing": 0.1}), (2, 3, 4, 5)),
+    (Case("softmax_focal_loss", class_first, (), {"alpha": torch.ones(3)}), (2, 3, 4, 5)),
+    (Case("lovasz_softmax_loss", class_first, (), {"classes": "all", "per_image": True}), (2, 3, 4, 5)),
+    *((Case("entmax_loss", class_last, (), {"alpha": alpha}), (6, 4)) for alpha in (1.1, 1.5, 2.0)),
+    (Case("entmax_loss", class_last, (), {"alpha": 1.5, "label_smoothing": 0.2}), (6, 4000)),
+    *((Case("bi_tempered_logistic_loss", class_last, (), {"label_smoothing": s}), (6, 4)) for s in (0.0, 0.2)),
+]
+OF_INDICES = [(case, shape) for case, shape in LOOK_UPS if case.name in OF_CLASSES]
+
+
+@pytest.mark.parametrize("index", [-100, -1, None])
+@pytest.mark.parametrize(("case", "shape"), OF_INDICES, ids=str)
+def test_a_target_that_is_no_class_is_named(case: Case, shape: tuple[int, ...], index: int | None) -> None:
+    """Whichever way is taken, with its value, the number of classes, and what to write if it shall not count."""
+    logits, target = case.batch(shape, torch.float32)
+    dim = 1 if case.make_target is class_first else -1
+    classes = shape[dim] + (case.name == "corn_loss")
+    wrong = classes if index is None else index
+    target.view(-1)[-1] = wrong
+    words = f"^target has the value {wrong}, which is out of range: the {classes} classes are numbered from 0\\."
+    with pytest.raises(IndexError, match=words) as raised:
+        case.loss(logits, target)
+    has_option = "ignore_index" in inspect.signature(getattr(functional, case.name)).parameters
+    assert (f"ignore_index={wrong}" in str(raised.value)) == has_option
+
+
+@pytest.mark.parametrize("name", WITH_IGNORE_INDEX)
+def test_a_target_that_is_ignored_is_not_the_wrong_one(name: str) -> None:
+    case = replace(LOSSES[name], options={"ignore_index": 255})
+    logits, target = case.batch((2, 3, 4, 5), torch.float32)
+    target.view(-1)[:2] = torch.tensor([255, 77])
+    with pytest.raises(IndexError, match="target has the value 77, which"):
+        case.loss(logits, target)
+
+
+def test_an_error_that_is_no_targets_fault_stays_as_it_is() -> None:
+    with pytest.raises(RuntimeError, match=r"device|storage|meta"):
+        functional.poly_loss(torch.randn(3, 4), torch.zeros(3, dtype=torch.long, device="meta"))
+
+
+@pytest.mark.parametrize("known", [[0, 5], [-1, 2], [7]])
+def test_known_classes_exist(known: list[int]) -> None:
+    logits, target = torch.randn(4, 5), torch.tensor([0, 1, 0, 1])
+    for loss in (functional.entropic_open_set_loss, functional.objectosphere_loss):
+        with pytest.raises(ValueError, match=rf"known must have indices of the 5 classes.*; got \[{known[0]}"):
+            loss(logits, target, known=torch.tensor(known))
 
 
 @pytest.mark.parametrize("name", ["sigmoid_focal_loss", *WITH_IGNORE_INDEX])

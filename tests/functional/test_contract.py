@@ -11,16 +11,12 @@ from collections.abc import Callable
 import pytest
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 import ludwig_losses
 from functional.cases import CASES, Case, assert_close, value_and_gradient
 from ludwig_losses import functional
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
-
-# Differentiable in reverse mode only, and torch says so.
-REFUSE_TRANSFORMS = ("sigmoid_focal_loss", "softmax_focal_loss", "poly_loss", "dice_loss")
 
 
 def test_every_public_loss_has_a_case() -> None:
@@ -137,15 +133,6 @@ def test_needs_no_ludwig() -> None:
     assert result.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("index", [-100, -1, 3])
-@pytest.mark.parametrize("name", ["softmax_focal_loss", "poly_loss", "dice_loss", "lovasz_softmax_loss"])
-def test_no_class_index_is_silently_ignored(name: str, index: int) -> None:
-    target = torch.zeros(2, 4, 4, dtype=torch.long)
-    target[0, 1, 2] = index
-    with pytest.raises((IndexError, RuntimeError), match=r"out of (bounds|range)"):
-        getattr(functional, name)(torch.zeros(2, 3, 4, 4), target)
-
-
 @every_case
 def test_second_derivative_is_right_or_refused(case: Case) -> None:
     logits, target = case.batch(case.shapes[0])
@@ -161,34 +148,9 @@ def test_second_derivative_is_right_or_refused(case: Case) -> None:
     assert_close(hessian, torch.autograd.functional.hessian(lambda z: case.oracle(z, target).sum(), logits), 1e-10)
 
 
-def derivative_along(case: Case, logits: Tensor, target: Tensor | None, direction: Tensor) -> Tensor:
-    """The derivative of the sum of a loss, in reverse mode."""
-    leaf = logits.detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(case.loss(leaf, target).sum(), leaf)
-    return (gradient * direction).sum()
-
-
-@every_case
-def test_forward_mode_is_right_or_refused(case: Case) -> None:
-    logits, target = case.batch(case.shapes[0])
-    direction = torch.linspace(-1, 2, logits.numel(), dtype=logits.dtype).reshape(logits.shape)
-    expected = derivative_along(case, logits, target, direction)
-    try:
-        _, by_transform = torch.func.jvp(lambda z: case.loss(z, target), (logits,), (direction,))
-        with forward_ad.dual_level():
-            dual = case.loss(forward_ad.make_dual(logits, direction), target)
-            by_dual = forward_ad.unpack_dual(dual).tangent
-    except (NotImplementedError, RuntimeError) as refusal:
-        if case.name not in REFUSE_TRANSFORMS or not re.search("jvp|setup_context", str(refusal)):
-            raise
-        return
-    assert_close(by_transform.sum(), expected, 1e-12)
-    assert_close(by_dual.sum(), expected, 1e-12)
-
-
 @every_case
 @pytest.mark.filterwarnings("ignore:There is a performance drop")
-def test_mapped_over_a_dimension_is_right_or_refused(case: Case) -> None:
+def test_mapped_over_a_dimension_is_right(case: Case) -> None:
     logits, target = case.batch(case.shapes[0])
     several = torch.stack([logits, -logits, logits / 2], dim=1)
     one_by_one = [value_and_gradient(case.loss, z, target) for z in several.unbind(dim=1)]
@@ -198,12 +160,7 @@ def test_mapped_over_a_dimension_is_right_or_refused(case: Case) -> None:
         value = case.loss(z, target)
         return (value * torch.linspace(0.5, 1.5, value.numel()).reshape(value.shape).to(value)).sum()
 
-    try:
-        mapped = torch.func.vmap(lambda z: case.loss(z, target), in_dims=1)(several)
-        mapped_gradient = torch.func.vmap(torch.func.grad(weighted), in_dims=1)(several)
-    except (NotImplementedError, RuntimeError) as refusal:
-        if case.name not in REFUSE_TRANSFORMS or not re.search("vmap|setup_context", str(refusal)):
-            raise
-        return
+    mapped = torch.func.vmap(lambda z: case.loss(z, target), in_dims=1)(several)
+    mapped_gradient = torch.func.vmap(torch.func.grad(weighted), in_dims=1)(several)
     assert_close(mapped, values, 1e-12)
     assert_close(mapped_gradient, gradients, 1e-12)

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+import oracles
 from functional.cases import assert_close, per_element, random_batch, value_and_gradient
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
 
@@ -107,3 +110,36 @@ def test_reduced_binary_gradient_keeps_the_digits_of_gamma(gamma: float) -> None
     _, gradient = value_and_gradient(loss, logits, torch.ones(1))
     _, plain = value_and_gradient(lambda z, y: sigmoid_focal_loss(z, y, gamma=gamma), logits, torch.ones(1))
     assert_close(gradient, plain / 0.5**gamma, 1e-14)
+
+
+def second_derivative(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor) -> Tensor:
+    """Of each element by its own logit."""
+    leaf = logits.detach().requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(leaf, target).sum(), leaf, create_graph=True)
+    return torch.autograd.grad(gradient.sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("options", [{}, {"label_smoothing": 0.1}, {"reduced_threshold": 0.5}, {"ignore_index": 7}])
+@pytest.mark.parametrize("gamma", [1e-3, 0.1, 0.5, 0.999, 1.0, 1.5])
+@pytest.mark.parametrize("label", [0, 1])
+def test_second_derivative_is_finite_wherever_the_network_is_sure(gamma: float, label: int, options: dict) -> None:
+    sizes = torch.tensor([0.3, 20, 60, 80, 87, 88, 89, 92, 95, 103, 104, 200, 600], dtype=torch.float64)
+    logits = torch.cat([sizes, -sizes])
+    target = torch.full(logits.shape, label)
+    loss = partial(sigmoid_focal_loss, gamma=gamma, **options)
+    expected = second_derivative(partial(oracles.sigmoid_focal_loss, gamma=gamma, **options), logits, target)
+    expected = expected.where(logits.abs() < 80, 0)  # where the oracle loses its digits, of derivatives below 1e-34
+    assert_close(second_derivative(loss, logits, target), expected, 1e-9)
+    assert_close(second_derivative(loss, logits.float(), target), expected, 1e-5)
+    far = torch.tensor([-6e4, -1e4, -1e3, 1e3, 1e4, 6e4])
+    assert_close(second_derivative(loss, far, torch.full((6,), label)), torch.zeros(6), 1e-12)
+    # So they are when torch transforms the loss.
+    hessian = torch.func.hessian(lambda z: loss(z, target).sum())(logits.float())
+    assert_close(hessian.diagonal(), expected, 1e-5)
+
+
+@pytest.mark.parametrize("z", [15.0, 19.0, 20.5, 25.0, 35.0, 39.9, 40.1, 60.0])
+def test_a_sure_miss_keeps_the_last_digits(z: float) -> None:
+    """log(1 + exp(z)) is not yet z: torch's softplus takes it for z from 20 on."""
+    loss = sigmoid_focal_loss(torch.tensor([z], dtype=torch.float64), torch.tensor([0]), gamma=0.0)
+    assert loss.item() == pytest.approx(z + math.log1p(math.exp(-z)), rel=1e-15, abs=0)

@@ -5,7 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from functional.cases import assert_close, random_batch, value_and_gradient
-from ludwig_losses.functional._numerics import full_precision, weighted_mean
+from ludwig_losses.functional import softmax_focal_loss
+from ludwig_losses.functional._numerics import full_precision, is_counted, weighted_mean
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (2, 4, 3, 5)])
@@ -50,3 +51,13 @@ def test_full_precision_of_less_is_float32(dtype: torch.dtype) -> None:
 def test_full_precision_of_float64_is_itself() -> None:
     tensor = torch.ones(3, dtype=torch.float64)
     assert full_precision(tensor) is tensor
+
+
+@pytest.mark.parametrize("index", [-100, [3, -100]])
+def test_a_class_of_a_mask_is_not_ignored_because_its_type_has_no_minus(index: int | list[int]) -> None:
+    """Beside uint8, torch takes -100 for 156."""
+    target = torch.tensor([156, 3, 0], dtype=torch.uint8)
+    assert is_counted(target, index).tolist() == [True, isinstance(index, int), True]
+    logits = torch.randn(3, 160, generator=torch.Generator().manual_seed(0))
+    loss = softmax_focal_loss(logits, target, ignore_index=index)
+    assert loss[0] == softmax_focal_loss(logits, target)[0] > 0

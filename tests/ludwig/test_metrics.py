@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import copy
 import logging
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from ludwig.api import LudwigModel
 from ludwig.modules.loss_modules import create_loss
 from ludwig.schema.features.loss.loss import get_loss_cls
+from torch.multiprocessing.reductions import StorageWeakRef
 from torchmetrics import Metric
 
 import matrix
 from ludwig_losses.functional import _numerics
 from ludwig_losses.host.metrics import RowsMetric
 from ludwig_losses.host.registry import DeclaredLossMetric
-from ludwig_losses.losses import fenchel_young
+from ludwig_losses.losses import _remembered, fenchel_young
 from ludwig_losses.losses._remembered import Remembered
 from ludwig_losses.losses.base import ClassificationLoss
 from ludwig_losses.losses.poly import PolyLoss
@@ -27,6 +30,7 @@ from ludwig_losses.metrics.open_set import OpenSetMetric
 from ludwig_losses.metrics.ordinal import OrdinalMetric
 from ludwig_losses.metrics.segmentation import SegmentationMetric
 from ludwig_losses.metrics.terms import TermsMetric
+from ludwig_losses.parameters import Feature
 from synchronising import SynchronisingOperators
 
 
@@ -258,3 +262,68 @@ def test_what_is_remembered_belongs_to_unchanged_tensors() -> None:
     del preds
     elsewhere = [torch.randn(4, 3) for _ in range(100)]
     assert all(known.values(x, target) == {} for x in elsewhere if x.data_ptr() == address)
+
+
+def test_another_threads_batch_is_not_what_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread predicts at the worst moment: after a look at the key, before one at the values."""
+    known, mine, others = Remembered(), torch.randn(4, 3), torch.randn(4, 3)
+    known.values(mine)["p"] = "mine"
+    look = StorageWeakRef.expired
+
+    def remember_others() -> None:
+        known.values(others)["p"] = "others"
+
+    def look_slowly(reference: StorageWeakRef) -> bool:
+        monkeypatch.setattr(_remembered.StorageWeakRef, "expired", look)
+        thread = threading.Thread(target=remember_others)
+        thread.start()
+        thread.join()
+        return look(reference)
+
+    monkeypatch.setattr(_remembered.StorageWeakRef, "expired", look_slowly)
+    assert known.values(mine) == {"p": "mine"}
+    assert _remembered.StorageWeakRef.expired is look, "the other thread has been there"
+    assert known.values(mine) == {"p": "mine"}
+    assert known.values(others) == {}
+
+
+def test_a_prediction_in_another_thread_is_its_own() -> None:
+    """As in a server: each thread remembers what it has computed itself, and predicts the same without."""
+    loss = create_loss(resolved("category", "entropic_open_set", background_class=[1]))
+    logits = [torch.randn(ROWS, CLASSES).requires_grad_() for _ in range(2)]
+    expected = [loss.projection(z).detach() for z in logits]
+    loss(logits[0], torch.arange(ROWS) % CLASSES)
+    with ThreadPoolExecutor(1) as other:
+        assert other.submit(loss.probabilities.remembered, logits[0]).result() is None
+        other.submit(loss, logits[1], torch.arange(ROWS) % CLASSES).result()
+        assert other.submit(loss.probabilities.remembered, logits[1]).result() is not None
+        torch.testing.assert_close(other.submit(loss.projection, logits[1]).result(), expected[1])
+    assert loss.probabilities.remembered(logits[0]) is not None
+    torch.testing.assert_close(loss.projection(logits[0]), expected[0])
+
+
+CLASS_LOSSES = [
+    *PROJECTING[:5],
+    *OTHERS[:2],
+    ("corn", {}),
+    ("dice_loss", {}),
+    ("lovasz_softmax_loss", {}),
+    ("focal_loss", {}),
+    ("compound_loss", {"terms": [{"type": "poly_loss"}]}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), CLASS_LOSSES, ids=str)
+def test_one_class_is_refused(name: str, options: dict) -> None:
+    """Its probability is 1: the loss would be 0, or constant, without a word."""
+    feature = "image" if name in ("dice_loss", "lovasz_softmax_loss") else "category"
+    options = {
+        key: value for key, value in options.items() if key in ("alpha", "t2", "terms") and value != [0.2, 0.3, 0.5]
+    }
+    config = get_loss_cls(feature, name).from_dict({"type": name, **copy.deepcopy(options)})
+    shape = (ROWS, 1, 4, 4) if feature == "image" else (ROWS, 1)
+    target = torch.zeros(ROWS, 4, 4) if feature == "image" else torch.zeros(ROWS)
+    with pytest.raises(ValueError, match=r"there is one class only, whose probability is 1 .* has nothing to learn"):
+        create_loss(config)(torch.randn(shape), target.long())
+    with pytest.raises(ValueError, match=r"^loss \(output feature 'y'\): there is one class only, 'a', whose"):
+        config.resolve(Feature("y", classes=["a"], num_classes=1))
