@@ -195,6 +195,12 @@ class Loss(nn.Module, LogitsInputsMixin):
     decision: Callable[[Tensor], Tensor] | None = None
     score: Callable[[Tensor], Tensor] | None = None
     score_name: ClassVar[str] = "score"
+    # Whether the larger of two logits is that of the more probable class.
+    ranks_by_logits: bool = True
+    # What the loss knows of the classes, by their indices: their order from low to high, and those that stand for
+    # everything unknown. Other losses are compared with it by the same.
+    ranked_classes: list[int] | None = None
+    unknown_classes: list[int] | None = None
     # Metrics that Ludwig reports for features trained with the loss, and what they need of the data.
     metrics: ClassVar[tuple[type[Any], ...]] = ()
     metrics_need: ClassVar[str] = ""
