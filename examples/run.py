@@ -39,8 +39,8 @@ def tried(plan: dict[str, Any]) -> dict[str, dict]:
 
 def choose(plan: dict[str, Any], scores: pd.DataFrame | None) -> dict[str, dict]:
     """Return the losses to test by their names in tables: the reference, and one of each family."""
-    from ludwig_losses.comparison.metrics import metric
     from ludwig_losses.comparison.plan import named_losses
+    from ludwig_losses.metrics.catalogue import metric
 
     chosen = dict(plan["reference"])
     for name, family in plan["families"].items():
@@ -72,8 +72,8 @@ def table(plan: dict[str, Any], scores: pd.DataFrame) -> str:
 
 
 def cell(values: pd.DataFrame, loss: str, reference: str, name: str, comparisons: int) -> str:
-    from ludwig_losses.comparison.metrics import metric
     from ludwig_losses.comparison.statistics import compare_pairs
+    from ludwig_losses.metrics.catalogue import metric
 
     found = compare_pairs(
         values.loc[loss],

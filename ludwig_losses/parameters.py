@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -377,6 +377,7 @@ class Feature:
         synonyms: further names of classes.
         padding: the index of the padding symbol, for sequences.
         frequencies: how often each class occurs, in the order of the classes; ``None`` where Ludwig has not counted.
+        top_k: how many predictions Ludwig's hits at k looks at; ``None`` where it has no such metric.
         path: where its loss, or the term of it that is looked at, stands in the configuration.
     """
 
@@ -387,11 +388,23 @@ class Feature:
     synonyms: Mapping[str, str] = field(default_factory=dict)
     padding: int | None = None
     frequencies: list[int] | None = None
+    top_k: int | None = None
     path: str = "loss"
 
     def place(self, parameter: str = "") -> Place:
         """Where the loss, or one of its parameters, stands, for a message to begin with."""
         return Place(f"{self.path}.{parameter}" if parameter else self.path, self.name)
+
+
+def numeric_order(names: Sequence[str]) -> list[str] | None:
+    """Return names that are different numbers by their values, ``None`` where they are not."""
+    try:
+        numbers = {name: float(name) for name in names}
+    except ValueError:
+        return None
+    if len({number for number in numbers.values() if is_number(number)}) < len(names):
+        return None
+    return sorted(names, key=lambda name: numbers[name])
 
 
 def _range_text(minimum: float | None, above: float | None, maximum: float | None) -> str:

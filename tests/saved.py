@@ -19,12 +19,18 @@ def runs(losses: list[str], seeds: int) -> list[Run]:
 
 
 def save(
-    run: Run, folder: pathlib.Path, metrics: dict[str, float], measured_on: str = "rows", **arrays: np.ndarray
+    run: Run,
+    folder: pathlib.Path,
+    metrics: dict[str, float],
+    measured_on: str = "rows",
+    roles: dict | None = None,
+    **arrays: np.ndarray,
 ) -> None:
     """Leave what a run leaves."""
     folder.mkdir(parents=True)
     curves = {"validation": {"accuracy": [0.1, 0.2 + 0.01 * run.seed], "loss": [2.0, 1.0]}}
     rows = {"training": 70, "held_out": 20}
     content = {"run": asdict(run), "metrics": metrics, "truth": measured_on, "curves": curves, "rows": rows}
+    content["roles"] = roles or {}
     (folder / RESULT).write_text(json.dumps(content | {"epochs": 2, "seconds": 1.5}))
     np.savez(folder / PREDICTIONS, **arrays)

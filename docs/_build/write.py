@@ -201,6 +201,25 @@ def _catalogue(_: str) -> str:
     return markdown_table()
 
 
+def _metrics(_: str) -> str:
+    """The metrics of each type of output features."""
+    from ludwig_losses.metrics.catalogue import METRICS
+
+    directions = {True: "higher", False: "lower", None: ""}
+    lines = ["| metric | better | features | needs | meaning |", "|---|---|---|---|---|"]
+    lines += [
+        f"| `{name}` | {directions[found.higher_is_better]} | {', '.join(found.features)} | {found.needs} | "
+        f"{_escaped(found.meaning)} |"
+        for name, found in METRICS.items()
+        if found.features
+    ]
+    lines += [
+        "| `recall[class]` | higher | binary, category | | Share of the true rows of a class that are predicted as such. |",
+        "| `iou_0`, `iou_1`, ... | higher | image | | IoU of each class. |",
+    ]
+    return "\n".join(lines)
+
+
 def _output(command: str) -> str:
     """The output of a command of ours, its words joined by commas."""
     import contextlib
@@ -222,6 +241,7 @@ _KINDS = {
     "file": _file,
     "losses": _losses,
     "measured": _measured_questions,
+    "metrics": _metrics,
     "output": _output,
     "parameter_classes": _parameter_classes,
     "parameters": _parameters,

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from ludwig_losses.comparison import metrics
-from ludwig_losses.comparison.metrics import Values
+from ludwig_losses.metrics.functional import Values
+from ludwig_losses.metrics.functional.anomaly import anomaly_values, threshold_values
+from ludwig_losses.metrics.functional.classes import classification, hits_at_k
+from ludwig_losses.metrics.functional.contrastive import pair_sums, pair_values
+from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_counts, smallest_class
+from ludwig_losses.metrics.functional.sequences import tokens
 
 if TYPE_CHECKING:
     from ludwig_losses.host.held_out import Batch
@@ -19,6 +25,8 @@ if TYPE_CHECKING:
 
 # Images of which prediction and truth are kept.
 PICTURES = 4
+# Where the scores are kept by which a loss tells known examples from others.
+KNOWN_SCORE = "known_score"
 
 
 @dataclass
@@ -70,20 +78,30 @@ _Measured = tuple[Values, dict[str, np.ndarray]]
 
 
 def _binary(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
+    rows = [*rows]
     truth, predicted, probability = _joined(rows, "predictions", "probabilities")
     both = np.stack([1 - probability, probability], axis=1)
-    return _classified(truth.astype(int), predicted.astype(int), both, feature)
+    found, arrays = _classified(rows, truth.astype(int), predicted.astype(int), both, feature)
+    positive = f"recall[{arrays['classes'][1]}]"
+    return found | ({"recall": found[positive]} if positive in found else {}), arrays
 
 
 def _category(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
-    truth, predicted, probabilities = _joined(rows, "predictions", "probabilities")
-    return _classified(truth.astype(int), predicted.astype(int), probabilities, feature)
+    rows = [*rows]
+    truth, predicted, probabilities, logits = _joined(rows, "predictions", "probabilities", "logits")
+    found, arrays = _classified(rows, truth.astype(int), predicted.astype(int), probabilities, feature)
+    hits = {} if feature.top_k is None else hits_at_k(arrays["truth"], probabilities, logits, feature.top_k)
+    return found | hits, arrays
 
 
-def _classified(truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, feature: Feature) -> _Measured:
+def _classified(
+    rows: Sequence[Batch], truth: np.ndarray, predicted: np.ndarray, probabilities: np.ndarray, feature: Feature
+) -> _Measured:
     names = [*map(str, feature.classes or range(probabilities.shape[1]))]
     arrays = {"truth": truth, "predicted": predicted, "probabilities": probabilities, "classes": np.array(names)}
-    return metrics.classification(truth, predicted, probabilities, names), arrays
+    if rows[0].known_score is not None:
+        arrays[KNOWN_SCORE] = np.concatenate([batch.known_score for batch in rows])
+    return classification(truth, predicted, probabilities, names), arrays
 
 
 def _image(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
@@ -92,21 +110,25 @@ def _image(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
     for batch in rows:
         predicted = batch.predicted["predictions"].reshape(batch.truth.shape)
         size = feature.num_classes or int(max(batch.truth.max(), predicted.max())) + 1
-        counts = counts + metrics.confusion(batch.truth.ravel(), predicted.ravel(), size)
+        counts = counts + pixel_counts(torch.from_numpy(predicted), torch.from_numpy(batch.truth), size)
         if len(pictures["truth"]) < PICTURES:
             pictures["truth"] += [*batch.truth]
             pictures["predicted"] += [*predicted]
             pictures["images"] += [] if batch.image is None else [*batch.image]
     names = [*map(str, feature.classes or range(len(counts)))]
     arrays = {key: np.stack(values[:PICTURES]) for key, values in pictures.items() if values}
-    return metrics.segmentation(counts, names), {**arrays, "counts": counts, "classes": np.array(names)}
+    found = _numbers(mask_values(counts))
+    if found:
+        found["smallest_class_iou"] = found[f"iou_{smallest_class(counts)}"]
+    return found, {**arrays, "counts": counts.numpy(), "classes": np.array(names)}
 
 
 def _vector(rows: Iterable[Batch], feature: Feature, consecutive_pairs: bool) -> _Measured:
     truth, vectors = _joined(rows, "predictions")
     groups = np.arange(len(truth)) // 2 if consecutive_pairs else np.unique(truth, axis=0, return_inverse=True)[1]
     groups = groups.reshape(-1)
-    return metrics.embedding(vectors, groups), {"vectors": vectors, "groups": groups, "truth": truth}
+    found = pair_values(pair_sums(torch.from_numpy(vectors).double(), torch.from_numpy(groups)))
+    return _numbers(found), {"vectors": vectors, "groups": groups, "truth": truth}
 
 
 def _sequence(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
@@ -119,9 +141,9 @@ def _sequence(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
         predicted += map(cut, batch.predicted["predictions"])
         probabilities = batch.predicted.get("probabilities")
         if probabilities is not None and probabilities.ndim == 3:
-            for row, tokens in zip(probabilities, truth[-len(batch.truth) :], strict=True):
-                zeros.append(float((row[: max(len(tokens), 1)] == 0).mean()))
-    found = metrics.tokens(truth, predicted)
+            for row, true in zip(probabilities, truth[-len(batch.truth) :], strict=True):
+                zeros.append(float((row[: max(len(true), 1)] == 0).mean()))
+    found = tokens(truth, predicted)
     if zeros:
         found["zero_probabilities"] = float(np.mean(zeros))
     return found, {}
@@ -138,8 +160,17 @@ def _cutter(feature: Feature) -> Callable[[np.ndarray], list[int]]:
 
 
 def _anomaly(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
-    truth, score = _joined(rows, "anomaly_score")
-    return metrics.anomalies(score, truth), {"truth": truth, "score": score}
+    truth, score, flagged = _joined(rows, "anomaly_score", "predictions")
+    label = torch.from_numpy(truth)
+    ranking, threshold = (
+        anomaly_values(torch.from_numpy(score), label),
+        threshold_values(torch.from_numpy(flagged), label),
+    )
+    return _numbers(ranking | threshold), {"truth": truth, "score": score}
+
+
+def _numbers(values: dict[str, Tensor]) -> Values:
+    return {name: float(value) for name, value in values.items()}
 
 
 def _joined(rows: Iterable[Batch], *names: str) -> list[np.ndarray]:

@@ -15,9 +15,8 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 from sklearn.metrics import precision_recall_curve
 
-from ludwig_losses.comparison.metrics import metric
-from ludwig_losses.comparison.plan import PREDICTIONS
 from ludwig_losses.comparison.results import Results, Row
+from ludwig_losses.metrics.catalogue import metric
 
 # What changes from epoch to epoch and means the same for every loss, by the names that Ludwig gives it.
 CURVES = ("roc_auc", "accuracy", "mean_iou", "token_accuracy", "pair_accuracy", "anomaly_auroc", "mean_squared_error")
@@ -44,7 +43,7 @@ def draw(results: Results, tables: _Tables, output: pathlib.Path) -> list[pathli
 
 
 def _kinds(results: Results) -> Iterator[tuple[str, Callable[[Results, _Tables], Figure | None]]]:
-    kept: dict[str, np.ndarray] = next((arrays(results, *key) for key in results.found), {})
+    kept: dict[str, np.ndarray] = next((results.arrays(*key) for key in results.found), {})
     if "score" in kept or ("probabilities" in kept and len(kept["classes"]) == 2):
         yield "precision_recall", precision_recall
     elif "probabilities" in kept:
@@ -53,12 +52,6 @@ def _kinds(results: Results) -> Iterator[tuple[str, Callable[[Results, _Tables],
         yield "masks", masks
     if "vectors" in kept:
         yield "projection", projection
-
-
-def arrays(results: Results, loss: str, seed: int) -> dict[str, np.ndarray]:
-    """Return what a run has kept of its predictions."""
-    with np.load(results.folders[loss, seed] / PREDICTIONS) as kept:
-        return dict(kept)
 
 
 def differences(results: Results, tables: _Tables) -> Figure | None:
@@ -156,7 +149,7 @@ def precision_recall(results: Results, tables: _Tables) -> Figure:
     axis = figure.subplots()
     recall = np.linspace(0, 1, 201)
     for number, loss in enumerate(results.losses):
-        found = [_precision(arrays(results, *key), recall) for key in results.found if key[0] == loss]
+        found = [_precision(results.arrays(*key), recall) for key in results.found if key[0] == loss]
         precisions = [precision for precision in found if precision is not None]
         if precisions:
             axis.plot(recall, np.mean(precisions, axis=0), color=_colour(number), label=_short(loss))
@@ -179,7 +172,7 @@ def _precision(kept: dict[str, np.ndarray], recall: np.ndarray) -> np.ndarray | 
 def confusion(results: Results, tables: _Tables) -> Figure:
     """Draw how often each class is taken for which other one by the best loss, all seeds together."""
     best = _best(results, "balanced_accuracy")
-    kept = [arrays(results, *key) for key in results.found if key[0] == best]
+    kept = [results.arrays(*key) for key in results.found if key[0] == best]
     names = kept[0]["classes"]
     present = np.unique(np.concatenate([part for run in kept for part in (run["truth"], run["predicted"])]))
     counts = np.zeros((len(names), len(names)))
@@ -209,7 +202,7 @@ def masks(results: Results, tables: _Tables) -> Figure:
     best = _best(results, "mean_iou")
     seed = next(seed for seed in results.seeds if (best, seed) in results.found)
     shown = [loss for loss in dict.fromkeys([results.losses[0], best]) if (loss, seed) in results.found]
-    kept = {loss: arrays(results, loss, seed) for loss in shown}
+    kept = {loss: results.arrays(loss, seed) for loss in shown}
     first = kept[shown[0]]
     columns = [*([("image", first["images"])] if "images" in first else []), ("truth", first["truth"])]
     columns += [(_short(loss), kept[loss]["predicted"]) for loss in shown]
@@ -245,7 +238,7 @@ def projection(results: Results, tables: _Tables) -> Figure:
     figure = Figure(figsize=(3 * columns, 3 * lines + 0.5), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False)
     for axis, loss in zip(axes.flat, shown, strict=False):
-        _project(axis, arrays(results, loss, seed))
+        _project(axis, results.arrays(loss, seed))
         axis.set_title(_short(loss), fontsize=9)
     for axis in [*axes.flat][len(shown) :]:
         axis.set_visible(False)

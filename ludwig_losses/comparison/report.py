@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from tabulate import tabulate
 
 from ludwig_losses.comparison import statistics
-from ludwig_losses.comparison.metrics import metric
 from ludwig_losses.comparison.plan import Run
 from ludwig_losses.comparison.results import Results, Row
 from ludwig_losses.comparison.statistics import BETTER, FEWEST_SEEDS, HIGHER, LOWER, SAME, WORSE, Difference, Interval
+from ludwig_losses.metrics.catalogue import metric
 
 Tables = dict[str, list[Row]]
 

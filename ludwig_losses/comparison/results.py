@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ludwig_losses.comparison.metrics import METRICS, metric
-from ludwig_losses.comparison.plan import RESULT, Run
+from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, Run
+from ludwig_losses.comparison.roles import Roles
 from ludwig_losses.comparison.statistics import Difference, compare_pairs
+from ludwig_losses.metrics.catalogue import METRICS, metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +74,15 @@ class Results:
                 raise RuntimeError(
                     f"seed {seed}: the losses were not measured on the same rows, so they have no pairs."
                 )
+        results._measure_by_roles()
         return results
+
+    def _measure_by_roles(self) -> None:
+        """Add the metrics for which one of the losses has to know what the classes are."""
+        roles = Roles.shared(result.get("roles", {}) for result in self.found.values())
+        if roles != Roles(None, None):
+            for key, result in self.found.items():
+                result["metrics"] |= roles.measure(self.arrays(*key))
 
     @property
     def losses(self) -> list[str]:
@@ -91,6 +100,11 @@ class Results:
         order = [*METRICS]
         rank = {name: order.index(name) if metric(name).is_main else len(order) for name in names}
         return sorted(names, key=lambda name: rank[name])
+
+    def arrays(self, loss: str, seed: int) -> dict[str, np.ndarray]:
+        """Return what a run has kept of its predictions."""
+        with np.load(self.folders[loss, seed] / PREDICTIONS) as kept:
+            return dict(kept)
 
     def values(self, loss: str, name: str) -> dict[int, float]:
         """Return a metric of a loss by seed."""

@@ -20,7 +20,8 @@ from ludwig.callbacks import Callback
 from ludwig_losses.comparison.memory import Peak
 from ludwig_losses.comparison.outcome import Outcome, measure
 from ludwig_losses.comparison.plan import FRAME, MODEL, Run
-from ludwig_losses.host.held_out import batches, describe_output
+from ludwig_losses.host.held_out import batches, describe_output, describe_roles
+from ludwig_losses.parameters import Feature
 
 
 class Trainings:
@@ -56,7 +57,8 @@ class Trainings:
                 skip_save_log=True,
                 skip_save_processed_input=True,
             ).train_stats
-        outcome = self._measure(run, model, held_out, data[3])
+        described = describe_output(model, run.feature, data[3])
+        outcome = self._measure(run, model, held_out, described)
         if keep_model:
             model.save(str(folder / MODEL))
         shutil.rmtree(folder / "training")
@@ -64,7 +66,8 @@ class Trainings:
             outcome.metrics["seconds_per_epoch"] = float(np.median(watch.epochs))
         outcome.metrics["peak_memory_mb"] = peak.megabytes
         rows = {"training": len(data[0]), "held_out": outcome.rows}
-        details = {"epochs": len(watch.epochs), "seconds": sum(watch.epochs), "rows": rows}
+        details: dict[str, Any] = {"epochs": len(watch.epochs), "seconds": sum(watch.epochs), "rows": rows}
+        details["roles"] = describe_roles(model, run.feature, described)
         return outcome, {**details, "curves": _curves(statistics, run.feature)}
 
     def prepare(self, run: Run, folder: pathlib.Path) -> Any:
@@ -90,10 +93,9 @@ class Trainings:
             self.untrained[key] = LudwigModel(copy.deepcopy(config), logging_level=logging.INFO, backend=backend)
         return copy.deepcopy(self.untrained[key])
 
-    def _measure(self, run: Run, model: LudwigModel, held_out: Any, metadata: dict) -> Outcome:
+    def _measure(self, run: Run, model: LudwigModel, held_out: Any, described: Feature) -> Outcome:
         feature = next(feature for feature in run.preprocessing["output_features"] if feature["name"] == run.feature)
-        rows = batches(model, held_out, run.feature)
-        return measure(feature["type"], rows, describe_output(model, run.feature, metadata), run.pairs)
+        return measure(feature["type"], batches(model, held_out, run.feature), described, run.pairs)
 
 
 class Stopwatch(Callback):

@@ -76,4 +76,5 @@ def describe(feature: Any, metadata: dict) -> Feature:
         symbols=SYMBOLS,
         padding=padding,
         frequencies=None if frequency is None else [int(frequency.get(name, 0)) for name in classes],
+        top_k=getattr(feature, "top_k", None),
     )

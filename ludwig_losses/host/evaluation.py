@@ -25,7 +25,7 @@ def create_metrics(create: Callable, feature: Any) -> None:
         loss = feature.train_loss_function
         feature._metric_functions |= loss.create_metrics(feature.loss)
         loss.lent_to(feature.eval_loss_metric)
-        if loss.decision is not None and HITS_AT_K in feature._metric_functions:
+        if not loss.ranks_by_logits and HITS_AT_K in feature._metric_functions:
             feature._metric_functions[HITS_AT_K] = HitsOfProbabilities(loss.projection, **feature.metric_kwargs())
         for metric in feature._metric_functions.values():
             metric.stays_in_place = True

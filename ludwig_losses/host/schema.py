@@ -55,6 +55,17 @@ __all__ = [
 PYDANTIC = hasattr(BaseLossConfig, "model_fields")
 
 
+def keep_inherited_fields(config_cls: Any) -> None:
+    """Give a pydantic class of configurations the fields that it inherits as they were declared.
+
+    Ludwig's metaclass answers for inherited defaults, which makes pydantic take them for new fields and drop their
+    ranges, options and descriptions.
+    """
+    for name in config_cls.model_fields.keys() - inspect.get_annotations(config_cls).keys():
+        owner = next(cls for cls in config_cls.__mro__ if name in inspect.get_annotations(cls))
+        config_cls.__pydantic_fields__[name] = copy.copy(owner.model_fields[name])
+
+
 class DeclaredLossConfig(BaseLossConfig):
     """Ludwig's base of loss configurations; a class body below it is all that a schema needs."""
 
@@ -63,11 +74,7 @@ class DeclaredLossConfig(BaseLossConfig):
         @classmethod
         def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
             super().__pydantic_init_subclass__(**kwargs)
-            # Ludwig's metaclass answers for inherited defaults, which makes pydantic take them for new fields and
-            # drop their ranges, options and descriptions.
-            base: Any = cls.__base__
-            for name in cls.model_fields.keys() - inspect.get_annotations(cls).keys():
-                cls.__pydantic_fields__[name] = copy.copy(base.model_fields[name])
+            keep_inherited_fields(cls)
             # A field may take the place of a class variable, as class_weights does.
             cls.__class_vars__ = cls.__class_vars__ - cls.model_fields.keys()
             cls.model_rebuild(force=True)
@@ -179,14 +186,15 @@ def _range(parameter: Number) -> dict[str, Any]:
 
 
 def _numbers_options(parameter: Numbers) -> list[Any]:
-    number = schema_utils.FloatRange(default=parameter.default, **_range(parameter))
-    return [number, schema_utils.List(list_type=float, allow_none=False)]
+    number = schema_utils.FloatRange(default=parameter.default, description="A number.", **_range(parameter))
+    return [number, schema_utils.List(list_type=float, allow_none=False, description="Several numbers.")]
 
 
 def _word_options(parameter: NumberOrWord) -> list[Any]:
-    lowest = _range(parameter)["min"]
-    number = schema_utils.FloatRange(default=lowest if parameter.above is None else lowest + 1.0, **_range(parameter))
-    words = schema_utils.StringOptions(list(parameter.options), default=parameter.options[0], allow_none=False)
+    lowest, options = _range(parameter)["min"], list(parameter.options)
+    default = lowest if parameter.above is None else lowest + 1.0
+    number = schema_utils.FloatRange(default=default, description="A number.", **_range(parameter))
+    words = schema_utils.StringOptions(options, default=options[0], allow_none=False, description="A word.")
     return [number, words]
 
 
@@ -207,10 +215,14 @@ def _order_options() -> list[Any]:
 
 
 def _per_class_options(parameter: PerClass) -> list[Any]:
-    options = [schema_utils.List(list_type=float, allow_none=False), schema_utils.Dict(default={}, allow_none=False)]
+    options = [
+        schema_utils.List(list_type=float, allow_none=False, description="A number for each class, in their order."),
+        schema_utils.Dict(default={}, allow_none=False, description="A number for each class, by its name."),
+    ]
     if parameter.by_frequency:
-        options.append(schema_utils.StringOptions(list(parameter.by_frequency), default=parameter.by_frequency[0]))
+        words, meaning = list(parameter.by_frequency), "What the numbers follow from."
+        options.append(schema_utils.StringOptions(words, default=words[0], description=meaning))
     if parameter.single:
-        number = schema_utils.FloatRange(default=parameter.default, min=parameter.minimum, max=parameter.maximum)
-        options.insert(0, number)
+        bounds = {"min": parameter.minimum, "max": parameter.maximum}
+        options.insert(0, schema_utils.FloatRange(default=parameter.default, description="A single number.", **bounds))
     return options

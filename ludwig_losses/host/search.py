@@ -7,21 +7,14 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ludwig.constants import BINARY, CATEGORY, COMBINED, IMAGE, LOSS, SEQUENCE, TEXT
+from ludwig.constants import COMBINED, LOSS
 from ludwig.modules.metric_registry import get_metrics_for_type
 from ludwig.schema.features.loss.loss import get_loss_schema_registry
 from ludwig.utils.data_utils import load_yaml
 
-logger = logging.getLogger(__name__)
+from ludwig_losses.metrics.catalogue import judging
 
-# A metric that says how good a model is whatever it was trained with; vector features have none.
-METRICS = {
-    BINARY: "roc_auc",
-    CATEGORY: "accuracy",
-    IMAGE: "mean_iou",
-    SEQUENCE: "token_accuracy",
-    TEXT: "token_accuracy",
-}
+logger = logging.getLogger(__name__)
 
 
 def hyperopt(search: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
@@ -59,7 +52,7 @@ def incomparable(config: dict[str, Any]) -> str | None:
 
 def _advice(features: dict[str, str]) -> str:
     """Return what to write for a search over the losses of some features, given with their types."""
-    better = {name: METRICS.get(kind) for name, kind in features.items()}
+    better = {name: judging(kind) for name, kind in features.items()}
     instead = [
         f"`output_feature: {name}`, `metric: {metric}`, `goal: maximize`"
         for name, metric in better.items()

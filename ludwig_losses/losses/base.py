@@ -224,6 +224,12 @@ class Loss(nn.Module, LogitsInputsMixin):
     score_name: ClassVar[str] = "score"
     # Whether predictions have a dimension more than targets, that of the classes, unless there is one logit for two.
     of_classes: ClassVar[bool] = False
+    # Whether the larger of two logits is that of the more probable class.
+    ranks_by_logits: bool = True
+    # What the loss knows of the classes, by their indices: their order from low to high, and those that stand for
+    # everything unknown. Other losses are compared with it by the same.
+    ranked_classes: list[int] | None = None
+    unknown_classes: list[int] | None = None
     # Metrics that Ludwig reports for features trained with the loss, and what they need of the data.
     metrics: ClassVar[tuple[type[Any], ...]] = ()
     metrics_need: ClassVar[str] = ""

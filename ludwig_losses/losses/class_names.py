@@ -3,7 +3,7 @@
 from typing import Any
 
 from ludwig_losses.host.schema import parameters_of
-from ludwig_losses.parameters import Feature, PerClass, is_number, shown
+from ludwig_losses.parameters import Feature, PerClass, numeric_order, shown
 
 
 def per_class_values(name: str, value: Any, feature: Feature) -> Any:
@@ -118,16 +118,13 @@ def class_order(name: str, value: Any, feature: Feature) -> list[dict[str, int]]
 
 def _numeric_order(where: str, names: list[str]) -> list[str]:
     """Sort names that are different numbers."""
-    try:
-        numbers = {entry: float(entry) for entry in names}
-    except ValueError:
-        numbers = {}
-    if len({number for number in numbers.values() if is_number(number)}) < len(names):
+    order = numeric_order(names)
+    if order is None:
         raise ValueError(
             f"{where} is missing: which of the classes is higher than another one does not follow from their names. "
             f"Write {where.rpartition(' ')[2]}: with these names from low to high: {sorted(names)}."
         )
-    return sorted(names, key=lambda entry: numbers[entry])
+    return order
 
 
 def _misfit(where: str, unknown: list[str], missing: list[str], feature: Feature) -> ValueError:

@@ -259,6 +259,23 @@ class CompoundLoss(Loss):
     def _of_projecting(self, attribute: str) -> Any:
         return getattr(Loss if self.projecting is None else self.terms[self.projecting], attribute)
 
+    @property
+    def ranks_by_logits(self) -> bool:
+        return self._of_projecting("ranks_by_logits")
+
+    @property
+    def ranked_classes(self) -> list[int] | None:
+        return self._of_first("ranked_classes")
+
+    @property
+    def unknown_classes(self) -> list[int] | None:
+        return self._of_first("unknown_classes")
+
+    def _of_first(self, part: str) -> list[int] | None:
+        """Return what the first term that knows it says of the classes, also one that is only watched."""
+        found = (getattr(term, part, None) for term in self.terms)
+        return next((indices for indices in found if indices is not None), None)
+
     def create_metrics(self, config: CompoundLossConfig) -> dict[str, Any]:
         metrics = {self.names[0]: self.lent_to(TermsMetric(config=config))}
         for module, term in zip(self.terms, config.parsed, strict=True):

@@ -56,6 +56,7 @@ class CornLoss(ClassificationLoss):
     it is never predicted, and its examples do not count.
     """
 
+    ranks_by_logits = False
     metrics = (OrdinalMetric,)
     metrics_need = "examples of two different classes"
 
@@ -69,6 +70,10 @@ class CornLoss(ClassificationLoss):
     @property
     def order(self) -> Tensor:
         return self.median.order
+
+    @property
+    def ranked_classes(self) -> list[int] | None:
+        return self.order.tolist() or None
 
     @property
     def projection(self) -> nn.Module:

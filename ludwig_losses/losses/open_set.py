@@ -72,6 +72,14 @@ class OpenSetLoss(ClassificationLoss):
         return config.background_class is not None
 
     @property
+    def ranks_by_logits(self) -> bool:
+        return self.background is None
+
+    @property
+    def unknown_classes(self) -> list[int] | None:
+        return self.background
+
+    @property
     def projection(self) -> nn.Module:
         return self.probabilities
 

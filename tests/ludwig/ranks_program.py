@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+from types import SimpleNamespace
 
 import ludwig.schema  # noqa: F401
 import numpy as np
@@ -139,6 +140,60 @@ def backends() -> dict:
     return found
 
 
+class Counting(torch.nn.Linear):
+    """A model with buffers of several types, which forward passes in training change."""
+
+    def __init__(self) -> None:
+        super().__init__(1, 1, bias=False)
+        self.register_buffer("mean", torch.zeros(2))
+        self.register_buffer("count", torch.tensor(0))
+        self.register_buffer("seen", torch.tensor(False))
+        self.register_buffer("kept", torch.zeros(1), persistent=False)
+
+
+def prepared(strategy) -> tuple[torch.nn.Module, Counting]:
+    """A model, as Ludwig trains it on this rank and as it was before."""
+    from ludwig.schema.trainer import ECDTrainerConfig
+
+    model = Counting()
+    parallel, _ = strategy.prepare(model, ECDTrainerConfig.from_dict({}), 0.1)
+    return parallel, model
+
+
+def buffers(strategy) -> dict[str, list]:
+    """The buffers of the first rank, which differ from those of the others, as an evaluation finds them."""
+    parallel, model = prepared(strategy)
+    for buffer in model.buffers():
+        buffer.fill_(dist.get_rank() == 0 and 7)
+    evaluated = strategy.to_device(parallel)
+    assert evaluated is model
+    return {name: buffer.view(-1).tolist() for name, buffer in evaluated.named_buffers()}
+
+
+def accumulated(strategy) -> list[float]:
+    """The gradient after a step that only accumulates, and after the one that uses both."""
+    parallel, model = prepared(strategy)
+    found = []
+    for should_step in (False, True):
+        with strategy.prepare_model_update(parallel, should_step):
+            parallel(torch.full((1, 1), dist.get_rank() + 1.0)).sum().backward()
+        found.append(model.weight.grad.item())
+    return found
+
+
+def agreement(backend) -> dict:
+    """What a rank records of the metrics that it has found, whether cached data is shuffled, and when it stops."""
+    from ludwig_losses.host import distributed
+
+    recorded = []
+    results = {"y": {"loss": float(dist.get_rank())}}
+    distributed.append_metrics(lambda model, name, found: recorded.append(found), None, "validation", results)
+    shuffled = distributed.load_hdf5(lambda shuffle_training=True: shuffle_training, shuffle_training=True)
+    trainer = SimpleNamespace(distributed=backend.strategy)
+    stops = distributed.has_nan_or_inf_weights(lambda trainer, model: dist.get_rank() == 0, trainer, None)
+    return {"recorded": recorded, "shuffled": shuffled, "stops": stops}
+
+
 def main(folder: str) -> None:
     rank, world = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
@@ -160,6 +215,9 @@ def main(folder: str) -> None:
     torch.nn.init.constant_(model.weight, float(rank + 1))
     backend.sync_model(model)
     results["synchronised"] = float(model.weight.detach())
+    results["buffers"] = buffers(backend.strategy)
+    results["accumulated"] = accumulated(backend.strategy)
+    results["agreement"] = agreement(backend)
     results["backends"] = backends()
     pathlib.Path(folder, f"rank{rank}.json").write_text(json.dumps(results))
     dist.destroy_process_group()

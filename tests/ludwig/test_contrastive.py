@@ -69,7 +69,7 @@ def by_definition(batches, is_pair) -> dict[str, float]:
 @pytest.mark.parametrize("chunk", [1, 30, 2**22])
 @pytest.mark.parametrize("pairing", ["consecutive", "target"])
 def test_metrics_are_those_of_their_definition(pairing, chunk, monkeypatch):
-    monkeypatch.setattr("ludwig_losses.metrics.contrastive._CHUNK", chunk)
+    monkeypatch.setattr("ludwig_losses.metrics.functional.contrastive._CHUNK", chunk)
     batches = [batch(40), batch(7, seed=1), batch(1, seed=2), batch(0)]
     rules = {"consecutive": lambda i, j, _: i // 2 == j // 2, "target": lambda i, j, y: bool((y[i] == y[j]).all())}
     expected = by_definition(batches, rules[pairing])

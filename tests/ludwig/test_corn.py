@@ -201,6 +201,11 @@ def test_learns_grades_and_follows_its_metrics(grades, metric):
     np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
     median = (p.cumsum(axis=1) < 0.5).sum(axis=1) + 1
     assert (predicted["y_predictions"].astype(int) == median).all()
+    # The classes with the largest probabilities, which are not those with the largest logits.
+    truth = grades[0]["y"].to_numpy() - 1
+    hit = [true in row.argsort()[-2:] for true, row in zip(truth, p.to_numpy(), strict=True)]
+    evaluated, _, _ = model.evaluate(grades[0])
+    assert evaluated["y"]["hits_at_k"] == pytest.approx(pd.Series(hit).groupby(truth).mean().mean())
 
 
 def test_is_a_term_that_the_feature_predicts_with(grades):

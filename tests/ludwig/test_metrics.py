@@ -7,10 +7,12 @@ import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
 from ludwig.api import LudwigModel
+from ludwig.features.binary_feature import BinaryOutputFeature
 from ludwig.modules.loss_modules import create_loss
 from ludwig.schema.features.loss.loss import get_loss_cls
 from torch.multiprocessing.reductions import StorageWeakRef
@@ -171,6 +173,27 @@ def test_predictions_are_what_the_loss_has_found(name: str, options: dict) -> No
     with torch.no_grad():
         logits += 1
     assert loss.probabilities.remembered(logits) is None
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"type": "binary_weighted_cross_entropy"},
+        {"type": "tempered_softmax_cross_entropy", "t1": 0.5, "t2": 1.5},
+        {"type": "entropic_open_set", "background_class": [0]},
+    ],
+    ids=lambda loss: loss["type"],
+)
+def test_a_probability_at_the_threshold_is_true_as_with_ludwigs_own_loss(loss: dict) -> None:
+    config = get_loss_cls("binary", loss["type"]).from_dict(loss)
+    logits = torch.tensor([-0.01, 0.0, 0.01])
+
+    def predicted(threshold: float) -> dict[str, torch.Tensor]:
+        feature = SimpleNamespace(threshold=threshold, calibration_module=None, loss=config)
+        return BinaryOutputFeature.create_predict_module(feature)({"y::logits": logits}, "y")
+
+    at_zero = predicted(0.0)["probabilities"][1].item()
+    assert predicted(at_zero)["predictions"].tolist() == [False, True, True]
 
 
 def test_a_training_searches_a_projection_once_for_a_batch(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:

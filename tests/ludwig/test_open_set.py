@@ -18,6 +18,7 @@ from sklearn.metrics import auc, roc_auc_score
 
 import matrix
 from ludwig_losses import functional
+from ludwig_losses.host.evaluation import HitsOfProbabilities
 from ludwig_losses.metrics.open_set import OpenSetMetric
 from ludwig_losses.parameters import Feature
 
@@ -160,10 +161,13 @@ def test_metrics_of_ranks_are_those_of_all_rows(strategy):
 def test_predictions_leave_the_background_out(name, tmp_path):
     config, path = matrix.write("category", {"type": name, "background_class": "class_2"}, tmp_path)
     config["trainer"]["validation_metric"] = "oscr"
+    config["output_features"][0]["top_k"] = 1
     model = LudwigModel(config, logging_level=logging.ERROR)
     result = model.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True)
     for split in (result.train_stats.training, result.train_stats.validation):
         assert len(split["y"]["oscr"]) == len(split["y"]["open_set_auroc"]) == 2
+        assert split["y"]["hits_at_k"] == pytest.approx(split["y"]["accuracy"]), "the background is no hit"
+    assert isinstance(model.model.output_features.get("y")._metric_functions["hits_at_k"], HitsOfProbabilities)
     predicted, _ = model.predict(str(path))
     assert "y_known_score" in get_output_columns(model.model.output_features)
     assert (predicted["y_probabilities_class_2"] == 0).all()

@@ -11,9 +11,12 @@ from types import SimpleNamespace
 import ludwig.schema  # noqa: F401
 import pytest
 import torch
+from ludwig.api import LudwigModel
+from ludwig.constants import FALLBACK_BATCH_SIZE
 from ludwig.distributed import init_dist_strategy
 from ludwig.modules.loss_modules import create_loss
 from ludwig.schema.features.loss.loss import get_loss_cls
+from ludwig.schema.trainer import ECDTrainerConfig
 
 import commands
 import matrix
@@ -111,6 +114,38 @@ def test_the_first_rank_preprocesses_first_and_other_data_is_refused(results):
 
 def test_the_first_rank_decides(results):
     assert [(rank["returned"], rank["synchronised"]) for rank in results] == [("from rank 0", 1.0)] * len(results)
+
+
+def test_an_evaluation_has_the_buffers_of_the_first_rank(results):
+    """Centre, radius and threshold of anomaly features and the statistics of a batch norm are buffers."""
+    expected = {"mean": [7.0, 7.0], "count": [7], "seen": [True], "kept": [7.0]}
+    assert [rank["buffers"] for rank in results] == [expected] * len(results)
+
+
+def test_gradients_are_averaged_in_the_step_that_uses_them(results):
+    count = len(results)
+    mean = (count + 1) / 2
+    for number, rank in enumerate(results):
+        assert rank["accumulated"] == pytest.approx([number + 1, 2 * mean])
+
+
+def test_ranks_agree_on_what_they_decide_by(results):
+    agreed = {"recorded": [{"y": {"loss": 0.0}}], "shuffled": False, "stops": True}
+    assert [rank["agreement"] for rank in results] == [agreed] * len(results)
+
+
+def test_batch_sizes_are_not_measured_on_several_ranks():
+    """Ranks would find different sizes the fastest, and wait for each other forever."""
+    backend = DataParallelBackend()
+    backend.strategy = SimpleNamespace(size=lambda: 2)
+    config = ECDTrainerConfig.from_dict({"batch_size": "auto", "eval_batch_size": "auto"})
+    tuned = []
+    trainer = SimpleNamespace(tune_batch_size=lambda *args, **kwargs: tuned.append(kwargs) or 1)
+    model = SimpleNamespace(config_obj=SimpleNamespace(trainer=config), backend=backend)
+    tune = getattr(LudwigModel, "_tune_batch_size", None) or LudwigModel._tune_batch_size_and_grad_accum
+    tune(model, trainer, None, random_seed=1)
+    assert not tuned
+    assert trainer.batch_size == trainer.eval_batch_size == FALLBACK_BATCH_SIZE
 
 
 def test_only_the_local_backend_works_under_torchrun(results):

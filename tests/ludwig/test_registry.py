@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 
 import pytest
 import torch
 from ludwig.config_validation.validation import get_schema
+from ludwig.constants import MODEL_ECD
 from ludwig.modules.loss_modules import create_loss
 from ludwig.modules.metric_registry import get_metric_cls
 from ludwig.schema.features.loss.loss import get_loss_cls
+from ludwig.schema.features.utils import get_output_feature_jsonschema
 
 import matrix
 from ludwig_losses.host.registry import DeclaredLossMetric, catalogue, find, losses_for
+from ludwig_losses.host.schema import json_schema
 from ludwig_losses.losses.base import ClassificationLossConfig, Loss
 from ludwig_losses.metrics.terms import TermsMetric
 
@@ -52,6 +56,32 @@ def test_what_reads_class_weights_has_them():
     for declaration in catalogue().values():
         if {"category", "text", "sequence"} & set(declaration.features) and not declaration.has_terms:
             assert issubclass(declaration.config_cls, ClassificationLossConfig)
+
+
+def undescribed(node: dict, path: str) -> Iterator[str]:
+    """The properties below a node of a JSON schema that say nothing of themselves, and the ways to write one."""
+    for name, schema in node.get("properties", {}).items():
+        where = f"{path}.{name}"
+        # A section, as `decoder`, is described by its properties; of the types of losses Ludwig says nothing.
+        if not (schema.get("description") or "properties" in schema or where.endswith(("decoder.type", "loss.type"))):
+            yield where
+        yield from undescribed(schema, where)
+    for case in node.get("allOf", []):
+        yield from undescribed(case["then"], f"{path}[{case['if']['properties']['type']['const']}]")
+    for number, option in enumerate(node.get("oneOf", [])):
+        if not option.get("description") and option.get("type") != "null":
+            yield f"{path}, way {number}"
+        yield from undescribed(option, path)
+
+
+def test_all_that_is_added_to_the_json_schema_is_described():
+    for name, declaration in catalogue().items():
+        assert not [*undescribed(json_schema(declaration.config_cls), name)]
+    schema = get_output_feature_jsonschema(MODEL_ECD)
+    (added,) = (case["then"] for case in schema["allOf"] if case["if"]["properties"]["type"]["const"] == "anomaly")
+    assert not [*undescribed(added, "anomaly")]
+    described = added["properties"]["decoder"]["properties"]["type"]["enumDescriptions"]
+    assert {*described} == {"anomaly"} and "centre" in described["anomaly"]["long_description"]
 
 
 def test_the_json_schema_knows_defaults_and_ranges():

@@ -15,16 +15,24 @@ from ludwig.schema.features.loss.utils import LossDataclassField
 from ludwig.schema.features.preprocessing.base import BasePreprocessingConfig
 from ludwig.schema.features.preprocessing.utils import PreprocessingDataclassField, register_preprocessor
 from ludwig.schema.features.utils import ecd_output_config_registry
-from ludwig.schema.metadata.parameter_metadata import INTERNAL_ONLY
+from ludwig.schema.metadata import DECODER_METADATA
+from ludwig.schema.metadata.parameter_metadata import INTERNAL_ONLY, ParameterMetadata
 
-from ludwig_losses.host.schema import ANOMALY
+from ludwig_losses.host.schema import ANOMALY, PYDANTIC, keep_inherited_fields
 from ludwig_losses.host.validation.messages import unknown_key
 from ludwig_losses.host.validation.sections import name_of_loss
 from ludwig_losses.parameters import Place, is_number
 
 AUTO = "auto"
-# Completes a class on the generation that needs it.
-schema_class = getattr(schema_utils, "ludwig_dataclass", lambda cls: cls)
+
+
+def schema_class(cls: Any) -> Any:
+    """Complete a class of configurations, for which each generation needs something else."""
+    if not PYDANTIC:
+        return schema_utils.ludwig_dataclass(cls)
+    keep_inherited_fields(cls)
+    cls.model_rebuild(force=True)
+    return cls
 
 
 @register_preprocessor("anomaly_output")
@@ -43,6 +51,17 @@ class AnomalyPreprocessingConfig(BasePreprocessingConfig):
     computed_fill_value: int = schema_utils.IntegerOptions(
         options=[-1], default=-1, allow_none=False, description="The label of rows without one."
     )
+
+
+# What the JSON schema says of the decoder beside its name; Ludwig looks it up by the name of the module.
+DECODER_METADATA["AnomalyDecoder"] = {
+    **DECODER_METADATA.get("AnomalyDecoder", {}),
+    TYPE: ParameterMetadata(
+        short_description="Maps the output of the combiner to a hidden vector, and that to an anomaly score.",
+        long_description="Fully connected layers and a linear one. The score is the squared distance of their "
+        "output to a centre that training finds (deep_svdd, deep_sad), or a learned function of it (drocc).",
+    ),
+}
 
 
 @register_decoder_config("anomaly", [ANOMALY], model_types=[MODEL_ECD])
@@ -95,7 +114,7 @@ class AnomalyDecoderConfig(BaseDecoderConfig):
 class AnomalyOutputFeatureConfig(BaseOutputFeatureConfig):
     """An output feature that scores how unlike the training data a row is."""
 
-    type: str = schema_utils.ProtectedString(ANOMALY)
+    type: str = schema_utils.ProtectedString(ANOMALY, description="Type of the output feature.")
 
     decoder: BaseDecoderConfig = DecoderDataclassField(MODEL_ECD, feature_type=ANOMALY, default="anomaly")
 

@@ -1,0 +1,43 @@
+"""How well anomaly scores, and the flags that follow from them, agree with labels."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+
+from ludwig_losses.metrics.functional._ranking import as_probabilities, order_of
+
+
+def anomaly_values(predicted: Tensor, label: Tensor) -> dict[str, Tensor]:
+    """Return how well scores rank the rows that are labelled 1 (anomaly) before those labelled 0 (normal), whatever the
+    threshold; nothing where one of the labels is missing.
+
+    ``f1_max`` is the F1 of the best threshold that one could have chosen.
+    """
+    score, label = predicted[label >= 0], label[label >= 0]
+    is_anomaly = label == 1
+    if is_anomaly.all() or not is_anomaly.any():
+        return {}
+    order = order_of(score)
+    rank = as_probabilities(order)
+    # F1 of flagging what has at least a certain rank: 2 TP / (flagged + anomalies).
+    flagged = order.bincount().flip(0).cumsum(0)
+    found = order[is_anomaly].bincount(minlength=len(flagged)).flip(0).cumsum(0)
+    return {
+        "anomaly_auroc": binary_auroc(rank, is_anomaly.int()),
+        "anomaly_average_precision": binary_average_precision(rank, is_anomaly.int()),
+        "f1_max": (2 * found / (flagged + is_anomaly.sum())).max(),
+    }
+
+
+def threshold_values(predicted: Tensor, label: Tensor) -> dict[str, Tensor]:
+    """Return how well flags agree with the labels 0 and 1; nothing where one of them is missing."""
+    flagged, label = predicted[label >= 0], label[label >= 0]
+    is_anomaly = label == 1
+    if is_anomaly.all() or not is_anomaly.any():
+        return {}
+    found = (flagged * is_anomaly).sum()
+    return {
+        "precision_at_threshold": found / flagged.sum().clamp_min(1),
+        "recall_at_threshold": found / is_anomaly.sum(),
+    }
