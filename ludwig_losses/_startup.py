@@ -68,7 +68,7 @@ def _is_hooked(name: str) -> bool:
 
 
 def _complete(name: str) -> None:
-    """Put the patches in place that wait for a module; what fails costs the package, with a warning, and never Ludwig."""
+    """Put the patches in place that wait for a module; what fails costs the package, with a warning, never Ludwig."""
     try:
         from ludwig_losses.host import patch
 

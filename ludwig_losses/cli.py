@@ -40,7 +40,9 @@ def main(arguments: list[str] | None = None) -> int:
     check_parser.add_argument("config", help="path of a YAML file")
     check_parser.add_argument("--dataset", help="data to find the class names in, as for `ludwig train`")
     check_parser.set_defaults(run=lambda options: check(options.config, options.dataset))
-    patches_parser = commands.add_parser("patches", help="list what this package changes in Ludwig, and whether it fits")
+    patches_parser = commands.add_parser(
+        "patches", help="list what this package changes in Ludwig, and whether it fits"
+    )
     patches_parser.set_defaults(run=lambda _: list_patches())
     _add_compare(commands)
     options = parser.parse_args(arguments)

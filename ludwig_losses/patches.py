@@ -496,7 +496,7 @@ GROUPS = (
             Patch(
                 "ludwig.models.predictor:calculate_overall_stats",
                 f"{_HOST}.evaluation:calculate_overall_stats",
-                "The evaluation of image features fails: their targets are not in the data that Ludwig looks them up in.",
+                "The evaluation of image features fails for want of the masks.",
                 "Ludwig left out features that have no overall statistics.",
                 hosts="0.14 to 0.17",
             ),

@@ -59,7 +59,10 @@ def ludwig(tmp_path, monkeypatch):
 
     yield use
     for name in list(sys.modules):
-        if name.partition(".")[0] in ("ludwig", "wrappers") or name in ("ludwig_losses.host", "ludwig_losses.host.patch"):
+        if name.partition(".")[0] in ("ludwig", "wrappers") or name in (
+            "ludwig_losses.host",
+            "ludwig_losses.host.patch",
+        ):
             del sys.modules[name]
 
 

@@ -32,15 +32,13 @@ def _has_metrics(loss: Any) -> bool:
     return declaration is not None and bool(declaration.module_cls.metrics)
 
 
-# Group -> whether a loss on a feature of some type needs it. "ranks" and "Ray workers" are asked for by what starts them.
+# Group -> whether a loss on a feature of some type needs it. What starts several ranks asks for the groups of these.
 NEEDS: dict[str, Callable[[str, Any], bool]] = {
     "losses": _every,
     "configurations": _every,
     "anomaly": lambda feature_type, loss: feature_type == ANOMALY,
     "evaluation loss": _every,
-    "validation metric": lambda feature_type, loss: (
-        _every(feature_type, loss) and loss.validates_on_loss(feature_type)
-    ),
+    "validation metric": lambda feature_type, loss: _every(feature_type, loss) and loss.validates_on_loss(feature_type),
     "classes": lambda feature_type, loss: feature_type in _WITH_CLASSES and _every(feature_type, loss),
     "metrics": lambda feature_type, loss: _has_metrics(loss) or _projects(loss),
     "binary predictions": lambda feature_type, loss: feature_type == BINARY and _projects(loss),

@@ -109,7 +109,7 @@ def _resolve(patch: Patch) -> Callable[[], None]:
     if not _has_a_reason(patch):
         return lambda: None
     owner, name = _find(patch, module)
-    _check_signature(patch, getattr(owner, name, vars(builtins).get(name)), wrapper, isinstance(owner, type))
+    _check_signature(patch, _target(owner, name), wrapper, isinstance(owner, type))
     return functools.partial(_wrap, patch, owner, name, wrapper)
 
 
@@ -148,6 +148,11 @@ def _find(patch: Patch, module: ModuleType) -> tuple[Any, str]:
     return owner, path[-1]
 
 
+def _target(owner: Any, name: str) -> Any:
+    """Return what has a name in a module or class, or the built-in function that a module means by it."""
+    return getattr(owner, name) if hasattr(owner, name) else getattr(builtins, name)
+
+
 def _check_signature(patch: Patch, target: Callable, wrapper: Callable, is_method: bool) -> None:
     """Refuse a target that does not take, by position or by name, what the wrapper takes of it.
 
@@ -180,7 +185,7 @@ def _wrap(patch: Patch, owner: Any, name: str, wrapper: Callable) -> None:
     """
     wrappers = _wrappers(owner, name)
     if wrappers is None:
-        original = getattr(owner, name, vars(builtins).get(name))
+        original = _target(owner, name)
         wrappers = []
         replacement = _replacement(original, wrappers)
         static = isinstance(owner, type) and isinstance(inspect.getattr_static(owner, name), staticmethod)

@@ -102,8 +102,12 @@ def test_a_group_that_is_off_is_told_once_and_refused_with_its_name(groups, name
     refused = [seen for seen in groups[name].values() if isinstance(seen, str) and "is switched off" in seen]
     loaded_late = group.name in ("metrics", "soft labels", "searches", "ranks")
     assert len(told) == 1 or loaded_late
-    assert all(f"the part '{group.name}' that sees to it is switched off: Ludwig has no ludwig." in text for text in refused)
-    assert bool(refused) == (group.needed_by not in ("", "training on several ranks", "softmax_cross_entropy on vector features"))
+    assert all(
+        f"the part '{group.name}' that sees to it is switched off: Ludwig has no ludwig." in text for text in refused
+    )
+    assert bool(refused) == (
+        group.needed_by not in ("", "training on several ranks", "softmax_cross_entropy on vector features")
+    )
 
 
 @pytest.mark.drift
