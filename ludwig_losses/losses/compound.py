@@ -209,8 +209,12 @@ class CompoundLoss(Loss):
         module = self.terms[index]
         if isinstance(module, Loss):
             return module.batch_means(preds, target)[0]
-        value = self.value_of_term(index, preds, target)
-        return value.square() if self.is_root[index] else value, own_losses.denominator(module, preds, target)
+        known, name = self._remembered.values(preds, target), f"mean of {self.names[index]}"
+        if name not in known:
+            value = self.value_of_term(index, preds, target)
+            mean = value.square() if self.is_root[index] else value
+            known[name] = mean, own_losses.denominator(module, preds, target)
+        return known[name]
 
     def term_from_mean(self, index: int, mean: Tensor) -> Tensor:
         """Return the value of one term from the mean that it is made of."""
