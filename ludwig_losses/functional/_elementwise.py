@@ -20,7 +20,9 @@ def is_transformed(x: Tensor) -> bool:
     """
     if torch._C._are_functorch_transforms_active():
         return True
-    return not torch.compiler.is_compiling() and forward_ad.unpack_dual(x).tangent is not None
+    if torch.compiler.is_compiling() or forward_ad._current_level < 0:
+        return False
+    return forward_ad.unpack_dual(x).tangent is not None
 
 
 def elementwise(of: ValueAndSlope, x: Tensor, parameter: Any, *tensors: Tensor | None) -> Tensor:

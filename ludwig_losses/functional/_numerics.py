@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,6 +32,8 @@ def summation_dtype(device: torch.device) -> torch.dtype:
     """Return the type for sums that must not lose digits: float64, which Apple's GPUs do not have."""
     return torch.float32 if device.type == "mps" else torch.float64
 
+
+_T = TypeVar("_T")
 
 # An index that nobody writes: all others, -100 included, are classes, or errors.
 _NO_INDEX = -(2**62)
@@ -102,6 +104,11 @@ def count_true(mask: Tensor) -> int:
 def count_true_of_rows(mask: Tensor) -> list[int]:
     """How many elements of each row of ``[R, N]`` are true."""
     return [int(np.count_nonzero(row)) for row in mask.numpy()] if _for_numpy(mask) else mask.sum(dim=1).tolist()
+
+
+def is_equal(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors are known to be equal; nobody knows where numbers may not be looked at."""
+    return not is_static(x) and torch.equal(x, y)
 
 
 def equal_rows(rows: Tensor) -> Tensor:
@@ -184,38 +191,33 @@ def check_whole_numbers(name: str, tensor: Tensor) -> None:
     if tensor.dtype.is_complex:
         raise TypeError(f"{name} must be bool or of a real number type; got {tensor.dtype}.")
     if tensor.dtype.is_floating_point and not is_static(tensor):
-        rest = tensor.detach().frac()
-        if rest.any():
-            raise ValueError(f"{name} must be whole numbers; got {tensor[rest != 0][0].item():g}.")
-
-
-class _NamedTarget:
-    """The context of :func:`naming_the_target`."""
-
-    def __init__(
-        self, target: Tensor, classes: int, ignore_index: int | Sequence[int] | None, can_ignore: bool
-    ) -> None:
-        self.target, self.classes, self.ignore_index, self.can_ignore = target, classes, ignore_index, can_ignore
-
-    def __enter__(self) -> None:
-        """Nothing is looked at beforehand."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        """Look for a wrong target where torch has found a wrong index, or something else."""
-        if isinstance(error, (IndexError, RuntimeError)) and not is_static(self.target):
-            check_classes(self.target, self.classes, self.ignore_index, can_ignore=self.can_ignore)
+        whole = tensor.trunc()
+        if not torch.equal(tensor, whole):  # the fastest way to ask
+            raise ValueError(f"{name} must be whole numbers; got {tensor[tensor != whole][0].item():g}.")
 
 
 def naming_the_target(
-    target: Tensor, classes: int, ignore_index: int | Sequence[int] | None = None, *, can_ignore: bool = True
-) -> AbstractContextManager:
-    """Return a context in which a target that is no class is an error that names it, for what looks up targets.
+    look_up: Callable[..., _T],
+    inputs: tuple,
+    target: Tensor,
+    classes: int,
+    ignore_index: int | Sequence[int] | None = None,
+    *,
+    can_ignore: bool = True,
+) -> _T:
+    """Return ``look_up(*inputs)``, in which torch looks up targets; one that is no class is an error that names it.
 
-    Torch's own error names an index and a dimension. On an accelerator it stays torch's, and comes later.
+    Torch's own error names an index and a dimension. On an accelerator it stays torch's, and comes later. Nothing is
+    looked at before there is an error, so this costs nothing.
     """
     if torch.compiler.is_compiling():
-        return nullcontext()
-    return _NamedTarget(target, classes, ignore_index, can_ignore)
+        return look_up(*inputs)
+    try:
+        return look_up(*inputs)
+    except (IndexError, RuntimeError):
+        if not is_static(target):
+            check_classes(target, classes, ignore_index, can_ignore=can_ignore)
+        raise
 
 
 def check_classes(
@@ -226,18 +228,16 @@ def check_classes(
     Args:
         can_ignore: whether the loss has an ``ignore_index`` that could name further numbers.
     """
-    target = target.detach().long()
     counted = is_counted(target, ignore_index)
-    target = target.flatten() if counted is None else target[counted]
-    if not target.numel():
-        return
-    low, high = (int(bound) for bound in target.aminmax())
-    check_range(low, high, classes, can_ignore=can_ignore)
+    target = target if counted is None else target[counted]
+    if target.numel():
+        low, high = target.aminmax()
+        check_range(int(low), int(high), classes, can_ignore=can_ignore)
 
 
 def check_range(low: int, high: int, classes: int, *, can_ignore: bool) -> None:
     """Raise ``IndexError`` unless the lowest and the highest target are classes; see :func:`check_classes`."""
-    if 0 <= low and high < classes:
+    if low >= 0 and high < classes:
         return
     value = low if low < 0 else high
     hint = f" If such elements shall not count, name them: ignore_index={value}." if can_ignore else ""
@@ -323,16 +323,20 @@ def loss_where_counted(
     Ignored targets may be no class at all (255, -100). They become the most probable class, whose loss is finite; and
     ignored logits without one (NaN, infinite, or all masked) become 0.
     """
-    counted = is_counted(target, ignore_index)
-    with naming_the_target(target, logits.shape[class_dim], ignore_index):
-        if counted is None:
-            return loss(logits, target)
-        return _where_counted(loss, logits, target, counted, class_dim)
+    inputs = loss, logits, target, ignore_index, class_dim
+    return naming_the_target(_loss_where_counted, inputs, target, logits.shape[class_dim], ignore_index)
 
 
-def _where_counted(
-    loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, target: Tensor, counted: Tensor, class_dim: int
+def _loss_where_counted(
+    loss: Callable[[Tensor, Tensor], Tensor],
+    logits: Tensor,
+    target: Tensor,
+    ignore_index: int | Sequence[int] | None,
+    class_dim: int,
 ) -> Tensor:
+    counted = is_counted(target, ignore_index)
+    if counted is None:
+        return loss(logits, target)
     largest, most_probable = logits.detach().max(dim=class_dim)
     senseless = ~(counted | largest.isfinite())
     if is_static(senseless) or senseless.any():  # else no copy of the logits

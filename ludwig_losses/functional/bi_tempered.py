@@ -108,8 +108,8 @@ def loss_and_probabilities(
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
     rows = as_rows(full_precision(logits))
     index, wanted = target.long().flatten(), is_differentiated(rows)
-    with naming_the_target(index, rows.shape[1], can_ignore=False):
-        loss, found = _loss_and_gradient(rows.detach(), index, t1, t2, label_smoothing, wanted)
+    inputs = rows.detach(), index, t1, t2, label_smoothing, wanted
+    loss, found = naming_the_target(_loss_and_gradient, inputs, index, rows.shape[1], can_ignore=False)
     if found is None:
         return shaped_as(loss, target), None
     gradient, p = found

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ludwig_losses.functional._numerics import check_class_logits, check_classes, full_precision, is_static
+from ludwig_losses.functional._numerics import check_class_logits, full_precision, naming_the_target
 
 
 def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
     Raises:
         TypeError: the logits are no floating-point numbers, or the targets no integers.
         ValueError: ``target`` does not have the shape of ``logits`` without its last dimension.
-        IndexError: a target is no rank (on a CPU; an accelerator would have to be waited for).
+        IndexError: a target is no rank (on an accelerator an error of torch's).
 
     Source: Shi, Cao & Raschka, "Deep Neural Networks for Rank-Consistent Ordinal Regression Based On Conditional
     Probabilities", Pattern Analysis and Applications 2023 (arXiv 2021), equation 8.
@@ -38,9 +38,11 @@ def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
         tensor([0.2539, 2.2539])
     """
     check_class_logits(logits, target, class_dim=-1)
-    if not is_static(target):
-        check_classes(target, logits.shape[-1] + 1, can_ignore=False)
-    return loss_of_ranks(logits, target)
+    classes = logits.shape[-1] + 1
+    # Looked up among all ranks, since a comparison would take any number for one.
+    of_targets = torch.arange(classes, device=logits.device), 0, target.long().flatten()
+    rank = naming_the_target(torch.index_select, of_targets, target, classes, can_ignore=False)
+    return loss_of_ranks(logits, rank.view(target.shape))
 
 
 def loss_of_ranks(logits: Tensor, target: Tensor) -> Tensor:

@@ -115,8 +115,8 @@ def dice_loss(
     classes = counted_classes(logits.shape[1], include_background, ignore_index)
     # A power of what the score lacks needs its digits: then the mistakes are summed, not the predicted mass.
     class_sums = _class_sums if focal_tversky_gamma == 1 else _class_mistakes
-    with naming_the_target(target, logits.shape[1], ignore_index):
-        *sums, true = class_sums(full_precision(logits), target, ignore_index, squared_denominator)
+    inputs = full_precision(logits), target, ignore_index, squared_denominator
+    *sums, true = naming_the_target(class_sums, inputs, target, logits.shape[1], ignore_index)
     if not per_image:
         *sums, true = (each.sum(dim=0, keepdim=True) for each in (*sums, true))
     weight = _weights(true, class_weights, classes, ignore_index)

@@ -25,6 +25,7 @@ from ludwig_losses.functional._numerics import (
     indicator,
     infinite_where_masked,
     is_counted,
+    is_equal,
     is_small,
     is_static,
     loss_where_counted,
@@ -82,7 +83,8 @@ def sigmoid_focal_loss(
     _check_options(gamma, label_smoothing, reduced_threshold)
     check_per_class("alpha", alpha, 2)
     check_floating("logits", logits)
-    check_whole_numbers("target", target)
+    if target.dtype.is_complex:
+        raise TypeError(f"target must be bool or of a real number type; got {target.dtype}.")
     if logits.shape != target.shape:
         raise ValueError(
             f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
@@ -167,13 +169,19 @@ def _sigmoid_focal(
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and its derivative by the logit, in ``out`` if it is given."""
     positive = target.to(torch.bool)
-    weight, nll, by_z = _sigmoid_focal_terms(z, positive, alpha, gamma, threshold)
+    label = indicator(positive, z.dtype)
+    # What is 0 or 1 in the type of the label takes no more than a comparison.
+    if target.dtype.is_floating_point and not (target.dtype == label.dtype and is_equal(target, label)):
+        check_whole_numbers("target", target)
+    # -1 for a positive.
+    sign = torch.rsub(label, 1, alpha=2)
+    weight, nll, by_z = _sigmoid_focal_terms(z, positive, sign, alpha, gamma, threshold)
     loss, slope = torch.mul(weight, nll, out=out[0]), torch.mul(weight, by_z, out=out[1])
     if not label_smoothing:
         return loss, slope
     # The other class has its share, unless it is masked (-inf): then it is no part of the label.
     masked = z.isneginf()
-    weight, nll, by_z = _sigmoid_focal_terms(z.masked_fill(masked, 0.0), ~positive, alpha, gamma, threshold)
+    weight, nll, by_z = _sigmoid_focal_terms(z.masked_fill(masked, 0.0), ~positive, -sign, alpha, gamma, threshold)
     weight = weight.masked_fill(masked, 0.0)
     for each, of_other in ((loss, weight * nll), (slope, weight * by_z)):
         each.mul_(1 - label_smoothing / 2).add_(of_other, alpha=label_smoothing / 2)
@@ -183,11 +191,10 @@ def _sigmoid_focal(
 
 
 def _sigmoid_focal_terms(
-    z: Tensor, positive: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
+    z: Tensor, positive: Tensor, sign: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weight, and what it multiplies in the loss and in its derivative by the logit."""
-    # -1 for a positive: wrong_way is the logit of the class that is not the target.
-    sign = torch.rsub(indicator(positive, z.dtype), 1, alpha=2)
+    # The logit of the class that is not the target.
     wrong_way = z * sign
     # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
     miss, nll = wrong_way.sigmoid(), softplus(wrong_way, threshold=_LINEAR)

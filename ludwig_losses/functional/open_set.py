@@ -24,7 +24,8 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
 
     Args:
         logits: ``[..., C]``; ``-inf`` masks a class that is not known.
-        target: ``[...]``, class indices of any integer type. With ``known``, any other number (-1, 255) is unknown, too.
+        target: ``[...]``, class indices of any integer type. With ``known``, any other number (-1, 255) is an unknown
+            class, too.
         known: ``[K]``, int64, the indices of the known classes; ``None`` for all, which gives cross-entropy.
 
     Returns:
@@ -72,7 +73,8 @@ def objectosphere_loss(
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
 
     Raises:
-        TypeError, ValueError, IndexError: as for :func:`entropic_open_set_loss`, or ``xi`` or ``zeta`` is no number >= 0.
+        TypeError, ValueError, IndexError: as for :func:`entropic_open_set_loss`, or ``xi`` or ``zeta`` is no number
+            >= 0.
 
     Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 2 (``xi`` and lambda, here
     ``zeta``).
@@ -104,8 +106,8 @@ def loss_and_log_probabilities(
     z = known_logits(logits, known)
     place, is_known = (target.long(), None) if known is None else _find(target.long(), known)
     log_p = z.log_softmax(dim=-1)
-    with naming_the_target(place, logits.shape[-1], can_ignore=False):
-        loss = -log_p.gather(-1, place.unsqueeze(-1)).squeeze(-1)
+    of_true = (log_p, -1, place.unsqueeze(-1))
+    loss = -naming_the_target(torch.gather, of_true, place, logits.shape[-1], can_ignore=False).squeeze(-1)
     if is_known is not None:
         loss = torch.where(is_known, loss, -log_p.mean(dim=-1))
     if not zeta:

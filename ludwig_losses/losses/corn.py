@@ -85,8 +85,10 @@ class CornLoss(ClassificationLoss):
         classes = class_order(preds, self.order)
         ranks = torch.full((preds.shape[-1],), -1, dtype=torch.long, device=preds.device)
         ranks = ranks.index_copy(0, classes, torch.arange(len(classes), device=preds.device))
-        with naming_the_target(target, len(ranks), can_ignore=False):
-            return ranks.index_select(0, target.long().flatten()).view(target.shape)  # no class is counted from the end
+        # Not indexing, which would count a negative one from the end.
+        of_targets = ranks, 0, target.long().flatten()
+        rank = naming_the_target(torch.index_select, of_targets, target, len(ranks), can_ignore=False)
+        return rank.view(target.shape)
 
     def judge(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """Return the predicted rank and the true rank of each example, -1 where it has none."""

@@ -176,7 +176,7 @@ every_label = pytest.mark.parametrize("name", LABELS)
 
 
 @every_label
-@pytest.mark.parametrize("value", [0.3, -0.5, 1.75, float("nan"), float("inf")])
+@pytest.mark.parametrize("value", [0.3, -0.5, 1.75, float("nan")])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_labels_are_whole_numbers(name: str, value: float, dtype: torch.dtype) -> None:
     labels = torch.zeros(4, 2, dtype=dtype)
@@ -264,7 +264,7 @@ def test_a_target_that_is_ignored_is_not_the_wrong_one(name: str) -> None:
 
 
 def test_an_error_that_is_no_targets_fault_stays_as_it_is() -> None:
-    with pytest.raises(RuntimeError, match="device|storage|meta"):
+    with pytest.raises(RuntimeError, match=r"device|storage|meta"):
         functional.poly_loss(torch.randn(3, 4), torch.zeros(3, dtype=torch.long, device="meta"))
 
 
