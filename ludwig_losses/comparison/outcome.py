@@ -81,7 +81,9 @@ def _binary(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
     rows = [*rows]
     truth, predicted, probability = _joined(rows, "predictions", "probabilities")
     both = np.stack([1 - probability, probability], axis=1)
-    return _classified(rows, truth.astype(int), predicted.astype(int), both, feature)
+    found, arrays = _classified(rows, truth.astype(int), predicted.astype(int), both, feature)
+    positive = f"recall[{arrays['classes'][1]}]"
+    return found | ({"recall": found[positive]} if positive in found else {}), arrays
 
 
 def _category(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:

@@ -55,7 +55,7 @@ __all__ = [
 PYDANTIC = hasattr(BaseLossConfig, "model_fields")
 
 
-def keep_inherited_fields(config_cls: type[Any]) -> None:
+def keep_inherited_fields(config_cls: Any) -> None:
     """Give a pydantic class of configurations the fields that it inherits as they were declared.
 
     Ludwig's metaclass answers for inherited defaults, which makes pydantic take them for new fields and drop their

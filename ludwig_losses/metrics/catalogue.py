@@ -71,6 +71,13 @@ METRICS = {
         _CLASSES,
         _TWO_CLASSES,
     ),
+    "recall": Metric(
+        True,
+        "Share of the true rows of the positive class that are predicted as such.",
+        ("binary",),
+        "examples of the positive class",
+        is_main=False,
+    ),
     "rank_mae": Metric(False, "Mean distance of the predicted rank from the true one.", ("category",), _ORDER),
     "quadratic_weighted_kappa": Metric(
         True,

@@ -73,6 +73,8 @@ def test_what_it_leaves(killed):
     assert set(frame.loss) == {LOSSES[0], "weighted focal"} and set(frame.seed) == set(range(SEEDS))
     assert {"roc_auc", "log_loss", "recall[malignant]", "seconds_per_epoch", "peak_memory_mb"} <= set(frame.metric)
     assert frame.value.notna().all()
+    by_metric = frame.set_index(["loss", "seed"]).groupby("metric").value
+    assert by_metric.get_group("recall").equals(by_metric.get_group("recall[malignant]")), "of the positive class"
     results = [json.loads(path.read_text()) for path in (folder / "out" / "runs").glob(f"*/{RESULT}")]
     assert len({(result["run"]["seed"], result["truth"]) for result in results}) == SEEDS, (
         "rows depend on the seed only"
