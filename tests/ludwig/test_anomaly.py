@@ -51,9 +51,10 @@ def configuration(loss: dict, data: pd.DataFrame = DATA, **output) -> dict:
     }
 
 
-def train(config: dict, folder, data: pd.DataFrame = DATA) -> tuple[LudwigModel, object]:
+def train(config: dict, folder, data: pd.DataFrame = DATA, seed: int = 42) -> tuple[LudwigModel, object]:
     model = LudwigModel(config, logging_level=logging.ERROR)
-    return model, model.train(data, output_directory=str(folder), skip_save_processed_input=True)
+    folder = str(folder)
+    return model, model.train(data, output_directory=folder, skip_save_processed_input=True, random_seed=seed)
 
 
 @pytest.fixture(scope="module")
@@ -260,13 +261,14 @@ def unchanged(loss: dict, data: pd.DataFrame, **trainer) -> dict:
 
 
 def test_drocc_as_it_is_documented_finds_other_digits(tmp_path, caplog):
-    """One step an epoch: the network stays near its start, which with a random head is upside down as often as not."""
-    data, test = pixels(3)
+    """One step an epoch: the network stays near its start, where a random head is upside down as often as not. With
+    this seed, one without biases has an AUROC below 0.4."""
+    data, test = pixels(0)
     documented = {"type": "drocc", "perturbation_strength": 0.1, "radius": 1.0}
     assert get_loss_cls("anomaly", "drocc").from_dict({"type": "drocc"}).to_dict().items() >= documented.items()
-    model, _ = train(unchanged({"type": "drocc"}, data, epochs=12), tmp_path, data)
+    model, _ = train(unchanged({"type": "drocc"}, data, epochs=15), tmp_path, data, seed=0)
     predicted, _ = model.predict(test.drop(columns="y").reset_index(drop=True))
-    assert roc_auc_score(test["y"], predicted["y_anomaly_score"]) > 0.85
+    assert roc_auc_score(test["y"], predicted["y_anomaly_score"]) > 0.95
     assert "upside down" not in caplog.text
 
 
