@@ -520,6 +520,7 @@ GROUPS = (
                 f"{_HOST}.distributed:preprocess_for_training",
                 "Ranks write the same cache at the same time, and may train on different rows.",
                 "Ludwig's local backend knew several ranks.",
+                uses=("backend",),
             ),
             Patch(
                 "ludwig.trainers.trainer:append_metrics",

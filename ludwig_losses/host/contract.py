@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ludwig.constants import BINARY, CATEGORY, IMAGE, SEQUENCE, SET, SOFTMAX_CROSS_ENTROPY, TEXT, VECTOR
+from ludwig.constants import BINARY, CATEGORY, IMAGE, LOSS, SEQUENCE, SET, SOFTMAX_CROSS_ENTROPY, TEXT, VECTOR
 from ludwig.error import ConfigValidationError
 
 from ludwig_losses import patches
 from ludwig_losses.host import patch
-from ludwig_losses.host.registry import declaration_of
+from ludwig_losses.host.registry import declaration_of, find
 from ludwig_losses.host.schema import ANOMALY
 from ludwig_losses.parameters import Place
 from ludwig_losses.patches import Group
@@ -84,6 +84,20 @@ def require_for_every_loss(loss_type: str) -> None:
     """
     for name in ("losses", "configurations"):
         require_group(name, loss_type)
+
+
+def require_for_backend(config: Any, backend: Any) -> None:
+    """Refuse a Ray backend for a configuration with a loss of this package where its workers would train apart.
+
+    Raises:
+        ConfigValidationError: as :func:`require_group`.
+    """
+    if getattr(backend, "BACKEND_TYPE", None) != "ray":
+        return
+    sections = (config if isinstance(config, dict) else config.to_dict())["output_features"]
+    names = [feature[LOSS]["type"] for feature in sections if find((feature.get(LOSS) or {}).get("type")) is not None]
+    for group in ("ranks", "Ray workers") if names else ():
+        require_group(group, f"{names[0]} with backend: ray")
 
 
 def _refusal(what: str, group: Group, reason: str) -> str:

@@ -15,6 +15,7 @@ import ludwig.distributed
 import ray
 import ray.train
 
+from ludwig_losses.host import contract
 from ludwig_losses.host.shards import shards
 from ludwig_losses.host.torchrun import DataParallelStrategy
 
@@ -30,12 +31,13 @@ class WorkerStrategy(DataParallelStrategy):
         return fn
 
 
-def preprocess_for_training(preprocess: Callable, *args: Any, **kwargs: Any) -> Any:
+def preprocess_for_training(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Preprocess for a training that the cluster has room for; its workers only start when this is done."""
     backend: Any = kwargs.get("backend")
+    contract.require_for_backend(config, backend)
     if getattr(backend, "BACKEND_TYPE", None) == "ray":
         check_workers(backend._distributed_kwargs)
-    return preprocess(*args, **kwargs)
+    return preprocess(config, *args, **kwargs)
 
 
 def run_train_remote(
