@@ -150,4 +150,4 @@ def test_a_large_gamma_does_not_show_the_digits_that_a_subtraction_loses(gap: fl
     loss = partial(sigmoid_focal_loss, gamma=30.0)
     _, gradient = value_and_gradient(loss, torch.tensor([-gap]), torch.tensor([1]))
     _, expected = value_and_gradient(loss, torch.tensor([-gap], dtype=torch.float64), torch.tensor([1]))
-    torch.testing.assert_close(gradient.double(), expected, rtol=1e-6, atol=0)
+    torch.testing.assert_close(gradient.double(), expected, rtol=5e-6, atol=0)
