@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import ludwig_losses
-from functional.cases import CASES, Case, assert_close, value_and_gradient
+from functional.cases import CASES, Case, assert_close, class_last, ranks, value_and_gradient
 from ludwig_losses import functional
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
@@ -27,6 +27,14 @@ def test_every_public_loss_has_a_case() -> None:
 def test_gradient_is_the_derivative_of_the_value(case: Case) -> None:
     logits, target = case.batch(case.shapes[0])
     assert torch.autograd.gradcheck(lambda z: case.loss(z, target), logits.requires_grad_())
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.make_target in (class_last, ranks)], ids=str)
+def test_a_single_example_is_a_batch_of_one(case: Case) -> None:
+    logits, target = case.batch((5,))
+    single = value_and_gradient(case.loss, logits, target)
+    for alone, in_batch in zip(single, value_and_gradient(case.loss, logits[None], target[None]), strict=True):
+        assert_close(alone, in_batch[0], 1e-13)
 
 
 @every_case

@@ -143,3 +143,11 @@ def test_a_sure_miss_keeps_the_last_digits(z: float) -> None:
     """log(1 + exp(z)) is not yet z: torch's softplus takes it for z from 20 on."""
     loss = sigmoid_focal_loss(torch.tensor([z], dtype=torch.float64), torch.tensor([0]), gamma=0.0)
     assert loss.item() == pytest.approx(z + math.log1p(math.exp(-z)), rel=1e-15, abs=0)
+
+
+@pytest.mark.parametrize("gap", [6.0, 10.0, 12.0])
+def test_a_large_gamma_does_not_show_the_digits_that_a_subtraction_loses(gap: float) -> None:
+    loss = partial(sigmoid_focal_loss, gamma=30.0)
+    _, gradient = value_and_gradient(loss, torch.tensor([-gap]), torch.tensor([1]))
+    _, expected = value_and_gradient(loss, torch.tensor([-gap], dtype=torch.float64), torch.tensor([1]))
+    torch.testing.assert_close(gradient.double(), expected, rtol=5e-6, atol=0)

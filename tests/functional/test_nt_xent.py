@@ -193,3 +193,15 @@ def test_options_that_do_not_fit_are_named(options: dict, message: str) -> None:
 def test_labels_of_the_memory_need_labels() -> None:
     with pytest.raises(ValueError, match="and labels None"):
         nt_xent_loss(embeddings(8), memory=embeddings(2), memory_labels=torch.zeros(2))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("columns", [4, 4000])
+def test_a_row_of_next_to_nothing_is_a_row_of_zeros(columns: int, dtype: torch.dtype) -> None:
+    """Of which the direction is noise, and the gradient would be as large as the row is small."""
+    rows = torch.randn(6, columns, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    rows[2] = 0
+    expected = value_and_gradient(nt_xent_loss, rows, None)
+    rows[2, 0] = 5e-13
+    for actual, wanted in zip(value_and_gradient(nt_xent_loss, rows, None), expected, strict=True):
+        torch.testing.assert_close(actual, wanted)
