@@ -110,8 +110,8 @@ def deep_sad_loss(distance: Tensor, target: Tensor, *, eta: float = 1.0, eps: fl
 
     Args:
         distance: ``[B]``, the squared distances ``d`` to the centre.
-        target: ``[B]``, 0 for normal rows, 1 for anomalies and -1 (or any other whole number) for rows without a
-            label; bool or of any real number type.
+        target: ``[B]``, 0 for normal rows, 1 for anomalies and -1 (or any other whole number, or NaN) for rows without
+            a label; bool or of any real number type.
         eta: the weight of labelled rows against those without a label, > 0.
         eps: > 0, bounds the loss of an anomaly in the centre.
 
@@ -121,7 +121,7 @@ def deep_sad_loss(distance: Tensor, target: Tensor, *, eta: float = 1.0, eps: fl
     Raises:
         TypeError: ``distance`` is not floating point, or an option is no number.
         ValueError: ``distance`` and ``target`` are not both ``[B]``, ``eta`` or ``eps`` is not above 0, or (on a CPU)
-            a floating-point target is no whole number.
+            a floating-point target is neither a whole number nor NaN.
 
     Source: Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, equation 7. The labels are Ludwig's: the
     paper writes +1 for normal, -1 for anomalous, and the authors' code 0 for unlabelled. ``eps`` is the code's, which
@@ -133,7 +133,7 @@ def deep_sad_loss(distance: Tensor, target: Tensor, *, eta: float = 1.0, eps: fl
         tensor([0.5000, 1.0000, 4.0000])
     """
     _check_rows("distance", distance, "target", target)
-    check_whole_numbers("target", target)
+    check_whole_numbers("target", target, missing=True)
     check_number("eta", eta, above=0)
     check_number("eps", eps, above=0)
     distance, anomalous = full_precision(distance), target == 1
