@@ -179,10 +179,13 @@ def check_indices(name: str, tensor: Tensor) -> None:
         raise TypeError(f"{name} must be of an integer type; got {tensor.dtype}. Convert whole numbers with .long().")
 
 
-def check_whole_numbers(name: str, tensor: Tensor) -> None:
+def check_whole_numbers(name: str, tensor: Tensor, *, missing: bool = False) -> None:
     """Raise unless a tensor is of whole numbers, of any real type: 0.3 of a label is none.
 
     Integers and bool cost nothing. Floating-point numbers are looked at where nobody has to wait for them.
+
+    Args:
+        missing: whether NaN stands for a missing one.
 
     Raises:
         TypeError: the tensor is complex.
@@ -192,8 +195,11 @@ def check_whole_numbers(name: str, tensor: Tensor) -> None:
         raise TypeError(f"{name} must be bool or of a real number type; got {tensor.dtype}.")
     if tensor.dtype.is_floating_point and not is_static(tensor):
         whole = tensor.trunc()
-        if not torch.equal(tensor, whole):  # the fastest way to ask
-            raise ValueError(f"{name} must be whole numbers; got {tensor[tensor != whole][0].item():g}.")
+        if torch.equal(tensor, whole):  # the fastest way to ask
+            return
+        wrong = tensor[(tensor != whole) & ~(tensor.isnan() & missing)]
+        if len(wrong):
+            raise ValueError(f"{name} must be whole numbers; got {wrong[0].item():g}.")
 
 
 def naming_the_target(

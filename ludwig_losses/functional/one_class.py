@@ -133,8 +133,7 @@ def deep_sad_loss(distance: Tensor, target: Tensor, *, eta: float = 1.0, eps: fl
         tensor([0.5000, 1.0000, 4.0000])
     """
     _check_rows("distance", distance, "target", target)
-    target = target.nan_to_num(-1) if target.is_floating_point() else target
-    check_whole_numbers("target", target)
+    check_whole_numbers("target", target, missing=True)
     check_number("eta", eta, above=0)
     check_number("eps", eps, above=0)
     distance, anomalous = full_precision(distance), target == 1
