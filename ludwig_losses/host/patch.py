@@ -24,6 +24,8 @@ from ludwig_losses.patches import Group, Patch
 
 # Group -> why it is not in place.
 failures: dict[str, str] = {}
+# What has been put in place. Others may wrap the same targets later, so that a look at them tells nothing.
+_in_place: set[Patch] = set()
 
 _WRAPPERS = "_ludwig_losses_wrappers"
 
@@ -43,9 +45,9 @@ def install(module: str) -> None:
             continue
         mine = [patch for patch in group.patches if patch.hook == module]
         try:
-            resolved = [_resolve(patch) for patch in mine]
-            for put_in_place in resolved:
+            for put_in_place in [_resolve(patch) for patch in mine]:
                 put_in_place()
+            _in_place.update(mine)
         except Drift as drift:
             _switch_off(group, str(drift))
         except Exception as error:  # Whatever Ludwig's inside does to code that was written for another version.
@@ -68,7 +70,7 @@ def why_not(group: Group, *, import_modules: bool = False) -> str | None:
                 importlib.import_module(patch.hook)
             except ImportError as error:  # of an optional library
                 return f"{patch.hook} cannot be imported: {error}"
-        if _is_imported(patch.hook) and group.name not in failures and not _is_in_place(patch):
+        if _is_imported(patch.hook) and group.name not in failures and patch not in _in_place:
             _switch_off(group, f"the import of {patch.hook} went unnoticed")
     return failures.get(group.name)
 
@@ -183,50 +185,43 @@ def _wrap(patch: Patch, owner: Any, name: str, wrapper: Callable) -> None:
 
     A Ludwig that was imported before this package holds copies of a function in the modules that import it by name.
     """
-    wrappers = _wrappers(owner, name)
+    wrappers = wrappers_of(owner, name)
     if wrappers is None:
         original = _target(owner, name)
         wrappers = []
-        replacement = _replacement(original, wrappers)
+        replaced = replacement(original, wrappers)
         static = isinstance(owner, type) and isinstance(inspect.getattr_static(owner, name), staticmethod)
-        setattr(owner, name, staticmethod(replacement) if static else replacement)
+        setattr(owner, name, staticmethod(replaced) if static else replaced)
         if isinstance(owner, ModuleType) and not patch.only_here:
-            _replace_copies(name, original, replacement)
+            _replace_copies(name, original, replaced)
     wrappers.append((patch, wrapper))
     wrappers.sort(key=lambda entry: patches.order(entry[0]))
 
 
-def _replacement(original: Any, wrappers: list[tuple[Patch, Callable]]) -> Callable:
+def replacement(original: Any, wrappers: list[tuple[Patch, Callable]]) -> Callable:
     """Return a function that calls the original inside of its wrappers, of which the last one is the outermost."""
 
     @functools.wraps(original)
-    def replacement(*args: Any, **kwargs: Any) -> Any:
+    def replaced(*args: Any, **kwargs: Any) -> Any:
         call = original
         for _, wrapper in wrappers:
             call = functools.partial(wrapper, call)
         return call(*args, **kwargs)
 
-    setattr(replacement, _WRAPPERS, wrappers)
-    return replacement
+    setattr(replaced, _WRAPPERS, wrappers)
+    return replaced
 
 
-def _replace_copies(name: str, original: Any, replacement: Callable) -> None:
+def _replace_copies(name: str, original: Any, replaced: Callable) -> None:
     for module_name, module in list(sys.modules.items()):
         if module_name.startswith("ludwig.") and vars(module).get(name) is original:
-            setattr(module, name, replacement)
+            setattr(module, name, replaced)
 
 
-def _wrappers(owner: Any, name: str) -> list[tuple[Patch, Callable]] | None:
+def wrappers_of(owner: Any, name: str) -> list[tuple[Patch, Callable]] | None:
     """Return the wrappers around ``owner.name``, or ``None`` if it is Ludwig's own; inherited ones are the parent's."""
     found = vars(owner).get(name)
     return getattr(getattr(found, "__func__", found), _WRAPPERS, None)
-
-
-def _is_in_place(patch: Patch) -> bool:
-    if not patch.name or not _has_a_reason(patch):
-        return True  # What completes a module leaves no mark on it.
-    owner, name = _find(patch, sys.modules[patch.module])
-    return any(each is patch for each, _ in _wrappers(owner, name) or ())
 
 
 def _switch_off(group: Group, reason: str, error: Exception | None = None) -> None:
@@ -250,6 +245,6 @@ def _take_out(patch: Patch) -> None:
         owner, name = _find(patch, sys.modules[patch.module])
     except Drift:
         return
-    wrappers = _wrappers(owner, name)
+    wrappers = wrappers_of(owner, name)
     if wrappers is not None:
         wrappers[:] = [entry for entry in wrappers if entry[0] is not patch]

@@ -102,6 +102,9 @@ def try_everything(case: Case, folder: pathlib.Path) -> dict[str, Any]:
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", RuntimeWarning)
         import ludwig.api
+        from ludwig.config_validation.validation import get_validator
+
+    get_validator().check_schema = lambda *_, **__: None  # Whether the JSON schema is one takes a second to find out.
     found: dict[str, Any] = {"warnings": [str(each.message) for each in warned if "ludwig-losses" in str(each.message)]}
     warnings.simplefilter("ignore")
     import matrix
