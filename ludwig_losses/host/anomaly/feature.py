@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ludwig_losses.functional.one_class import squared_distance
 from ludwig_losses.host.anomaly import labels
+from ludwig_losses.host.anomaly.contamination import MARGIN, LatestScores
 from ludwig_losses.host.anomaly.schema import AUTO, AnomalyDecoderConfig, AnomalyOutputFeatureConfig
 from ludwig_losses.host.schema import ANOMALY
 
@@ -48,6 +49,10 @@ class AnomalyDecoder(Decoder):
     def add_head(self) -> None:
         """Score by a learned linear function of the hidden vector instead of its distance to the centre."""
         self.head = nn.Linear(self.linear.out_features, 1)
+
+    def add_cutoff(self) -> None:
+        """Keep above which score rows without a label were not taken for normal in the last epoch."""
+        self.register_buffer("cutoff", torch.tensor(torch.finfo(torch.float32).max))
 
     def forward(self, hidden: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Return the hidden vectors, shape (batch, output_size), and their scores, shape (batch,)."""
@@ -106,10 +111,15 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
             self.decoder_obj.threshold.fill_(float(self.threshold))
         # The scores and labels of the training batches of this epoch, while there is one.
         self.seen: list[tuple[Tensor, Tensor]] | None = None
+        # The latest of the scores of rows without a label, where some of them are not taken for normal.
+        self.latest: LatestScores | None = None
         # The way from the inputs to the score, while there is a forward pass that a loss may perturb.
         self.network = None
         self._setup_loss()
         self._setup_metrics()
+        if self.train_loss_function.contamination:
+            self.decoder_obj.add_cutoff()
+            self.latest = LatestScores(MARGIN * self.train_loss_function.contamination)
 
     def logits(self, inputs: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         vector, score = self.decoder_obj(inputs[HIDDEN])
@@ -119,7 +129,10 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
         score = output_feature_utils.get_output_feature_tensor(predictions, feature_name, LOGITS)
         if self.seen is not None:
             self.seen.append((score.detach(), targets))
-        return self._informed(self.train_loss_function)(score, targets)
+        loss = self._informed(self.train_loss_function)
+        if self.seen is not None and self.latest is not None:
+            loss.cutoff = self.latest.cutoff(score, targets)
+        return loss(score, targets)
 
     def eval_loss(self, targets: Tensor, predictions: dict[str, Tensor]) -> Tensor:
         self._informed(self.eval_loss_metric.loss_function)
@@ -130,9 +143,10 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
         super().update_metrics(targets, predictions)
 
     def _informed(self, loss: Any) -> Any:
-        """Tell a loss the squared radius, which the decoder keeps so that it is saved with the model, and the way from
-        the inputs to the score."""
+        """Tell a loss the squared radius and the cutoff, which the decoder keeps so that they are saved with the model,
+        and the way from the inputs to the score."""
         loss.radius2, loss.network = self.decoder_obj.radius2, self.network
+        loss.cutoff = getattr(self.decoder_obj, "cutoff", None)
         return loss
 
     def create_predict_module(self) -> PredictModule:

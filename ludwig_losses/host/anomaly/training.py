@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from ludwig_losses.functional.one_class import initial_center
+from ludwig_losses.host.anomaly.contamination import MARGIN, cutoff_of_epoch, latest, taken_for_normal
 from ludwig_losses.host.anomaly.feature import VECTOR, AnomalyOutputFeature
 from ludwig_losses.host.anomaly.labels import ANOMALOUS, NORMAL
 from ludwig_losses.host.anomaly.perturbation import remember_inputs
@@ -33,6 +34,9 @@ REMEDIES = (
     "activations (prefer relu or leaky_relu to tanh and sigmoid), or a learning rate at which all its units die. "
     "Change that, train for fewer epochs, or take drocc or deep_sad with labelled anomalies."
 )
+
+# The scores and the labels of some rows.
+Scored = tuple[Any, Any]
 
 # Scores that differ by less, relative to their mean, are the same but for rounding.
 _ALIKE = 1e-5
@@ -207,15 +211,24 @@ def _set_thresholds(trainer: Any, features: list[AnomalyOutputFeature], given: d
         return
     validation_set = given.get("validation_set")
     dataset = validation_set if validation_set is not None and len(validation_set) else given["training_set"]
-    # A rank may have no row of a small data set.
-    scores: dict[str, list[Tensor]] = {feature.feature_name: [torch.zeros(0)] for feature in features}
+    scores: dict[str, list[Scored]] = {feature.feature_name: [] for feature in features}
     for outputs, targets in _outputs(trainer, dataset, batch_size):
         for name, found in scores.items():
-            found.append(outputs[f"{name}::{LOGITS}"][targets[name] != ANOMALOUS].cpu())
+            found.append((outputs[f"{name}::{LOGITS}"], targets[name]))
     for feature in features:
-        usual = np.concatenate(_of_all_ranks(torch.cat(scores[feature.feature_name]).double().numpy()))
+        rows = _joined(_of_all_ranks(_joined(scores[feature.feature_name])))
+        usual = taken_for_normal(*rows, feature.train_loss_function.contamination)
         if len(usual):
             feature.decoder_obj.threshold.fill_(float(np.percentile(usual, feature.threshold_percentile)))
+
+
+def _joined(parts: Iterable[Scored]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores and the labels of all parts; a rank may have no row of a small data set."""
+    scores, labels = [np.zeros(0)], [np.zeros(0)]
+    for score, label in parts:
+        scores.append(torch.as_tensor(score).double().cpu().numpy())
+        labels.append(torch.as_tensor(label).cpu().numpy())
+    return np.concatenate(scores), np.concatenate(labels)
 
 
 def _end_epoch(feature: AnomalyOutputFeature, place: Place) -> None:
@@ -224,10 +237,29 @@ def _end_epoch(feature: AnomalyOutputFeature, place: Place) -> None:
     batches = [score[target != ANOMALOUS].double().cpu().numpy() for score, target in seen]
     batches = [batch for of_rank in _of_all_ranks(batches) for batch in of_rank]
     scores = np.concatenate([np.zeros(0), *batches])
+    if feature.latest is not None:
+        scores = _keep_cutoff(feature, place, seen)
     quantile = feature.train_loss_function.quantile
     if quantile is not None and len(scores):
         feature.decoder_obj.radius2.fill_(float(np.quantile(scores, quantile)))
     check_collapse(feature, place, [batch for batch in batches if len(batch) > 1] or [scores])
+
+
+def _keep_cutoff(feature: AnomalyOutputFeature, place: Place, seen: list[Scored]) -> np.ndarray:
+    """Keep the cutoff for evaluations; return the scores of the rows of the epoch that are taken for normal.
+
+    Raises:
+        ValueError: no row lacks a label, so that none can be left out.
+    """
+    share, of_ranks = feature.train_loss_function.contamination, _of_all_ranks(_joined(seen))
+    unlabelled = np.concatenate([latest(*of_rank) for of_rank in of_ranks])
+    if not len(unlabelled):
+        raise ValueError(
+            f"{place.at('.loss')}: contamination = {share:g} is a share of the training rows without a label (-1), but "
+            f"every training row has one. Remove contamination, or the labels (0) of rows that nobody has looked at."
+        )
+    feature.decoder_obj.cutoff.fill_(cutoff_of_epoch(unlabelled, MARGIN * share))
+    return taken_for_normal(*_joined(of_ranks), MARGIN * share)
 
 
 def check_collapse(feature: AnomalyOutputFeature, place: Place, batches: list[np.ndarray]) -> None:
