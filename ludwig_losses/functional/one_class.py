@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 
 import torch
@@ -169,7 +170,7 @@ def drocc_loss(
         adversarial_score: ``[B]``, the scores ``f(x + h)``, with ``h`` from :func:`drocc_adversary`.
         mu: the weight of the adversaries, >= 0.
         cutoff: rows that score lower, the least normal ones, are taken for anomalies: their loss is
-            ``log(1 + exp(f(x)))``, without an adversary. One number or ``[B]``. ``None``, or NaN in a tensor: no row is.
+            ``log(1 + exp(f(x)))``, without an adversary. One number or ``[B]``. ``None``, or NaN in a tensor: none is.
 
     Returns:
         The unreduced loss ``[B]``, float32 (float64 for float64 scores).
@@ -312,7 +313,7 @@ def _limits(cutoff: float | Tensor, rows: Tensor) -> Tensor:
     """The cutoff as a tensor in the type of the rows, one number or one for each row."""
     if not isinstance(cutoff, Tensor):
         if cutoff not in (-math.inf, math.inf):
-            check_number("cutoff", cutoff)
+            check_number("cutoff", cutoff, minimum=-sys.float_info.max)
         return rows.new_full((), cutoff)
     if cutoff.dim() and cutoff.shape != rows.shape:
         raise ValueError(f"cutoff must be one number or {tuple(rows.shape)}; got a tensor of {tuple(cutoff.shape)}.")
