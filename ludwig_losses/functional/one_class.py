@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from collections.abc import Callable
 
 import torch
@@ -67,7 +69,9 @@ def initial_center(mean: Tensor, *, margin: float = 0.1) -> Tensor:
     return torch.where(mean.abs() < margin, torch.where(mean < 0, -1, 1).to(mean) * margin, mean)
 
 
-def deep_svdd_loss(distance: Tensor, *, nu: float = 0.1, radius2: float | Tensor | None = None) -> Tensor:
+def deep_svdd_loss(
+    distance: Tensor, *, nu: float = 0.1, radius2: float | Tensor | None = None, cutoff: float | Tensor | None = None
+) -> Tensor:
     """Deep SVDD: ``R2 + max(d - R2, 0) / nu`` with a soft boundary, ``d`` with a hard one.
 
     Args:
@@ -75,16 +79,21 @@ def deep_svdd_loss(distance: Tensor, *, nu: float = 0.1, radius2: float | Tensor
         nu: the share of the training rows that may lie outside of the sphere, in [0, 1]; 0 is the hard boundary.
         radius2: the squared radius ``R2`` of the soft boundary, the ``1 - nu`` quantile of the training distances, as a
             number or a 0-dimensional tensor; no gradient flows into it.
+        cutoff: the largest ``d`` that counts, >= 0: a row beyond it has the loss of the cutoff, and no gradient, so
+            that anomalies among the training rows are not pulled in. Usually a quantile of the training distances; one
+            number or ``[B]``, infinite for a row that is known to be normal. ``None``, or NaN in a tensor: all count.
 
     Returns:
         The unreduced loss ``[B]``, float32 (float64 for float64 distances).
 
     Raises:
         TypeError: ``distance`` is not floating point, or an option is no number.
-        ValueError: ``distance`` is not ``[B]``, ``nu`` is not in [0, 1], or ``nu`` is above 0 and ``radius2`` is
-            ``None``, negative or more than one number.
+        ValueError: ``distance`` is not ``[B]``, ``nu`` is not in [0, 1], ``nu`` is above 0 and ``radius2`` is
+            ``None``, negative or more than one number, or ``cutoff`` is a negative number or not ``[B]``.
 
-    Source: Ruff et al., "Deep One-Class Classification", ICML 2018, equations 3 (soft) and 4 (hard).
+    Source: Ruff et al., "Deep One-Class Classification", ICML 2018, equations 3 (soft) and 4 (hard). ``cutoff``: with
+    the ``1 - a`` quantile the sum is, but for a constant, that over all but the share ``a`` of the farthest rows, which
+    Qiu et al., "Latent Outlier Exposure for Anomaly Detection with Contaminated Data", ICML 2022, call refinement.
 
     Examples:
         >>> import torch
@@ -92,17 +101,26 @@ def deep_svdd_loss(distance: Tensor, *, nu: float = 0.1, radius2: float | Tensor
         tensor([ 1., 11.])
         >>> deep_svdd_loss(torch.tensor([0.5, 2.0]), nu=0.0)
         tensor([0.5000, 2.0000])
+        >>> deep_svdd_loss(torch.tensor([0.5, 2.0, 70.0]), nu=0.0, cutoff=4.0)
+        tensor([0.5000, 2.0000, 4.0000])
     """
     _check_rows("distance", distance)
     check_number("nu", nu, minimum=0, maximum=1)
-    distance = full_precision(distance)
+    distance = _up_to(cutoff, full_precision(distance))
     if nu == 0:
         return distance
     radius2 = _squared_radius(radius2, distance)
     return radius2 + F.relu(distance - radius2) / nu
 
 
-def deep_sad_loss(distance: Tensor, target: Tensor, *, eta: float = 1.0, eps: float = 1e-6) -> Tensor:
+def deep_sad_loss(
+    distance: Tensor,
+    target: Tensor,
+    *,
+    eta: float = 1.0,
+    eps: float = 1e-6,
+    cutoff: float | Tensor | None = None,
+) -> Tensor:
     """Deep SAD: unlabelled rows ``d``, normal ones ``eta (d + eps)``, anomalies ``eta / (d + eps)``.
 
     The gradient by the distance of an anomaly, ``-eta / (d + eps)**2``, has to fit the type of ``distance``, which
@@ -114,14 +132,15 @@ def deep_sad_loss(distance: Tensor, target: Tensor, *, eta: float = 1.0, eps: fl
             a label; bool or of any real number type.
         eta: the weight of labelled rows against those without a label, > 0.
         eps: > 0, bounds the loss of an anomaly in the centre.
+        cutoff: the largest ``d`` of a row without a label that counts, see :func:`deep_svdd_loss`.
 
     Returns:
         The unreduced loss ``[B]``, float32 (float64 for float64 distances).
 
     Raises:
         TypeError: ``distance`` is not floating point, or an option is no number.
-        ValueError: ``distance`` and ``target`` are not both ``[B]``, ``eta`` or ``eps`` is not above 0, or (on a CPU)
-            a floating-point target is neither a whole number nor NaN.
+        ValueError: ``distance`` and ``target`` are not both ``[B]``, ``eta`` or ``eps`` is not above 0, ``cutoff`` is a
+            negative number or not ``[B]``, or (on a CPU) a floating-point target is neither a whole number nor NaN.
 
     Source: Ruff et al., "Deep Semi-Supervised Anomaly Detection", ICLR 2020, equation 7. The labels are Ludwig's: the
     paper writes +1 for normal, -1 for anomalous, and the authors' code 0 for unlabelled. ``eps`` is the code's, which
@@ -139,26 +158,32 @@ def deep_sad_loss(distance: Tensor, target: Tensor, *, eta: float = 1.0, eps: fl
     distance, anomalous = full_precision(distance), target == 1
     shifted = distance + eps
     # Rows that are no anomalies divide by 1: their gradient here is 0 times that of the quotient, which must be finite.
-    attraction = torch.where(target == 0, eta * shifted, distance)
+    attraction = torch.where(target == 0, eta * shifted, _up_to(cutoff, distance))
     return torch.where(anomalous, eta / torch.where(anomalous, shifted, 1), attraction)
 
 
-def drocc_loss(score: Tensor, adversarial_score: Tensor, *, mu: float = 1.0) -> Tensor:
+def drocc_loss(
+    score: Tensor, adversarial_score: Tensor, *, mu: float = 1.0, cutoff: float | Tensor | None = None
+) -> Tensor:
     """DROCC: ``log(1 + exp(-f(x))) + mu log(1 + exp(f(x + h)))``, a normal row is to score high and its adversary low.
 
     Args:
         score: ``[B]``, the scores ``f(x)`` of normal rows: the higher, the more normal.
         adversarial_score: ``[B]``, the scores ``f(x + h)``, with ``h`` from :func:`drocc_adversary`.
         mu: the weight of the adversaries, >= 0.
+        cutoff: rows that score lower, the least normal ones, are taken for anomalies: their loss is
+            ``log(1 + exp(f(x)))``, without an adversary. One number or ``[B]``. ``None``, or NaN in a tensor: none is.
 
     Returns:
         The unreduced loss ``[B]``, float32 (float64 for float64 scores).
 
     Raises:
-        TypeError: the scores are not floating point, or ``mu`` is no number.
-        ValueError: the scores are not both ``[B]``, or ``mu`` is negative.
+        TypeError: the scores are not floating point, or an option is no number.
+        ValueError: the scores are not both ``[B]``, ``mu`` is negative, or ``cutoff`` is not ``[B]``.
 
-    Source: Goyal et al., "DROCC: Deep Robust One-Class Classification", ICML 2020, equation 2 (without weight decay).
+    Source: Goyal et al., "DROCC: Deep Robust One-Class Classification", ICML 2020, equation 2 (without weight decay);
+    ``cutoff`` is the hard version (equation 4) of Qiu et al., "Latent Outlier Exposure for Anomaly Detection with
+    Contaminated Data", ICML 2022.
 
     Examples:
         >>> import torch
@@ -167,8 +192,12 @@ def drocc_loss(score: Tensor, adversarial_score: Tensor, *, mu: float = 1.0) -> 
     """
     _check_rows("score", score, "adversarial_score", adversarial_score)
     check_number("mu", mu, minimum=0)
+    score, adversarial_score = full_precision(score), full_precision(adversarial_score)
     # Not softplus, which is linear from 20 on.
-    return -F.logsigmoid(full_precision(score)) - mu * F.logsigmoid(-full_precision(adversarial_score))
+    loss = -F.logsigmoid(score) - mu * F.logsigmoid(-adversarial_score)
+    if cutoff is None:
+        return loss
+    return torch.where(score < _limits(cutoff, score), -F.logsigmoid(-score), loss)
 
 
 def drocc_adversary(
@@ -283,6 +312,27 @@ def _squared_radius(radius2: float | Tensor | None, distance: Tensor) -> Tensor 
         raise ValueError("radius2, the squared radius, is missing: only with nu: 0 there is none.")
     check_number("radius2", radius2, minimum=0)
     return radius2
+
+
+def _up_to(cutoff: float | Tensor | None, distance: Tensor) -> Tensor:
+    """The distances, of which none is above the cutoff."""
+    if cutoff is None:
+        return distance
+    if not isinstance(cutoff, Tensor) and cutoff != math.inf:
+        check_number("cutoff", cutoff, minimum=0)
+    cutoff = _limits(cutoff, distance)
+    return torch.where(distance > cutoff, cutoff, distance)
+
+
+def _limits(cutoff: float | Tensor, rows: Tensor) -> Tensor:
+    """The cutoff as a tensor in the type of the rows, one number or one for each row."""
+    if not isinstance(cutoff, Tensor):
+        if cutoff not in (-math.inf, math.inf):
+            check_number("cutoff", cutoff, minimum=-sys.float_info.max)
+        return rows.new_full((), cutoff)
+    if cutoff.dim() and cutoff.shape != rows.shape:
+        raise ValueError(f"cutoff must be one number or {tuple(rows.shape)}; got a tensor of {tuple(cutoff.shape)}.")
+    return cutoff.detach().to(rows)
 
 
 def _check_rows(name: str, rows: Tensor, other_name: str = "", other: Tensor | None = None) -> None:

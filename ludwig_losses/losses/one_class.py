@@ -15,6 +15,17 @@ from ludwig_losses.losses.base import Loss, LossConfig
 from ludwig_losses.parameters import Number, NumberOrWord, Whole
 
 AUTO = "auto"
+_UNLABELLED = -1
+
+CONTAMINATION = Number(
+    default=0.0,
+    minimum=0,
+    maximum=0.25,
+    description=(
+        "Share of the rows without a label (-1) that may be anomalies. Twice as many of them, those that score highest "
+        "in training, are not pulled in. 0: every row without a label is taken for normal."
+    ),
+)
 
 
 class OneClassLossConfig(LossConfig):
@@ -36,6 +47,10 @@ class OneClassLoss(Loss):
     quantile: float | None = None
     # 0 until the first epoch is over.
     radius2: Tensor | None = None
+    # Which share of the rows without a label may be anomalies; those above the cutoff are not taken for normal.
+    contamination: float = 0.0
+    # None, or NaN, as long as nothing is known of the scores.
+    cutoff: Tensor | None = None
     # Whether the loss perturbs the inputs of the network, and the way from them to the score in this forward pass:
     # network.once(f) is f(inputs, score_of), with inputs of shape (B, D) and a function from such to scores.
     perturbs_inputs: ClassVar[bool] = False
@@ -45,6 +60,10 @@ class OneClassLoss(Loss):
 
     def begin_epoch(self, epoch: int) -> None:
         """Learn the number of the epoch of the training that begins, from 0."""
+
+    def row_cutoff(self, target: Tensor) -> Tensor | None:
+        """Return the cutoff of each row, which is infinite where the label says what the row is."""
+        return None if self.cutoff is None else torch.where(target == _UNLABELLED, self.cutoff, torch.inf)
 
     def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
         return (target != 1).sum()
@@ -81,6 +100,8 @@ class DeepSVDDLossConfig(OneClassLossConfig):
         )
     )
 
+    contamination: float = field(CONTAMINATION)
+
 
 @register_loss(DeepSVDDLossConfig, features=[ANOMALY])
 class DeepSVDDLoss(OneClassLoss):
@@ -90,10 +111,11 @@ class DeepSVDDLoss(OneClassLoss):
         super().__init__(config)
         self.nu = config.nu
         self.quantile = 1 - config.nu if config.nu > 0 else None
+        self.contamination = config.contamination
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         radius2 = preds.new_zeros(()) if self.radius2 is None else self.radius2
-        return self.mean(deep_svdd_loss(preds, nu=self.nu, radius2=radius2), target)
+        return self.mean(deep_svdd_loss(preds, nu=self.nu, radius2=radius2, cutoff=self.row_cutoff(target)), target)
 
 
 class DeepSADLossConfig(OneClassLossConfig):
@@ -122,6 +144,8 @@ class DeepSADLossConfig(OneClassLossConfig):
         )
     )
 
+    contamination: float = field(CONTAMINATION)
+
 
 @register_loss(DeepSADLossConfig, features=[ANOMALY])
 class DeepSADLoss(OneClassLoss):
@@ -129,13 +153,13 @@ class DeepSADLoss(OneClassLoss):
 
     def __init__(self, config: DeepSADLossConfig) -> None:
         super().__init__(config)
-        self.eta = config.eta
+        self.eta, self.contamination = config.eta, config.contamination
 
     def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
         return len(target)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        return deep_sad_loss(preds, target, eta=self.eta).mean()
+        return deep_sad_loss(preds, target, eta=self.eta, cutoff=self.row_cutoff(target)).mean()
 
 
 class DROCCLossConfig(OneClassLossConfig):
@@ -187,6 +211,8 @@ class DROCCLossConfig(OneClassLossConfig):
         Whole(default=0, minimum=0, description="Epochs at the start without adversarial points.")
     )
 
+    contamination: float = field(CONTAMINATION)
+
     score_head: ClassVar[bool] = True
 
 
@@ -206,7 +232,7 @@ class DROCCLoss(OneClassLoss):
         super().__init__(config)
         self.radius, self.gamma, self.mu = config.radius, config.gamma, config.mu
         self.num_steps, self.step_size = config.num_perturbation_steps, config.perturbation_strength
-        self.warmup_epochs = config.warmup_epochs
+        self.warmup_epochs, self.contamination = config.warmup_epochs, config.contamination
         self.warming_up = False
         self.uninformed = (1 + config.mu) * math.log(2)
 
@@ -219,7 +245,9 @@ class DROCCLoss(OneClassLoss):
         adversarial_score = self.network.once(self._adversarial_score)
         if not preds.requires_grad:
             adversarial_score = adversarial_score.detach()
-        return self.mean(drocc_loss(-preds, adversarial_score, mu=self.mu), target)
+        cutoff = self.row_cutoff(target)
+        cutoff = None if cutoff is None else -cutoff
+        return self.mean(drocc_loss(-preds, adversarial_score, mu=self.mu, cutoff=cutoff), target)
 
     def _adversarial_score(self, inputs: Tensor, score_of: Callable[[Tensor], Tensor]) -> Tensor:
         radius = math.sqrt(inputs.shape[1]) / 2 if isinstance(self.radius, str) else self.radius

@@ -223,10 +223,14 @@ CASES = [
         for t1, t2, smoothing in ((1.0, 1.0, 0.1), (1.0, 1.4, 0.1), (0.8, 1.0, 0.1), (0.2, 4.0, 0.3))
     ),
     Case("deep_svdd_loss", nothing, _BATCHES, {"nu": 0.0}),
+    Case("deep_svdd_loss", nothing, _BATCHES, {"nu": 0.0, "cutoff": 1.7}),
     *(Case("deep_svdd_loss", nothing, _BATCHES, {"nu": nu, "radius2": r}) for nu, r in ((0.1, 2.0), (1.0, 0.0))),
+    Case("deep_svdd_loss", nothing, _BATCHES, {"nu": 0.1, "radius2": 0.5, "cutoff": torch.tensor(1.7)}),
     Case("deep_sad_loss", anomaly_labels, _BATCHES),
     Case("deep_sad_loss", anomaly_labels, _BATCHES, {"eta": 0.3, "eps": 0.1}),
+    Case("deep_sad_loss", anomaly_labels, _BATCHES, {"eta": 2.0, "cutoff": 1.7}),
     *(Case("drocc_loss", other_scores, _BATCHES, {"mu": mu}) for mu in (0.0, 1.0, 2.5)),
+    Case("drocc_loss", other_scores, _BATCHES, {"mu": 0.5, "cutoff": -0.3}),
 ]
 
 

@@ -304,11 +304,26 @@ _focal = {
 _alpha = {"alpha": lambda d: 1 + d.choice((0.24, 0.26, 0.5, 1.0, d.random(), d.logarithmic(1e-9, 1.0)))}
 
 
-def _to_boundary(distance: Tensor, _: None, options: Options) -> float:
-    """The least difference between a distance and the radius, where the soft boundary has a corner."""
-    if options.get("nu") == 0 or not distance.numel():
-        return math.inf
-    return (distance - options["radius2"]).abs().min().item()
+def _to_boundary(distance: Tensor, target: Tensor | None, options: Options) -> float:
+    """The least difference between a distance and the radius, where the soft boundary has a corner, or the cutoff."""
+    to_cutoff = _to_cutoff(distance, target, options)
+    if options.get("nu", 0) == 0 or not distance.numel():
+        return to_cutoff
+    return min((distance - options["radius2"]).abs().min().item(), to_cutoff)
+
+
+def _to_cutoff(score: Tensor, _: Tensor | None, options: Options) -> float:
+    """The least difference between a score and its cutoff."""
+    return (score - options.get("cutoff", math.inf)).abs().min().item() if score.numel() else math.inf
+
+
+def _cutoff(draw: Draw) -> float | Tensor:
+    """One number, or one for each row; exact in every type, so that all agree which rows are beyond it."""
+    cutoff = draw.choice((0.0, 1.0, 2.5, 512.0, math.inf))
+    if draw.chance(0.5):
+        return cutoff
+    each = torch.where(draw.uniform(*draw.shape) < 0.5, cutoff, draw.choice((0.0, 0.5, math.inf)))
+    return each if draw.chance(0.5) else torch.tensor(cutoff, dtype=torch.float64)
 
 
 def _radius2(draw: Draw) -> float | Tensor:
@@ -404,22 +419,30 @@ SUBJECTS = {
     "corn_probabilities": Subject(ORDERED, has_target=False),
     "deep_svdd_loss": Subject(
         DISTANCES,
-        {"nu": lambda d: d.choice((0.0, 0.01, 0.5, 1.0)), "radius2": _radius2},
+        {"nu": lambda d: d.choice((0.0, 0.01, 0.5, 1.0)), "radius2": _radius2, "cutoff": _cutoff},
         demanded=("radius2",),
         has_target=False,
         distance=_to_boundary,
     ),
     "deep_sad_loss": Subject(
-        DISTANCES, {"eta": lambda d: d.choice((0.1, 3.0, 10.0)), "eps": lambda d: d.choice((1e-9, 1e-3, 0.5))}
+        DISTANCES,
+        {
+            "eta": lambda d: d.choice((0.1, 3.0, 10.0)),
+            "eps": lambda d: d.choice((1e-9, 1e-3, 0.5)),
+            "cutoff": _cutoff,
+        },
+        distance=_to_boundary,
     ),
     "drocc_loss": Subject(
         SCORES,
         {
             "adversarial_score": lambda d: d.logarithmic(1e-2, 1e4) * d.normal(*d.shape).to(d.dtype),
             "mu": lambda d: d.choice((0.0, 0.3, 10.0)),
+            "cutoff": _cutoff,
         },
         demanded=("adversarial_score",),
         has_target=False,
+        distance=_to_cutoff,
     ),
     "entmax": Subject(CLASS_LAST, _alpha, has_target=False, distance=_to_threshold),
     "entmax15": Subject(CLASS_LAST, has_target=False, distance=_to_threshold),

@@ -133,6 +133,48 @@ def test_wrong_options_of_deep_svdd_are_named(options: dict, message: str) -> No
         deep_svdd_loss(torch.ones(4), **options)
 
 
+SCORES, LIMITS = torch.tensor([0.5, 2.0, 7.0, 9.0]), torch.tensor([1.0, 1.0, torch.inf, torch.nan])
+
+
+def test_rows_beyond_the_cutoff_cost_no_more_and_have_no_gradient() -> None:
+    soft = value_and_gradient(lambda d, _: deep_svdd_loss(d, nu=0.5, radius2=0.25, cutoff=LIMITS), SCORES, None)
+    assert_close(soft[0], torch.tensor([0.75, 1.75, 13.75, 17.75]), 1e-6)
+    assert_close(soft[1], torch.tensor([1.0, 0.0, 7 / 3, 3.0]), 1e-6)  # weights 0.5 to 1.5, over nu
+    target = torch.tensor([0, 0, -1, -1])
+    value, gradient = value_and_gradient(lambda d, y: deep_sad_loss(d, y, cutoff=1.0), SCORES, target)
+    assert_close(value, torch.tensor([0.5, 2.0, 1.0, 1.0]), 1e-5)
+    assert_close(gradient, torch.tensor([0.5, 5 / 6, 0.0, 0.0]), 1e-6)
+
+
+def test_a_row_below_the_cutoff_is_an_anomaly_to_drocc() -> None:
+    adversarial, limits = normal(4), torch.tensor([1.0, 1.0, 8.0, torch.nan])
+    found = drocc_loss(SCORES, adversarial, mu=3.0, cutoff=limits)
+    expected = torch.where(
+        limits > SCORES, torch.log1p(SCORES.double().exp()), drocc_loss(SCORES.double(), adversarial, mu=3.0)
+    )
+    assert (limits > SCORES).tolist() == [True, False, True, False]
+    assert_close(found, expected, 1e-6)
+
+
+@pytest.mark.parametrize(
+    "loss", [lambda d, q: deep_svdd_loss(d, nu=0, cutoff=q), lambda f, q: drocc_loss(f, f, cutoff=q)]
+)
+def test_no_gradient_flows_into_the_cutoff(loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+    cutoff = torch.tensor(0.1, requires_grad=True)
+    loss(normal(4).requires_grad_(), cutoff).sum().backward()
+    assert cutoff.grad is None
+    with pytest.raises(ValueError, match=r"cutoff must be one number or \(4,\); got a tensor of \(2,\)"):
+        loss(normal(4), torch.ones(2))
+    with pytest.raises(TypeError, match="cutoff must be a number"):
+        loss(normal(4), "far")
+
+
+def test_a_cutoff_of_distances_is_not_negative() -> None:
+    for loss in (lambda: deep_svdd_loss(SCORES, nu=0, cutoff=-1.0), lambda: deep_sad_loss(SCORES, SCORES, cutoff=-1.0)):
+        with pytest.raises(ValueError, match=r"cutoff must be a number >= 0; got -1.0"):
+            loss()
+
+
 @pytest.mark.parametrize("shape", [(), (4, 1), (2, 3)], ids=str)
 def test_distances_have_one_dimension(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match="distance must be \\[B\\]; got distance") as raised:

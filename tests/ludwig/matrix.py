@@ -68,6 +68,7 @@ OPTIONS = {
     ("binary", "objectosphere"): {"background_class": 0},
     ("category", "objectosphere"): {"background_class": ["class_2"]},
     ("binary", "tempered_softmax_cross_entropy"): {"t1": 0.5, "t2": 1.5},
+    ("anomaly", "deep_sad"): {"contamination": 0.1},
     ("anomaly", "drocc"): {"radius": "auto", "warmup_epochs": 1, "num_perturbation_steps": 2},
     ("category", "tempered_softmax_cross_entropy"): {"t1": 0.8, "t2": 2.0, "label_smoothing": 0.1},
     ("category", "corn"): {"order": ["class_0", "class_1", "class_2"]},

@@ -21,12 +21,13 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
 from ludwig_losses.host import contract
-from ludwig_losses.host.anomaly import labels, training, verdict
+from ludwig_losses.host.anomaly import contamination, labels, training, verdict
 from ludwig_losses.host.anomaly.feature import AnomalyDecoder
 from ludwig_losses.host.patch import replacement, wrappers_of
 from ludwig_losses.host.registry import catalogue
 from ludwig_losses.metrics.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
 from ludwig_losses.parameters import Place
+from synchronising import SynchronisingOperators
 
 
 def digits() -> pd.DataFrame:
@@ -531,8 +532,8 @@ class Straight:
 
 
 CHANGES = {
-    "deep_svdd": {"nu": 0.5},
-    "deep_sad": {"eta": 2.0},
+    "deep_svdd": {"nu": 0.5, "contamination": 0.1},
+    "deep_sad": {"eta": 2.0, "contamination": 0.1},
     "drocc": {
         "radius": 3.0,
         "gamma": 1.0,
@@ -540,6 +541,7 @@ CHANGES = {
         "perturbation_strength": 1.0,
         "num_perturbation_steps": 1,
         "warmup_epochs": 1,
+        "contamination": 0.1,
     },
 }
 
@@ -549,6 +551,7 @@ def test_every_parameter_changes_the_loss(name, key):
     def value(**options) -> float:
         loss = create_loss(get_loss_cls("anomaly", name).from_dict({"type": name, **options}))
         loss.radius2, loss.network = torch.tensor(0.5), Straight()
+        loss.cutoff = torch.tensor(0.2) if loss.contamination else None
         loss.begin_epoch(0)
         return loss(Straight.inputs.sum(dim=1).tanh().square(), torch.arange(12) % 3 - 1).item()
 
@@ -564,6 +567,98 @@ def test_labelled_anomalies_are_no_examples_of_what_is_normal(name):
     nothing = loss(score, torch.ones(3))
     nothing.backward()
     assert nothing == 0 and (score.grad == 0).all()
+
+
+@pytest.mark.parametrize("name", ["deep_svdd", "deep_sad", "drocc"])
+def test_only_rows_without_a_label_are_left_out(name):
+    """By the cutoff all three rows are anomalies; a label says more."""
+
+    def gradient(**options) -> torch.Tensor:
+        loss = create_loss(get_loss_cls("anomaly", name).from_dict({"type": name, **options}))
+        loss.radius2, loss.network = torch.tensor(0.0), Straight()
+        loss.cutoff = torch.tensor(1.0) if options else None
+        score = torch.tensor([2.0, 3.0, 4.0] * 4, requires_grad=True)
+        loss(score, torch.tensor([0, 1, -1] * 4)).backward()
+        return score.grad.view(4, 3)
+
+    without, with_cutoff = gradient(), gradient(contamination=0.1)
+    torch.testing.assert_close(with_cutoff[:, :2], without[:, :2])
+    assert (without[:, 2] > 0).all()
+    assert (with_cutoff[:, 2] < 0).all() if name == "drocc" else (with_cutoff[:, 2] == 0).all()
+
+
+def gaussian(seed: int, anomalies: slice) -> pd.DataFrame:
+    """Two columns, with anomalies at +5 that nobody has labelled."""
+    frame = pd.DataFrame(np.random.default_rng(seed).normal(size=(1000, 2)), columns=["x0", "x1"])
+    frame.iloc[anomalies] += 5
+    return frame
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        {"type": "deep_svdd", "nu": 0.1},
+        {"type": "deep_svdd", "nu": 0},
+        {"type": "drocc", "radius": "auto", "perturbation_strength": 1.0},
+    ],
+    ids=lambda loss: f"{loss['type']}-{loss.get('nu', '')}",
+)
+def test_unlabelled_anomalies_are_not_learned_as_normal(loss, tmp_path):
+    """5 % of the training rows are anomalies. Without contamination most runs find normal rows more anomalous."""
+    data, test = gaussian(0, slice(None, None, 20)).assign(split=np.arange(1000) // 800), gaussian(1, slice(500, None))
+    has_biases = loss["type"] == "drocc"
+    config = configuration({**loss, "contamination": 0.05}, data, decoder={"num_fc_layers": 0, "bias": has_biases})
+    config["combiner"].update(num_fc_layers=1, output_size=128, use_bias=has_biases)
+    for feature in config["input_features"]:
+        feature["preprocessing"] = {"normalization": "zscore"}
+    config["trainer"].update(epochs=10)
+    model, _ = train(config, tmp_path, data)
+    predicted, _ = model.predict(test)
+    is_anomaly, flagged = np.arange(1000) >= 500, predicted["y_predictions"].astype(bool)
+    assert roc_auc_score(is_anomaly, predicted["y_anomaly_score"]) > 0.98
+    assert 0.005 < flagged[~is_anomaly].mean() < 0.12, "5 % of the normal rows are promised"
+    assert flagged[is_anomaly].mean() > 0.95
+    again = LudwigModel.load(str(tmp_path / "api_experiment_run" / "model"), logging_level=logging.ERROR)
+    assert torch.equal(decoder_of(again).cutoff, decoder_of(model).cutoff) and 0 < abs(decoder_of(again).cutoff) < 1e6
+
+
+def test_contamination_needs_rows_without_a_label(trained, tmp_path):
+    assert not hasattr(decoder_of(trained[0]), "cutoff"), "models without contamination stay as they are"
+    config = configuration({"type": "deep_svdd", "contamination": 0.05})
+    with pytest.raises(ValueError, match=r"\.loss.*: contamination = 0.05 is a share of .* without a label \(-1\)"):
+        train(config, tmp_path)
+
+
+@pytest.mark.parametrize("size", [1, 3, 8, 64, 1000])
+def test_the_cutoff_is_that_of_the_latest_rows_whatever_the_batch_size(size):
+    scores, target = torch.rand(3000, generator=torch.Generator().manual_seed(0)), torch.full((3000,), -1)
+    target[::10] = 0
+    latest = contamination.LatestScores(0.1)
+    left_out = [
+        (score > latest.cutoff(score, labels))[labels == -1].sum()
+        for score, labels in zip(scores.split(size), target.split(size), strict=True)
+    ]
+    assert sum(left_out) == pytest.approx(270, abs=35), "a tenth of the 2,700 rows without a label"
+    assert latest.scores.numel() <= max(512, size)
+    assert latest.cutoff(torch.ones(2), torch.zeros(2)).isfinite()
+    assert contamination.LatestScores(0.1).cutoff(torch.ones(2), torch.zeros(2)).isnan()
+
+
+def test_the_cutoff_does_not_wait_for_an_accelerator():
+    latest = contamination.LatestScores(0.1)
+    with SynchronisingOperators() as operators:
+        for _ in range(2):
+            latest.cutoff(torch.rand(8), torch.full((8,), -1))
+    assert operators.found == []
+
+
+def test_what_is_taken_for_normal():
+    scores, labels_ = np.arange(20.0), np.array([0, 1, -1, -1] * 5)
+    known, unknown = scores[labels_ == 0], scores[labels_ == -1]
+    for share, kept in ((0.0, 10), (0.05, 10), (0.12, 9), (0.25, 8)):
+        found = contamination.taken_for_normal(scores, labels_, share)
+        assert sorted(found) == sorted([*known, *unknown[:kept]])
+    assert len(contamination.taken_for_normal(np.zeros(0), np.zeros(0), 0.1)) == 0
 
 
 @pytest.mark.parametrize(
@@ -593,6 +688,10 @@ def test_other_labels_are_an_error_with_row_and_value(value):
         ({"loss": {"type": "deep_svdd", "nu": 2}}, r"nu: got 2, expected a number in \[0, 1\]"),
         ({"loss": {"type": "drocc", "radius": "auot"}}, "radius: got 'auot', expected a number > 0, auto"),
         ({"loss": {"type": "drocc", "num_perturbation_steps": 2.5}}, "expected a whole number >= 1"),
+        (
+            {"loss": {"type": "deep_svdd", "contamination": 0.3}},
+            r"contamination: got 0.3, expected a number in \[0, 0.25\]",
+        ),
         ({"loss": {"type": "deep_sad", "etta": 2}}, "unknown parameter 'etta'.*Did you mean 'eta'"),
         ({"loss": {"type": "focal_loss"}}, "focal_loss is a loss for"),
         ({"treshold": 1}, "unknown parameter 'treshold'.*Did you mean 'threshold'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -16,28 +17,38 @@ def initial_center(mean: Tensor, *, margin: float = 0.1) -> Tensor:
     return _stack(mean, [m if abs(m) >= margin else m * 0 + (-margin if m < 0 else margin) for m in mean])
 
 
-def deep_svdd_loss(distance: Tensor, *, nu: float = 0.1, radius2: float | Tensor | None = None) -> Tensor:
-    """Hard boundary: ``d``. Soft boundary: ``R2 + max(0, d - R2) / nu``."""
+def deep_svdd_loss(
+    distance: Tensor, *, nu: float = 0.1, radius2: float | Tensor | None = None, cutoff: float | Tensor | None = None
+) -> Tensor:
+    """Hard boundary: ``d``. Soft boundary: ``R2 + max(0, d - R2) / nu``. No ``d`` is above the cutoff."""
+    distance = _truncated(distance, cutoff)
     if nu == 0:
         return _stack(distance, list(distance))
     return _stack(distance, [radius2 + (d - radius2) / nu if d > radius2 else radius2 + 0 * d for d in distance])
 
 
-def deep_sad_loss(distance: Tensor, target: Tensor, *, eta: float = 1.0, eps: float = 1e-6) -> Tensor:
-    """Unlabelled: ``d``. Labelled: ``eta * (d + eps) ** y``, ``y`` +1 for normal rows and -1 for anomalies."""
+def deep_sad_loss(
+    distance: Tensor, target: Tensor, *, eta: float = 1.0, eps: float = 1e-6, cutoff: float | Tensor | None = None
+) -> Tensor:
+    """Unlabelled: ``d``, at most the cutoff. Labelled: ``eta * (d + eps) ** y``, ``y`` +1 for normal rows and -1
+    for anomalies."""
     y = {0: 1, 1: -1}
-    pairs = zip(distance, target.tolist(), strict=True)
-    return _stack(distance, [eta * (d + eps) ** y[label] if label in y else d for d, label in pairs])
+    rows = zip(distance, _truncated(distance, cutoff), target.tolist(), strict=True)
+    return _stack(distance, [eta * (d + eps) ** y[label] if label in y else u for d, u, label in rows])
 
 
-def drocc_loss(score: Tensor, adversarial_score: Tensor, *, mu: float = 1.0) -> Tensor:
-    """``l(f(x), +1) + mu * l(f(x + h), -1)``, ``l`` the logistic loss ``log(1 + exp(-y f))``."""
+def drocc_loss(
+    score: Tensor, adversarial_score: Tensor, *, mu: float = 1.0, cutoff: float | Tensor | None = None
+) -> Tensor:
+    """``l(f(x), +1) + mu * l(f(x + h), -1)``, ``l`` the logistic loss ``log(1 + exp(-y f))``; ``l(f(x), -1)`` for a row
+    that scores below the cutoff."""
 
     def logistic(f: Tensor, y: int) -> Tensor:
         return torch.logaddexp(0 * f, -y * f)
 
-    pairs = zip(score, adversarial_score, strict=True)
-    return _stack(score, [logistic(f, 1) + mu * logistic(g, -1) for f, g in pairs])
+    limits = _cutoffs(score, -math.inf if cutoff is None else cutoff)
+    rows = zip(score, adversarial_score, limits, strict=True)
+    return _stack(score, [logistic(f, -1) if f < q else logistic(f, 1) + mu * logistic(g, -1) for f, g, q in rows])
 
 
 def drocc_adversary(
@@ -68,6 +79,15 @@ def drocc_adversary(
             h = project((h + step_size * gradient / (gradient**2).sum().sqrt()).detach())
         rows.append(h.detach())
     return torch.stack(rows)
+
+
+def _truncated(distance: Tensor, cutoff: float | Tensor | None) -> Tensor:
+    limits = _cutoffs(distance, math.inf if cutoff is None else cutoff)
+    return _stack(distance, [0 * d + q if d > q else d for d, q in zip(distance, limits, strict=True)])
+
+
+def _cutoffs(rows: Tensor, cutoff: float | Tensor) -> list[float]:
+    return torch.as_tensor(cutoff, dtype=torch.float64).expand(len(rows)).tolist()
 
 
 def _stack(like: Tensor, rows: list[Tensor]) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ludwig_losses.functional.one_class import squared_distance
 from ludwig_losses.host.anomaly import labels
+from ludwig_losses.host.anomaly.contamination import MARGIN, LatestScores
 from ludwig_losses.host.anomaly.schema import (
     AUTO,
     AnomalyDecoderConfig,
@@ -58,6 +59,10 @@ class AnomalyDecoder(Decoder):
     def add_head(self) -> None:
         """Score by a learned linear function of the hidden vector instead of its distance to the centre."""
         self.head = nn.Linear(self.linear.out_features, 1)
+
+    def add_cutoff(self) -> None:
+        """Keep above which score rows without a label were not taken for normal in the last epoch."""
+        self.register_buffer("cutoff", torch.tensor(torch.finfo(torch.float32).max))
 
     def begin_at(self, center: Tensor, mean: Tensor) -> None:
         """Set the centre, and let a head begin with a score that grows along the mean hidden vector, from 0 there.
@@ -142,12 +147,17 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
         self.losses: list[Tensor] = []
         # What the evaluation of the best model so far has found out about its scores.
         self.best: Any = None
+        # The latest of the scores of rows without a label, where some of them are not taken for normal.
+        self.latest: LatestScores | None = None
         # The way from the inputs to the score, while there is a forward pass that a loss may perturb.
         self.network: Any = None
         # While Ludwig tries batch sizes, on made-up rows and before the training.
         self.is_tried = False
         self._setup_loss()
         self._setup_metrics()
+        if self.train_loss_function.contamination:
+            self.decoder_obj.add_cutoff()
+            self.latest = LatestScores(MARGIN * self.train_loss_function.contamination)
 
     def logits(self, inputs: dict[str, Tensor], **kwargs: Any) -> dict[str, Tensor]:
         vector, score = self.decoder_obj(inputs[HIDDEN])
@@ -156,7 +166,10 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
     def train_loss(self, targets: Tensor, predictions: dict[str, Tensor], feature_name: str) -> Tensor:
         self._check_prepared()
         score = output_feature_utils.get_output_feature_tensor(predictions, feature_name, LOGITS)
-        loss = self._informed(self.train_loss_function)(score, targets)
+        loss_function = self._informed(self.train_loss_function)
+        if self.seen is not None and self.latest is not None:
+            loss_function.cutoff = self.latest.cutoff(score, targets)
+        loss = loss_function(score, targets)
         if self.seen is not None:
             self.seen.append((score.detach(), targets))
             self.losses.append(loss.detach())
@@ -208,9 +221,10 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
             )
 
     def _informed(self, loss: Any) -> Any:
-        """Tell a loss the squared radius, which the decoder keeps so that it is saved with the model, and the way from
-        the inputs to the score."""
+        """Tell a loss the squared radius and the cutoff, which the decoder keeps so that they are saved with the model,
+        and the way from the inputs to the score."""
         loss.radius2, loss.network = self.decoder_obj.radius2, self.network
+        loss.cutoff = getattr(self.decoder_obj, "cutoff", None)
         return loss
 
     def create_predict_module(self) -> PredictModule:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from torch import distributed as dist
 
 from ludwig_losses.functional.one_class import initial_center
 from ludwig_losses.host.anomaly import verdict
+from ludwig_losses.host.anomaly.contamination import MARGIN, cutoff_of_epoch, latest, taken_for_normal
 from ludwig_losses.host.anomaly.feature import VECTOR, AnomalyOutputFeature
 from ludwig_losses.host.anomaly.labels import ANOMALOUS, NORMAL
 from ludwig_losses.host.anomaly.perturbation import remember_inputs
@@ -35,6 +36,9 @@ REMEDIES = (
     "activations (prefer relu or leaky_relu to tanh and sigmoid), or a learning rate at which all its units die. "
     "Change that, train for fewer epochs, or take drocc or deep_sad with labelled anomalies."
 )
+
+# The scores and the labels of some rows.
+Scored = tuple[Any, Any]
 
 # Scores that differ by less, relative to their mean, are the same but for rounding.
 _ALIKE = 1e-5
@@ -251,7 +255,7 @@ def _judge(
 def _scores(trainer: Any, features: list[AnomalyOutputFeature], dataset: Any, batch_size: int) -> dict[str, Found]:
     """Return what a data set says about the scores, also with noise on the inputs of twice the deviation of each."""
     # A rank may have no row of a small data set.
-    kept: dict[str, list[tuple[Tensor, ...]]] = {feature.feature_name: [(torch.zeros(0),) * 4] for feature in features}
+    kept: dict[str, list[tuple[Tensor, ...]]] = {feature.feature_name: [(torch.zeros(0),) * 5] for feature in features}
     rows, generator = 0, torch.Generator().manual_seed(0)
 
     def score_moved(inputs: Tensor, score_of: Callable[[Tensor], Tensor]) -> Tensor:
@@ -261,10 +265,11 @@ def _scores(trainer: Any, features: list[AnomalyOutputFeature], dataset: Any, ba
     with remember_inputs(trainer.model, features, of_all=True):
         for outputs, targets in _outputs(trainer, dataset, batch_size):
             for feature in features:
-                score, usual = outputs[f"{feature.feature_name}::{LOGITS}"], targets[feature.feature_name] != ANOMALOUS
+                score, label = outputs[f"{feature.feature_name}::{LOGITS}"], targets[feature.feature_name]
+                usual = label != ANOMALOUS
                 most = _MOST_MOVED if len(score) > 1 and rows < _MOST_MOVED else 0
                 moved = feature.network.once(score_moved) if most else score
-                parts = (score[usual], score[usual][:most], moved[usual][:most], score[~usual])
+                parts = (score[usual], label[usual], score[usual][:most], moved[usual][:most], score[~usual])
                 kept[feature.feature_name].append(tuple(part.double().cpu() for part in parts))
             rows += len(score)
     return {feature.feature_name: _found(feature, kept[feature.feature_name]) for feature in features}
@@ -274,8 +279,18 @@ def _found(feature: AnomalyOutputFeature, kept: list[tuple[Tensor, ...]]) -> Fou
     parts = [torch.cat(tensors).numpy() for tensors in zip(*kept, strict=True)]
     losses = torch.stack(feature.losses).double().cpu().numpy() if feature.losses else np.zeros(0)
     of_ranks = [np.concatenate(of_rank) for of_rank in zip(*_of_all_ranks([*parts, losses]), strict=True)]
-    usual, usual_of_moved, moved, anomalous, losses = of_ranks
+    usual, label, usual_of_moved, moved, anomalous, losses = of_ranks
+    usual = taken_for_normal(usual, label, feature.train_loss_function.contamination)
     return Found(usual, usual_of_moved, moved, anomalous, loss=float(losses.mean()) if len(losses) else 0.0)
+
+
+def _joined(parts: Iterable[Scored]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores and the labels of all parts; a rank may have no row of a small data set."""
+    scores, labels = [np.zeros(0)], [np.zeros(0)]
+    for score, label in parts:
+        scores.append(torch.as_tensor(score).double().cpu().numpy())
+        labels.append(torch.as_tensor(label).cpu().numpy())
+    return np.concatenate(scores), np.concatenate(labels)
 
 
 def _end_epoch(feature: AnomalyOutputFeature, place: Place) -> None:
@@ -284,10 +299,29 @@ def _end_epoch(feature: AnomalyOutputFeature, place: Place) -> None:
     batches = [score[target != ANOMALOUS].double().cpu().numpy() for score, target in seen]
     batches = [batch for of_rank in _of_all_ranks(batches) for batch in of_rank]
     scores = np.concatenate([np.zeros(0), *batches])
+    if feature.latest is not None:
+        scores = _keep_cutoff(feature, place, seen)
     quantile = feature.train_loss_function.quantile
     if quantile is not None and len(scores):
         feature.decoder_obj.radius2.fill_(float(np.quantile(scores, quantile)))
     check_collapse(feature, place, [batch for batch in batches if len(batch) > 1] or [scores])
+
+
+def _keep_cutoff(feature: AnomalyOutputFeature, place: Place, seen: list[Scored]) -> np.ndarray:
+    """Keep the cutoff for evaluations; return the scores of the rows of the epoch that are taken for normal.
+
+    Raises:
+        ValueError: no row lacks a label, so that none can be left out.
+    """
+    share, of_ranks = feature.train_loss_function.contamination, _of_all_ranks(_joined(seen))
+    unlabelled = np.concatenate([latest(*of_rank) for of_rank in of_ranks])
+    if not len(unlabelled):
+        raise ValueError(
+            f"{place.at('.loss')}: contamination = {share:g} is a share of the training rows without a label (-1), but "
+            f"every training row has one. Remove contamination, or the labels (0) of rows that nobody has looked at."
+        )
+    feature.decoder_obj.cutoff.fill_(cutoff_of_epoch(unlabelled, MARGIN * share))
+    return taken_for_normal(*_joined(of_ranks), MARGIN * share)
 
 
 def check_collapse(feature: AnomalyOutputFeature, place: Place, batches: list[np.ndarray]) -> None:
