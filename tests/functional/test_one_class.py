@@ -170,7 +170,10 @@ def test_no_gradient_flows_into_the_cutoff(loss: Callable[[Tensor, Tensor], Tens
 
 
 def test_a_cutoff_of_distances_is_not_negative() -> None:
-    for loss in (lambda: deep_svdd_loss(SCORES, nu=0, cutoff=-1.0), lambda: deep_sad_loss(SCORES, SCORES, cutoff=-1.0)):
+    for loss in (
+        lambda: deep_svdd_loss(SCORES, nu=0, cutoff=-1.0),
+        lambda: deep_sad_loss(SCORES, LABELS[:4], cutoff=-1.0),
+    ):
         with pytest.raises(ValueError, match=r"cutoff must be a number >= 0; got -1.0"):
             loss()
 
