@@ -125,8 +125,13 @@ def test_uneven_shards_and_metrics_of_all_ranks(tmp_path):
     configuration = config(
         {"pairing": "target"}, {"type": "entropic_open_set", "background_class": "other"}, batch_size=16
     )
+    # Of a column that is not in the data. What either rank leaves out differs, the cutoff that is kept does not.
+    loss = {"type": "deep_svdd", "contamination": 0.1}
+    configuration["output_features"].append({"name": "a", "type": "anomaly", "loss": loss})
     first, second = train(2, configuration, tmp_path)
     assert difference(first["parameters"], second["parameters"]) == 0
+    (cutoff,) = (value for name, value in first["parameters"].items() if name.endswith("decoder_obj.cutoff"))
+    assert 0 < cutoff < 1e3
     assert len(first["rows"]) == len(second["rows"]) == 9
 
     (model,) = (tmp_path / "on2").glob("*/model")
