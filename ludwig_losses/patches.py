@@ -89,6 +89,12 @@ GROUPS = (
                 "Ludwig would not know the losses of this package and of its plug-ins, nor their metrics.",
                 "Ludwig had a plug-in mechanism, such as an entry point that it loads.",
             ),
+            Patch(
+                "ludwig.config_validation.checks",
+                f"{_HOST}.registration:register_check",
+                "Where the checks of configurations are not in place, only the module of a loss could refuse.",
+                "messages of register_config_check reached the user as they are on every version.",
+            ),
         ),
     ),
     Group(
@@ -229,7 +235,7 @@ GROUPS = (
     Group(
         "metrics",
         "the metrics and predictions of its feature to be made for it",
-        "losses with metrics or predictions of their own",
+        "anomaly features, and losses with metrics or predictions of their own",
         (
             Patch(
                 "ludwig.features.base_feature:OutputFeature._setup_metrics",

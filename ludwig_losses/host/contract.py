@@ -40,7 +40,8 @@ NEEDS: dict[str, Callable[[str, Any], bool]] = {
     "evaluation loss": _every,
     "validation metric": lambda feature_type, loss: _every(feature_type, loss) and loss.validates_on_loss(feature_type),
     "classes": lambda feature_type, loss: feature_type in _WITH_CLASSES and _every(feature_type, loss),
-    "metrics": lambda feature_type, loss: _has_metrics(loss) or _projects(loss),
+    # The default validation metric of anomaly features is one of theirs.
+    "metrics": lambda feature_type, loss: feature_type == ANOMALY or _has_metrics(loss) or _projects(loss),
     "binary predictions": lambda feature_type, loss: feature_type == BINARY and _projects(loss),
     "category predictions": lambda feature_type, loss: feature_type == CATEGORY and _projects(loss),
     "sequence predictions": lambda feature_type, loss: feature_type in (SEQUENCE, TEXT) and _projects(loss),
@@ -77,13 +78,24 @@ def require_group(name: str, what: str) -> None:
 
 
 def require_for_every_loss(loss_type: str) -> None:
-    """Refuse to read or make a loss where not even configurations are checked, by which :func:`require` is called.
+    """Refuse a loss where not even configurations are checked, by which :func:`require` is called.
 
     Raises:
         ConfigValidationError: as :func:`require_group`.
     """
     for name in ("losses", "configurations"):
         require_group(name, loss_type)
+
+
+def check_config(config: Any) -> None:
+    """Refuse a parsed configuration with a loss of this package where configurations are not checked.
+
+    Raises:
+        ConfigValidationError: as :func:`require_group`.
+    """
+    for feature in config.output_features:
+        if _every(feature.type, feature.loss):
+            require_for_every_loss(feature.loss.type)
 
 
 def require_for_backend(config: Any, backend: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import Any
 
 
 def register(metric_modules: ModuleType) -> None:
@@ -19,3 +20,15 @@ def register(metric_modules: ModuleType) -> None:
     complete_metrics()
     for feature, names in losses_by_feature().items():
         register_term_metrics(TermsMetric, map(name_of_term, names), [feature])
+
+
+def register_check(checks: ModuleType) -> None:
+    """Let Ludwig itself ask, for each configuration, whether the strict checks of this package are in place."""
+    checks.register_config_check(check_config)
+
+
+def check_config(config: Any) -> None:
+    """Refuse the losses of a configuration where the checks that would refuse them are not in place."""
+    from ludwig_losses.host import contract  # Ludwig is only partly loaded when this is registered.
+
+    contract.check_config(config)

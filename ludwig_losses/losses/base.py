@@ -90,9 +90,6 @@ class LossConfig(DeclaredLossConfig):
     fewest_rows: ClassVar[int] = 1
     fewest_rows_in_evaluation: ClassVar[int] = 1
 
-    def __post_init__(self) -> None:
-        contract.require_for_every_loss(self.type)
-
     @classmethod
     def name(cls) -> str:
         """The name of the loss in words."""
