@@ -21,7 +21,7 @@ class Patch(NamedTuple):
     Args:
         target: what is wrapped, ``module:name`` or ``module:Class.name``; a module alone is completed, not wrapped.
         wrapper: the function of this package, ``module:name``, called with the original first; for a module alone,
-            the function that completes it.
+            the function that completes it; empty where the package calls or overrides the target itself.
         why: what would be wrong without it.
         obsolete: what Ludwig would have to do for the patch to go.
         uses: parameters of the target that the wrapper looks up by name, beside those in its own signature.
@@ -102,6 +102,42 @@ GROUPS = (
         "a centre, a radius, a threshold and its feature type",
         "anomaly features",
         (
+            Patch(
+                "ludwig.features.number_feature:NumberFeatureMixin.add_feature_data",
+                "",
+                "The anomaly feature has one of its own, as every feature type.",
+                "Ludwig's own anomaly feature trained.",
+            ),
+            Patch(
+                "ludwig.features.base_feature:OutputFeature.create_predict_module",
+                "",
+                "The anomaly feature has one of its own.",
+                "Ludwig's own anomaly feature trained.",
+            ),
+            Patch(
+                "ludwig.features.base_feature:OutputFeature.get_prediction_set",
+                "",
+                "The anomaly feature has one of its own.",
+                "Ludwig's own anomaly feature trained.",
+            ),
+            Patch(
+                "ludwig.features.base_feature:OutputFeature.calculate_overall_stats",
+                "",
+                "The anomaly feature has one of its own.",
+                "Ludwig's own anomaly feature trained.",
+            ),
+            Patch(
+                "ludwig.features.base_feature:OutputFeature.update_config_with_metadata",
+                "",
+                "The anomaly feature has one of its own.",
+                "Ludwig's own anomaly feature trained.",
+            ),
+            Patch(
+                "ludwig.data.dataset.pandas:PandasDataset.initialize_batcher",
+                "",
+                "The centre and the threshold are found by reading the data with it.",
+                "Ludwig's own anomaly feature trained.",
+            ),
             Patch(
                 "ludwig.features.feature_registries:get_base_type_registry",
                 f"{_HOST}.anomaly.feature:with_mixin",

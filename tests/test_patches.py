@@ -149,7 +149,17 @@ def test_a_module_is_completed(ludwig):
     assert module("second").completed
 
 
-@pytest.mark.parametrize("field", ["why", "obsolete", "wrapper"])
+def test_what_is_only_called_is_looked_for_and_left_alone(ludwig):
+    patch = ludwig(
+        (TRAIN._replace(wrapper=""),), (PARSE, TRAIN._replace(target="ludwig.first:Trainer.fit", wrapper=""))
+    )
+    with pytest.warns(RuntimeWarning, match="'group 1'.*Ludwig has no ludwig.first.Trainer.fit"):
+        assert module("first").Trainer().train(1) == [1]
+    assert [reason for _, reason in patch.states()] == [None, "Ludwig has no ludwig.first.Trainer.fit"]
+    assert module("second").Config.parse("a") == "a"
+
+
+@pytest.mark.parametrize("field", ["why", "obsolete"])
 def test_every_patch_of_the_table_says_what_it_is_for(field):
     assert all(getattr(patch, field) for group in patches.GROUPS for patch in group.patches)
 

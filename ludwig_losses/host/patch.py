@@ -104,13 +104,15 @@ def _resolve(patch: Patch) -> Callable[[], None]:
     Raises:
         Drift: there is no such target, or it does not take what the wrapper relies on.
     """
-    wrapper = _load(patch.wrapper)
     module = importlib.import_module(patch.module)
     if not patch.name:
-        return functools.partial(wrapper, module)
+        return functools.partial(_load(patch.wrapper), module)
     if not _has_a_reason(patch):
         return lambda: None
     owner, name = _find(patch, module)
+    if not patch.wrapper:
+        return lambda: None
+    wrapper = _load(patch.wrapper)
     _check_signature(patch, _target(owner, name), wrapper, isinstance(owner, type))
     return functools.partial(_wrap, patch, owner, name, wrapper)
 
