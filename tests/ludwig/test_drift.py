@@ -112,10 +112,10 @@ def test_a_group_that_is_off_is_told_once_and_refused_with_its_name(groups, name
     assert len(told) == (target.partition(":")[0] not in LATE)
     refused = [seen for seen in groups[name].values() if isinstance(seen, str) and seen != "parsed"]
     parts = "|".join(group.name for group in groups_with(target))
-    assert all(
-        re.search(rf"the part '({parts})' that sees to it is switched off: Ludwig has no ludwig\.", text)
-        for text in refused
-    )
+    named = rf"the part '({parts})' that sees to it is switched off: Ludwig has no ludwig\."
+    if name == "anomaly":  # Ludwig 0.11 has no such feature type of its own, and says so.
+        named += "|'anomaly' is not one of"
+    assert all(re.search(named, text) for text in refused)
     # Several ranks, soft labels and images are none of the pairs that are tried.
     needed = group.needed_by and name not in ("ranks", "soft-labels", "masks")
     assert bool(refused) == bool(needed)
