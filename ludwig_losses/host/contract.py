@@ -10,7 +10,7 @@ from ludwig.error import ConfigValidationError
 
 from ludwig_losses import patches
 from ludwig_losses.host import patch
-from ludwig_losses.host.registry import declaration_of, find
+from ludwig_losses.host.registry import declaration_of, find, projects
 from ludwig_losses.host.schema import ANOMALY
 from ludwig_losses.parameters import Place
 from ludwig_losses.patches import Group
@@ -20,11 +20,6 @@ _WITH_CLASSES = (BINARY, CATEGORY, IMAGE, SEQUENCE, SET, TEXT)
 
 def _every(feature_type: str, loss: Any) -> bool:
     return declaration_of(type(loss)) is not None
-
-
-def _projects(loss: Any) -> bool:
-    declaration = declaration_of(type(loss))
-    return declaration is not None and declaration.module_cls.projects(loss)
 
 
 def _has_metrics(loss: Any) -> bool:
@@ -41,10 +36,10 @@ NEEDS: dict[str, Callable[[str, Any], bool]] = {
     "validation metric": lambda feature_type, loss: _every(feature_type, loss) and loss.validates_on_loss(feature_type),
     "classes": lambda feature_type, loss: feature_type in _WITH_CLASSES and _every(feature_type, loss),
     # The default validation metric of anomaly features is one of theirs.
-    "metrics": lambda feature_type, loss: feature_type == ANOMALY or _has_metrics(loss) or _projects(loss),
-    "binary predictions": lambda feature_type, loss: feature_type == BINARY and _projects(loss),
-    "category predictions": lambda feature_type, loss: feature_type == CATEGORY and _projects(loss),
-    "sequence predictions": lambda feature_type, loss: feature_type in (SEQUENCE, TEXT) and _projects(loss),
+    "metrics": lambda feature_type, loss: feature_type == ANOMALY or _has_metrics(loss) or projects(loss),
+    "binary predictions": lambda feature_type, loss: feature_type == BINARY and projects(loss),
+    "category predictions": lambda feature_type, loss: feature_type == CATEGORY and projects(loss),
+    "sequence predictions": lambda feature_type, loss: feature_type in (SEQUENCE, TEXT) and projects(loss),
     "soft labels": lambda feature_type, loss: feature_type == VECTOR and loss.type == SOFTMAX_CROSS_ENTROPY,
     "batch sizes": lambda feature_type, loss: getattr(loss, "fewest_rows_in_evaluation", 1) > 1,
     "masks": lambda feature_type, loss: feature_type == IMAGE and _every(feature_type, loss),

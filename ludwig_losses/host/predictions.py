@@ -9,7 +9,7 @@ from ludwig.features.base_feature import PredictModule
 from ludwig.modules.loss_modules import create_loss
 from torch import Tensor
 
-from ludwig_losses.host.registry import declaration_of
+from ludwig_losses.host.registry import projects
 
 if TYPE_CHECKING:
     from ludwig_losses.losses.base import Loss
@@ -55,19 +55,14 @@ def get_prediction_set(get: Callable, feature: Any) -> set[str]:
 
 def _projecting_loss(feature: Any) -> Loss | None:
     """The loss of a feature that predicts with it."""
-    return create_loss(feature.loss) if _projects(feature) else None
-
-
-def _projects(feature: Any) -> bool:
-    declaration = declaration_of(type(feature.loss))
-    return declaration is not None and declaration.module_cls.projects(feature.loss)
+    return create_loss(feature.loss) if projects(feature.loss) else None
 
 
 def predict_as_trained(feature: Any) -> None:
     """Let predictions be made by the projection, the score and the decision of the loss that a feature trains with,
     which know what it has found and are where it is; Ludwig moves no predict module to the device of the model."""
     loss = feature.train_loss_function
-    if not _projects(feature) or loss.projection is None:
+    if not projects(feature.loss) or loss.projection is None:
         return
     for part in feature.prediction_module.modules():
         if isinstance(part, Projected):

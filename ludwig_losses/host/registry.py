@@ -234,6 +234,12 @@ def declaration_of(config_cls: type[BaseLossConfig]) -> Declaration | None:
     return getattr(loss_modules.loss_impl_registry.get(config_cls), "declaration", None)
 
 
+def projects(config: BaseLossConfig) -> bool:
+    """Whether a feature with this loss predicts with the projection, and the score, of the loss."""
+    declaration = declaration_of(type(config))
+    return declaration is not None and declaration.module_cls.projects(config)
+
+
 def find(name: str | None) -> Declaration | None:
     """Return the declaration of the loss with this name or alias, or ``None``."""
     return declaration_of(loss_schemas.get_loss_schema_registry().get(name))

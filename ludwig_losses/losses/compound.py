@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ludwig_losses.advice import Advice
 from ludwig_losses.functional._numerics import full_precision
 from ludwig_losses.host import own_losses
-from ludwig_losses.host.registry import config_of, declaration_of, module_of, register_loss, register_term_metrics
+from ludwig_losses.host.registry import config_of, module_of, projects, register_loss, register_term_metrics
 from ludwig_losses.host.schema import (
     BINARY,
     CATEGORY,
@@ -68,7 +68,7 @@ class CompoundLossConfig(LossConfig):
     @property
     def projecting(self) -> list[int]:
         """Which terms the feature predicts with, as far as their projections are its predictions."""
-        return [i for i, term in enumerate(self.parsed) if term.weight and _projects(term)]
+        return [i for i, term in enumerate(self.parsed) if term.weight and projects(term)]
 
     @property
     def ignored_classes(self) -> list[int]:
@@ -142,11 +142,6 @@ def _validates_on_loss(term: Any, feature_type: str) -> bool:
         return term.validates_on_loss(feature_type)
     # The squared error of logits, which such a vector predicts, against a distribution says nothing.
     return feature_type == VECTOR and term.type == SOFTMAX_CROSS_ENTROPY
-
-
-def _projects(config: Any) -> bool:
-    declaration = declaration_of(type(config))
-    return declaration is not None and declaration.module_cls.projects(config)
 
 
 def _resolved(config: Any, feature: Feature) -> Any:
