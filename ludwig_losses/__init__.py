@@ -10,9 +10,10 @@ from ludwig_losses._startup import TYPE_CHECKING, install
 
 if TYPE_CHECKING:
     from ludwig_losses.comparison.api import compare
-    from ludwig_losses.host.registry import register_loss
-    from ludwig_losses.host.schema import field, loss_type
-    from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, Loss, LossConfig
+    from ludwig_losses.declare.config import ClassificationLossConfig, LossConfig
+    from ludwig_losses.declare.loss import ClassificationLoss, Loss
+    from ludwig_losses.declare.schema import field, loss_type
+    from ludwig_losses.host.registration import register_loss
     from ludwig_losses.parameters import (
         Choice,
         Classes,
@@ -33,8 +34,8 @@ __version__ = "0.1.0"
 _HOMES = {
     "ludwig_losses.comparison.api": ("compare",),
     "ludwig_losses.host.registry": ("register_loss",),
-    "ludwig_losses.host.schema": ("field", "loss_type"),
-    "ludwig_losses.losses.base": ("ClassificationLoss", "ClassificationLossConfig", "Loss", "LossConfig"),
+    "ludwig_losses.declare.schema": ("field", "loss_type"),
+    "ludwig_losses.declare.loss": ("ClassificationLoss", "ClassificationLossConfig", "Loss", "LossConfig"),
     "ludwig_losses.parameters": (
         "Choice",
         "Classes",

@@ -5,8 +5,9 @@ process, so this module is imported by processes that never use Ludwig: it needs
 has loaded already.
 """
 
-import os
 import sys
+
+from ludwig_losses._switch import DISABLE, is_disabled
 
 TYPE_CHECKING = False  # for type checkers, without importing typing
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
     from typing import Any
-
-DISABLE = "LUDWIG_LOSSES_DISABLE"
 
 _LUDWIG = "ludwig."
 
@@ -46,14 +45,9 @@ def _then_hook(name: str, execute: "Callable[[ModuleType], None]") -> "Callable[
     return exec_module
 
 
-def disabled() -> bool:
-    """Whether the user has switched the package off."""
-    return os.environ.get(DISABLE, "").strip().lower() not in ("", "0", "false", "no")
-
-
 def install() -> None:
     """Hook into Ludwig, whether it is imported later or has been imported already. Calling it again does nothing."""
-    if disabled() or _Finder in sys.meta_path:
+    if is_disabled() or _Finder in sys.meta_path:
         return
     sys.meta_path.insert(0, _Finder)
     for name, module in list(sys.modules.items()):

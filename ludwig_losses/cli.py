@@ -14,7 +14,7 @@ import webbrowser
 from importlib.metadata import version
 from typing import Any
 
-from ludwig_losses._startup import DISABLE, disabled
+from ludwig_losses._switch import DISABLE, is_disabled
 from ludwig_losses.advice import Advice
 from ludwig_losses.parameters import Parameter
 
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     patches_parser.set_defaults(run=lambda _: list_patches())
     _add_compare(commands)
     options = parser.parse_args(arguments)
-    if disabled():
+    if is_disabled():
         print(f"ludwig-losses is switched off by {DISABLE}.", file=sys.stderr)
         return 2
     return options.run(options)

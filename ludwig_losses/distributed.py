@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     import ludwig.train
     from torch import distributed
 
-    from ludwig_losses.host import torchrun
+    from ludwig_losses.host.ranks import torchrun
 
     torchrun.use()
     if int(os.environ["RANK"]) > 0:

@@ -85,13 +85,13 @@ GROUPS = (
         (
             Patch(
                 "ludwig.modules.metric_modules",
-                f"{_HOST}.registration:register",
+                "ludwig_losses.losses:register",
                 "Ludwig would not know the losses of this package and of its plug-ins, nor their metrics.",
                 "Ludwig had a plug-in mechanism, such as an entry point that it loads.",
             ),
             Patch(
                 "ludwig.config_validation.checks",
-                f"{_HOST}.registration:register_check",
+                f"{_HOST}.config.ludwigs_check:register_check",
                 "Where the checks of configurations are not in place, only the module of a loss could refuse.",
                 "messages of register_config_check reached the user as they are on every version.",
             ),
@@ -211,19 +211,19 @@ GROUPS = (
         (
             Patch(
                 "ludwig.utils.backward_compatibility:upgrade_config_dict_to_latest_version",
-                f"{_HOST}.validation.written:upgrade",
+                f"{_HOST}.config.written:upgrade",
                 "Mistakes in a loss section pass in silence, and class_weights: balanced becomes null.",
                 "Ludwig refused unknown parameters with its own messages, and left words in class_weights alone.",
             ),
             Patch(
                 "ludwig.schema.model_types.base:check_schema",
-                f"{_HOST}.validation.written:check_schema",
+                f"{_HOST}.config.written:check_schema",
                 "The same for sections that come from defaults or a saved model; class names stay numbers or booleans.",
                 "Ludwig refused unknown parameters with its own messages, and read class names as text.",
             ),
             Patch(
                 "ludwig.schema.model_types.base:ModelConfig.from_dict",
-                f"{_HOST}.validation.parsed:parse",
+                f"{_HOST}.config.parsed:parse",
                 "Parameters that contradict each other, or other sections, pass in silence.",
                 "messages of register_config_check reached the user as they are on every version.",
             ),
@@ -236,7 +236,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.models.base:BaseModel.get_metrics",
-                f"{_HOST}.evaluation:get_metrics",
+                f"{_HOST}.model.evaluation:get_metrics",
                 "The combined loss weighs all batches alike, and depends on their size.",
                 "Ludwig summed the losses of the features.",
             ),
@@ -249,7 +249,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.schema.model_types.base:set_validation_parameters",
-                f"{_HOST}.validation.parsed:set_validation_parameters",
+                f"{_HOST}.config.parsed:set_validation_parameters",
                 "Training stops at, and keeps, a model that the default metric of the feature type prefers.",
                 "a loss could say which metric judges it.",
             ),
@@ -262,7 +262,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.features.feature_registries:update_config_with_metadata",
-                f"{_HOST}.classes:update_config_with_metadata",
+                f"{_HOST}.data.classes:update_config_with_metadata",
                 "Class names in parameters stay names; padding counts.",
                 "losses were told the vocabulary of their feature.",
             ),
@@ -275,13 +275,13 @@ GROUPS = (
         (
             Patch(
                 "ludwig.features.base_feature:OutputFeature._setup_metrics",
-                f"{_HOST}.evaluation:create_metrics",
+                f"{_HOST}.model.evaluation:create_metrics",
                 "Metrics of the loss are missing, and hits at k come from logits that are in no order.",
                 "a loss could bring metrics.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.evaluation:train",
+                f"{_HOST}.model.evaluation:train",
                 "A validation metric that the validation data cannot have chooses the first model.",
                 "a metric could refuse data.",
             ),
@@ -294,13 +294,13 @@ GROUPS = (
         (
             Patch(
                 "ludwig.features.binary_feature:BinaryOutputFeature.create_predict_module",
-                f"{_HOST}.predictions:create_binary_predict_module",
+                f"{_HOST}.model.predictions:create_binary_predict_module",
                 "Probabilities are a sigmoid's, which the loss did not train.",
                 _CREATES,
             ),
             Patch(
                 "ludwig.features.binary_feature:BinaryOutputFeature.get_prediction_set",
-                f"{_HOST}.predictions:get_prediction_set",
+                f"{_HOST}.model.predictions:get_prediction_set",
                 "Ray drops the column with the score.",
                 "predict modules said which columns they add.",
             ),
@@ -313,13 +313,13 @@ GROUPS = (
         (
             Patch(
                 "ludwig.features.category_feature:CategoryOutputFeature.create_predict_module",
-                f"{_HOST}.predictions:create_category_predict_module",
+                f"{_HOST}.model.predictions:create_category_predict_module",
                 "Probabilities are a softmax's, which the loss did not train.",
                 _CREATES,
             ),
             Patch(
                 "ludwig.features.category_feature:CategoryOutputFeature.get_prediction_set",
-                f"{_HOST}.predictions:get_prediction_set",
+                f"{_HOST}.model.predictions:get_prediction_set",
                 "Ray drops the column with the score.",
                 "predict modules said which columns they add.",
             ),
@@ -332,7 +332,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.features.sequence_feature:SequenceOutputFeature.create_predict_module",
-                f"{_HOST}.predictions:create_predict_module",
+                f"{_HOST}.model.predictions:create_predict_module",
                 "Probabilities are a softmax's, which the loss did not train. Text features inherit it.",
                 _CREATES,
             ),
@@ -345,13 +345,13 @@ GROUPS = (
         (
             Patch(
                 "ludwig.features.vector_feature:VectorOutputFeature.create_predict_module",
-                f"{_HOST}.soft_labels:create_predict_module",
+                f"{_HOST}.model.soft_labels:create_predict_module",
                 "Predictions are logits.",
                 "Ludwig completed the pair that it offers.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.soft_labels:train",
+                f"{_HOST}.model.soft_labels:train",
                 "Rows that are no distribution are trained on.",
                 "Ludwig completed the pair that it offers.",
             ),
@@ -364,25 +364,25 @@ GROUPS = (
         (
             Patch(
                 "ludwig.data.cache.manager:calculate_checksum",
-                f"{_HOST}.pairs:calculate_checksum",
+                f"{_HOST}.data.pairs:calculate_checksum",
                 "Data that was split by rows is found in the cache.",
                 "the loss were part of the key of the cache.",
             ),
             Patch(
                 "ludwig.data.preprocessing:build_dataset",
-                f"{_HOST}.pairs:build_dataset",
+                f"{_HOST}.data.pairs:build_dataset",
                 "A row that is dropped for a missing value moves all pairs after it.",
                 "Ludwig could drop groups of rows.",
             ),
             Patch(
                 "ludwig.data.preprocessing:split_dataset",
-                f"{_HOST}.pairs:split_dataset",
+                f"{_HOST}.data.pairs:split_dataset",
                 "A random split tears pairs apart.",
                 "Ludwig could split groups of rows.",
             ),
             Patch(
                 "ludwig.data.preprocessing:load_hdf5",
-                f"{_HOST}.pairs:load_hdf5",
+                f"{_HOST}.data.pairs:load_hdf5",
                 "Rows of cached training data are shuffled once and for all.",
                 "Ludwig 0.11 were no longer supported.",
                 uses=("shuffle_training",),
@@ -390,20 +390,20 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_training",
-                f"{_HOST}.pairs:preprocess_for_training",
+                f"{_HOST}.data.pairs:preprocess_for_training",
                 "The functions above do not know the loss.",
                 "Ludwig could split and shuffle groups of rows.",
                 uses=("backend",),
             ),
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_prediction",
-                f"{_HOST}.pairs:preprocess_for_prediction",
+                f"{_HOST}.data.pairs:preprocess_for_prediction",
                 "The functions above do not know the loss.",
                 "Ludwig could split and shuffle groups of rows.",
             ),
             Patch(
                 "ludwig.data.dataset.pandas:DistributedSampler",
-                f"{_HOST}.pairs:sampler",
+                f"{_HOST}.data.pairs:sampler",
                 "Batches are made of single rows in random order.",
                 "a data set took a sampler.",
                 uses=("shuffle", "random_seed", "distributed"),
@@ -411,25 +411,25 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.data.dataset.pandas:PandasDataset.initialize_batcher",
-                f"{_HOST}.pairs:initialize_batcher",
+                f"{_HOST}.data.pairs:initialize_batcher",
                 "The sampler does not know the loss, and an odd batch size cuts a pair.",
                 "a data set took a sampler.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.pairs:train",
+                f"{_HOST}.data.pairs:train",
                 "Data that was preprocessed for another loss is trained on, without its pairs.",
                 "the loss were part of the key of the cache.",
             ),
             Patch(
                 "ludwig.api:generate_kfold_splits",
-                f"{_HOST}.pairs:generate_kfold_splits",
+                f"{_HOST}.data.pairs:generate_kfold_splits",
                 "Folds tear pairs apart.",
                 "Ludwig could fold groups of rows.",
             ),
             Patch(
                 "ludwig.api:kfold_cross_validate",
-                f"{_HOST}.pairs:kfold_cross_validate",
+                f"{_HOST}.data.pairs:kfold_cross_validate",
                 "The function above does not know the loss.",
                 "Ludwig could fold groups of rows.",
             ),
@@ -442,13 +442,13 @@ GROUPS = (
         (
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.batch_sizes:train",
+                f"{_HOST}.data.batch_sizes:train",
                 "The loss is the same number in every epoch where a batch has too few rows.",
                 "a loss could say how many rows it needs.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.tune_batch_size",
-                f"{_HOST}.batch_sizes:tune_batch_size",
+                f"{_HOST}.data.batch_sizes:tune_batch_size",
                 "Ludwig's search for the fastest batch size may choose one with too few rows.",
                 "a loss could say how many rows it needs.",
                 uses=("tune_for_training",),
@@ -462,26 +462,26 @@ GROUPS = (
         (
             Patch(
                 "ludwig.features.image_feature:ImageFeatureMixin.add_feature_data",
-                f"{_HOST}.masks:add_feature_data",
+                f"{_HOST}.data.masks:add_feature_data",
                 "Classes are those of the first mask; a colour that is none of them is class 0 in silence.",
                 "Ludwig looked at all masks, and refused unknown colours.",
             ),
             Patch(
                 "ludwig.features.image_feature:ImageFeatureMixin._finalize_preprocessing_parameters",
-                f"{_HOST}.masks:find_classes",
+                f"{_HOST}.data.masks:find_classes",
                 "Classes are those of the first mask, again for each data set that is evaluated.",
                 "Ludwig looked at all masks, and kept their classes.",
             ),
             Patch(
                 "ludwig.features.image_feature:ImageFeatureMixin._read_image_if_bytes_obj_and_resize",
-                f"{_HOST}.masks:read_image",
+                f"{_HOST}.data.masks:read_image",
                 "A colour that is no class is class 0 in silence.",
                 "Ludwig refused unknown colours.",
                 uses=("resize_method", "img_height", "img_width", "num_channels", "channel_class_map"),
             ),
             Patch(
                 "ludwig.features.image_feature:_cache_image_column_to_disk",
-                f"{_HOST}.masks:cache_images",
+                f"{_HOST}.data.masks:cache_images",
                 "Images in memory are read from the files that another data set has left.",
                 "Ludwig named these files after their content.",
                 only_with="ludwig.data.lazy_utils:resolve_lazy_cache_dir",
@@ -489,32 +489,32 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.data.cache.manager:calculate_checksum",
-                f"{_HOST}.masks:calculate_checksum",
+                f"{_HOST}.data.masks:calculate_checksum",
                 "Masks that were read for a loss of Ludwig's own are found in the cache.",
                 "the loss were part of the key of the cache.",
             ),
             Patch(
                 "ludwig.data.preprocessing:build_dataset",
-                f"{_HOST}.masks:build_dataset",
+                f"{_HOST}.data.masks:build_dataset",
                 "The functions above do not know the loss.",
                 "Ludwig looked at all masks, and refused unknown colours.",
             ),
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_prediction",
-                f"{_HOST}.masks:preprocess_for_prediction",
+                f"{_HOST}.data.masks:preprocess_for_prediction",
                 "Masks that were prepared for another model are found in the cache.",
                 "Ludwig kept the classes of the trained model.",
                 uses=("training_set_metadata",),
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.masks:train",
+                f"{_HOST}.data.masks:train",
                 "Data that was preprocessed for a loss of Ludwig's own is trained on.",
                 "the loss were part of the key of the cache.",
             ),
             Patch(
                 "ludwig.data.dataset.pandas:RandomAccessBatcher._fetch_sync",
-                f"{_HOST}.masks:fetch_batch",
+                f"{_HOST}.data.masks:fetch_batch",
                 "An error in the thread that reads masks ends the epoch in silence.",
                 "Ludwig raised what went wrong there.",
                 only_with="ludwig.data.dataset.pandas:RandomAccessBatcher prefetch_size",
@@ -522,7 +522,7 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.data.dataset.pandas:RandomAccessBatcher._async_advance",
-                f"{_HOST}.masks:advance",
+                f"{_HOST}.data.masks:advance",
                 "An error in the thread that reads masks ends the epoch in silence.",
                 "Ludwig raised what went wrong there.",
                 only_with="ludwig.data.dataset.pandas:RandomAccessBatcher prefetch_size",
@@ -537,7 +537,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.models.predictor:calculate_overall_stats",
-                f"{_HOST}.evaluation:calculate_overall_stats",
+                f"{_HOST}.model.evaluation:calculate_overall_stats",
                 "The evaluation of image features fails for want of the masks.",
                 "Ludwig left out features that have no overall statistics.",
                 hosts="0.14 to 0.17",
@@ -551,7 +551,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.data.preprocessing:load_hdf5",
-                f"{_HOST}.distributed:load_hdf5",
+                f"{_HOST}.ranks.agreement:load_hdf5",
                 "Each rank shuffles cached data in its own way.",
                 "Ludwig 0.11 were no longer supported.",
                 uses=("shuffle_training",),
@@ -559,26 +559,26 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_training",
-                f"{_HOST}.distributed:preprocess_for_training",
+                f"{_HOST}.ranks.agreement:preprocess_for_training",
                 "Ranks write the same cache at the same time, and may train on different rows.",
                 "Ludwig's local backend knew several ranks.",
                 uses=("backend",),
             ),
             Patch(
                 "ludwig.trainers.trainer:append_metrics",
-                f"{_HOST}.distributed:append_metrics",
+                f"{_HOST}.ranks.agreement:append_metrics",
                 "Ranks save and stop at different steps.",
                 "Ludwig's local backend knew several ranks.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer._has_nan_or_inf_weights",
-                f"{_HOST}.distributed:has_nan_or_inf_weights",
+                f"{_HOST}.ranks.agreement:has_nan_or_inf_weights",
                 "One rank stops and the others wait forever.",
                 "Ludwig told all ranks.",
             ),
             Patch(
                 "ludwig.data.dataset.pandas:PandasDataset.initialize_batcher",
-                f"{_HOST}.sharding:initialize_batcher",
+                f"{_HOST}.data.samplers:initialize_batcher",
                 "Rows are repeated in evaluations to make shards equally long.",
                 "Ludwig sharded evaluations without repeating rows.",
                 uses=("distributed", "ignore_last"),
@@ -592,7 +592,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_training",
-                f"{_HOST}.ray:preprocess_for_training",
+                f"{_HOST}.ranks.ray:preprocess_for_training",
                 "Ray waits forever for workers that do not fit on the cluster.",
                 "Ludwig checked it.",
                 uses=("backend",),
@@ -600,27 +600,27 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.backend.ray:run_train_remote",
-                f"{_HOST}.ray:run_train_remote",
+                f"{_HOST}.ranks.ray:run_train_remote",
                 "Ray waits forever for workers that do not fit on the cluster.",
                 "Ludwig checked it.",
             ),
             Patch(
                 "ludwig.backend.ray:TorchTrainer",
-                f"{_HOST}.ray:create_trainer",
+                f"{_HOST}.ranks.ray:create_trainer",
                 "Shards differ in length, and the workers wait for each other.",
                 "Ludwig shared the data out evenly.",
                 only_here=True,
             ),
             Patch(
                 "ludwig.backend.ray:train_fn",
-                f"{_HOST}.ray:train_fn",
+                f"{_HOST}.ranks.ray:train_fn",
                 "Each worker trains a model of its own.",
                 "Ludwig's workers used its strategy for several ranks.",
                 uses=("executable_kwargs",),
             ),
             Patch(
                 "ludwig.backend.ray:eval_fn",
-                f"{_HOST}.ray:eval_fn",
+                f"{_HOST}.ranks.ray:eval_fn",
                 "Metrics are those of one worker.",
                 "Ludwig's workers used its strategy for several ranks.",
             ),
@@ -633,7 +633,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.features.vector_feature:len",
-                f"{_HOST}.soft_labels:length",
+                f"{_HOST}.model.soft_labels:length",
                 "Dask finds out what a mapping returns by mapping a bare object, which has no length.",
                 "Ludwig 0.11 were no longer supported.",
                 only_here=True,
@@ -648,7 +648,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.modules.metric_modules:LudwigMetric.to",
-                f"{_HOST}.metrics:move",
+                f"{_HOST}.model.metrics:move_metric",
                 "A tenth of a small step goes into moving metrics to where they are.",
                 "Ludwig moved metrics once.",
             ),
@@ -661,7 +661,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.hyperopt.run:hyperopt",
-                f"{_HOST}.search:hyperopt",
+                f"{_HOST}.config.search:hyperopt",
                 "The loss with the smallest scale wins in silence.",
                 "Ludwig warned of it.",
             ),

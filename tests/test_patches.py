@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from ludwig_losses import _startup, patches
+from ludwig_losses import _startup, _switch, patches
 from ludwig_losses.patches import Group, Patch
 
 SOURCES = {
@@ -47,7 +47,7 @@ def ludwig(tmp_path, monkeypatch):
     for name in [*kept, "wrappers", "ludwig_losses.host", "ludwig_losses.host.patch"]:
         monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if finder is not _startup._Finder])
-    monkeypatch.delenv(_startup.DISABLE, raising=False)
+    monkeypatch.delenv(_switch.DISABLE, raising=False)
 
     def use(*groups: tuple[Patch, ...]) -> types.ModuleType:
         named = tuple(Group(f"group {index}", "a purpose", "some losses", each) for index, each in enumerate(groups))

@@ -106,7 +106,7 @@ def _planned(
     data = fingerprint(dataset) if is_path else frame_fingerprint(dataset)
     from ludwig_losses.comparison import candidates
     from ludwig_losses.host import dry_run
-    from ludwig_losses.host.validation.schemas import each_checked_once
+    from ludwig_losses.host.config.schemas import each_checked_once
 
     where = "config" if isinstance(config, dict) else str(config)
     read = with_batch_sizes(copy.deepcopy(config) if isinstance(config, dict) else dry_run.read(where))

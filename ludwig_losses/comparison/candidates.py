@@ -7,10 +7,11 @@ from typing import Any
 
 from ludwig_losses.comparison.outcome import FEATURE_TYPES
 from ludwig_losses.comparison.plan import Loss, named_losses, with_loss
+from ludwig_losses.declare.declaration import Declaration
 from ludwig_losses.host import dry_run
-from ludwig_losses.host.masks import is_mask
-from ludwig_losses.host.pairs import paired_loss
-from ludwig_losses.host.registry import Declaration, catalogue, find
+from ludwig_losses.host.data.masks import is_mask
+from ludwig_losses.host.data.pairs import paired_loss
+from ludwig_losses.host.registry import catalogue, find
 from ludwig_losses.parameters import Classes, Order
 
 

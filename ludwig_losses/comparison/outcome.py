@@ -20,7 +20,7 @@ from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_cou
 from ludwig_losses.metrics.functional.sequences import tokens
 
 if TYPE_CHECKING:
-    from ludwig_losses.host.held_out import Batch
+    from ludwig_losses.host.model.held_out import Batch
     from ludwig_losses.parameters import Feature
 
 # Images of which prediction and truth are kept.

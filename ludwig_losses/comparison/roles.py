@@ -37,7 +37,7 @@ class Roles:
         """Return what the first loss that knows it says; the order of numbers where no loss knows one.
 
         Args:
-            found: what :func:`ludwig_losses.host.held_out.describe_roles` has returned for each run.
+            found: what :func:`ludwig_losses.host.model.held_out.describe_roles` has returned for each run.
         """
         found = [*found]
 

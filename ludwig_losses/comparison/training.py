@@ -20,7 +20,7 @@ from ludwig.callbacks import Callback
 from ludwig_losses.comparison.memory import Peak
 from ludwig_losses.comparison.outcome import Outcome, measure
 from ludwig_losses.comparison.plan import FRAME, MODEL, Run
-from ludwig_losses.host.held_out import batches, describe_output, describe_roles
+from ludwig_losses.host.model.held_out import batches, describe_output, describe_roles
 from ludwig_losses.parameters import Feature
 
 

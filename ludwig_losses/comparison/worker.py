@@ -39,7 +39,7 @@ def main() -> None:
     from ludwig.globals import set_disable_progressbar
 
     from ludwig_losses.comparison.training import Trainings
-    from ludwig_losses.host.validation.schemas import each_checked_once
+    from ludwig_losses.host.config.schemas import each_checked_once
 
     set_disable_progressbar(True)
     trainings = Trainings()

@@ -6,13 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import nll_loss, pad
 
-from ludwig_losses.functional._numerics import (
-    at_a_time,
-    full_precision_products,
-    indicator,
-    is_small,
-    summation_dtype,
-)
+from ludwig_losses.functional._numerics import at_a_time, full_precision_products, indicator, is_small, summation_dtype
 
 # Similarities at a time, unless a chunk size says how many: 16 MB of float32, or 64 MB on an accelerator.
 _SIMILARITIES, _SIMILARITIES_ELSEWHERE = 2**22, 2**24

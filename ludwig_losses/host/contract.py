@@ -9,9 +9,9 @@ from ludwig.constants import BINARY, CATEGORY, IMAGE, LOSS, SEQUENCE, SET, SOFTM
 from ludwig.error import ConfigValidationError
 
 from ludwig_losses import patches
+from ludwig_losses.declare.schema import ANOMALY
 from ludwig_losses.host import patch
 from ludwig_losses.host.registry import declaration_of, find, projects
-from ludwig_losses.host.schema import ANOMALY
 from ludwig_losses.parameters import Place
 from ludwig_losses.patches import Group
 

@@ -15,10 +15,10 @@ import yaml
 from ludwig.error import ConfigValidationError
 from ludwig.schema.model_types.base import ModelConfig
 
-from ludwig_losses.host import batch_sizes, masks
-from ludwig_losses.host.classes import describe
+from ludwig_losses.host.config.misplaced import misplaced_losses
+from ludwig_losses.host.data import batch_sizes, masks
+from ludwig_losses.host.data.classes import describe
 from ludwig_losses.host.registry import declaration_of, module_of
-from ludwig_losses.host.validation.misplaced import misplaced_losses
 from ludwig_losses.parameters import Feature, shown
 
 

@@ -19,7 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from ludwig_losses import patches
-from ludwig_losses._startup import DISABLE
+from ludwig_losses._switch import DISABLE
 from ludwig_losses.patches import Group, Patch
 
 # Group -> why it is not in place.

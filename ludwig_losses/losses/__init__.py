@@ -1,67 +1,30 @@
-"""The losses: one declaration each. Importing this package registers all of them with Ludwig."""
+"""The losses: a module for each family, in which each loss is one declaration."""
 
-from ludwig_losses.losses.bi_tempered import TemperedSoftmaxCrossEntropy, TemperedSoftmaxCrossEntropyConfig
-from ludwig_losses.losses.compound import CompoundLoss, CompoundLossConfig
-from ludwig_losses.losses.corn import CornLoss, CornLossConfig
-from ludwig_losses.losses.dice import DiceLoss, DiceLossConfig
-from ludwig_losses.losses.fenchel_young import (
-    Entmax15Loss,
-    Entmax15LossConfig,
-    EntmaxLoss,
-    EntmaxLossConfig,
-    SparsemaxLoss,
-    SparsemaxLossConfig,
-)
-from ludwig_losses.losses.focal import FocalLoss, FocalLossConfig
-from ludwig_losses.losses.lovasz_softmax import LovaszSoftmaxLoss, LovaszSoftmaxLossConfig
-from ludwig_losses.losses.nt_xent import NTXentLoss, NTXentLossConfig
-from ludwig_losses.losses.one_class import (
-    DeepSADLoss,
-    DeepSADLossConfig,
-    DeepSVDDLoss,
-    DeepSVDDLossConfig,
-    DROCCLoss,
-    DROCCLossConfig,
-)
-from ludwig_losses.losses.open_set import (
-    EntropicOpenSetLoss,
-    EntropicOpenSetLossConfig,
-    ObjectosphereLoss,
-    ObjectosphereLossConfig,
-)
-from ludwig_losses.losses.poly import PolyLoss, PolyLossConfig
+from __future__ import annotations
 
-__all__ = [
-    "CompoundLoss",
-    "CompoundLossConfig",
-    "CornLoss",
-    "CornLossConfig",
-    "DROCCLoss",
-    "DROCCLossConfig",
-    "DeepSADLoss",
-    "DeepSADLossConfig",
-    "DeepSVDDLoss",
-    "DeepSVDDLossConfig",
-    "DiceLoss",
-    "DiceLossConfig",
-    "Entmax15Loss",
-    "Entmax15LossConfig",
-    "EntmaxLoss",
-    "EntmaxLossConfig",
-    "EntropicOpenSetLoss",
-    "EntropicOpenSetLossConfig",
-    "FocalLoss",
-    "FocalLossConfig",
-    "LovaszSoftmaxLoss",
-    "LovaszSoftmaxLossConfig",
-    "NTXentLoss",
-    "NTXentLossConfig",
-    "ObjectosphereLoss",
-    "ObjectosphereLossConfig",
-    "PolyLoss",
-    "PolyLossConfig",
-    "SparsemaxLoss",
-    "SparsemaxLossConfig",
-    "TemperedSoftmaxCrossEntropy",
-    "TemperedSoftmaxCrossEntropyConfig",
-]
+import importlib
+import pkgutil
+from types import ModuleType
+
+
+def register(metric_modules: ModuleType) -> None:
+    """Register all losses and metrics, those of plug-ins, too, once Ludwig's metrics are there: hyperopt.metric takes
+    what is registered by then."""
+    from ludwig_losses import plugins
+    from ludwig_losses.host.registration import complete_metrics, register_feature_metric, register_term_metrics
+    from ludwig_losses.host.registry import losses_by_feature
+    from ludwig_losses.metrics.reported import feature_metrics
+    from ludwig_losses.metrics.reported.terms import name_of_term
+
+    for metric_cls in feature_metrics():
+        register_feature_metric(metric_cls)
+    for module in pkgutil.iter_modules(__path__, f"{__name__}."):
+        importlib.import_module(module.name)
+    plugins.load()
+    complete_metrics()
+    for feature, names in losses_by_feature().items():
+        register_term_metrics(map(name_of_term, names), [feature])
+
+
+# Ludwig comes first, whose import calls the function above: else the module of a loss would wait for itself.
+import ludwig.schema  # noqa: E402, F401

@@ -3,12 +3,14 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.declare.config import ClassificationLossConfig
+from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.declare.probabilities import Probabilities
+from ludwig_losses.declare.schema import BINARY, CATEGORY, field, loss_type
 from ludwig_losses.functional import tempered_softmax
 from ludwig_losses.functional._numerics import class_logits
 from ludwig_losses.functional.bi_tempered import loss_and_probabilities
-from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import BINARY, CATEGORY, field, loss_type
-from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, Probabilities
+from ludwig_losses.host.registration import register_loss
 from ludwig_losses.parameters import Number
 
 

@@ -7,10 +7,10 @@ from ludwig.constants import SOFTMAX_CROSS_ENTROPY
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.functional._numerics import full_precision
-from ludwig_losses.host import own_losses
-from ludwig_losses.host.registry import config_of, module_of, projects, register_loss, register_term_metrics
-from ludwig_losses.host.schema import (
+from ludwig_losses.declare.class_names import per_class_values
+from ludwig_losses.declare.config import LossConfig
+from ludwig_losses.declare.loss import Loss
+from ludwig_losses.declare.schema import (
     BINARY,
     CATEGORY,
     IMAGE,
@@ -23,9 +23,11 @@ from ludwig_losses.host.schema import (
     field,
     loss_type,
 )
-from ludwig_losses.losses.base import Loss, LossConfig
-from ludwig_losses.losses.class_names import per_class_values
-from ludwig_losses.metrics.terms import TermsMetric, names_of_terms
+from ludwig_losses.functional._numerics import full_precision
+from ludwig_losses.host.model import own_losses
+from ludwig_losses.host.registration import register_loss, register_term_metrics
+from ludwig_losses.host.registry import config_of, module_of, projects
+from ludwig_losses.metrics.reported.terms import TermsMetric, names_of_terms
 from ludwig_losses.parameters import Feature, Terms
 
 FEATURES = (BINARY, CATEGORY, IMAGE, NUMBER, SEQUENCE, SET, TEXT, TIMESERIES, VECTOR)
@@ -58,7 +60,7 @@ class CompoundLossConfig(LossConfig):
     def __post_init__(self) -> None:
         # A rendered configuration spells out every default.
         self.terms = self.terms and [config.to_dict() for config in self.parsed]
-        register_term_metrics(TermsMetric, names_of_terms(self.parsed), FEATURES)
+        register_term_metrics(names_of_terms(self.parsed), FEATURES)
 
     @property
     def parsed(self) -> list:
@@ -169,7 +171,7 @@ class CompoundLoss(Loss):
         self.projecting = next(iter(config.projecting), None)
         self.of_batch_alone = all(getattr(module, "of_batch_alone", True) for module in self.terms)
         # Where configurations come from another process, Ludwig has yet to learn the names.
-        register_term_metrics(TermsMetric, self.names, FEATURES)
+        register_term_metrics(self.names, FEATURES)
 
     @property
     def trained(self) -> list[int]:
@@ -276,7 +278,7 @@ class CompoundLoss(Loss):
         return next((indices for indices in found if indices is not None), None)
 
     def create_metrics(self, config: CompoundLossConfig) -> dict[str, Any]:
-        metrics = {self.names[0]: self.lent_to(TermsMetric(config=config))}
+        metrics = {self.names[0]: TermsMetric(self.for_metrics(config))}
         for module, term in zip(self.terms, config.parsed, strict=True):
             if isinstance(module, Loss):
                 metrics = {**module.create_metrics(term), **metrics}

@@ -5,12 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.declare.config import ClassificationLossConfig
+from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.declare.schema import CATEGORY, field, loss_type
 from ludwig_losses.functional._numerics import naming_the_target
 from ludwig_losses.functional.corn import corn_probabilities, corn_rank, corn_tasks, loss_of_ranks
-from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import CATEGORY, field, loss_type
-from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig
-from ludwig_losses.metrics.ordinal import OrdinalMetric
+from ludwig_losses.host.registration import register_loss
+from ludwig_losses.metrics.reported.ordinal import OrdinalMetric
 from ludwig_losses.parameters import Order
 
 

@@ -3,13 +3,14 @@ from typing import ClassVar
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.declare.class_names import check_some_weight
+from ludwig_losses.declare.config import LossConfig
+from ludwig_losses.declare.loss import Loss
+from ludwig_losses.declare.schema import IMAGE, field, loss_type, parameters_of
 from ludwig_losses.functional import dice_loss
 from ludwig_losses.functional._numerics import count_images
 from ludwig_losses.functional.dice import check_options, counted_classes, mistake_weights
-from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import IMAGE, field, loss_type, parameters_of
-from ludwig_losses.losses.base import Loss, LossConfig
-from ludwig_losses.losses.class_names import check_some_weight
+from ludwig_losses.host.registration import register_loss
 from ludwig_losses.parameters import Classes, Feature, Flag, Number, PerClass
 
 

@@ -3,17 +3,13 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig, ignore_index
+from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.declare.probabilities import Probabilities
+from ludwig_losses.declare.schema import CATEGORY, SEQUENCE, TEXT, field, loss_type
 from ludwig_losses.functional.fenchel_young import loss_and_probabilities
 from ludwig_losses.functional.projections import project
-from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import CATEGORY, SEQUENCE, TEXT, field, loss_type
-from ludwig_losses.losses.base import (
-    LABEL_SMOOTHING,
-    ClassificationLoss,
-    ClassificationLossConfig,
-    Probabilities,
-    ignore_index,
-)
+from ludwig_losses.host.registration import register_loss
 from ludwig_losses.parameters import Feature, Index, Number
 
 

@@ -5,10 +5,11 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig, ignore_index
+from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.declare.schema import BINARY, CATEGORY, IMAGE, field, loss_type
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
-from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import BINARY, CATEGORY, IMAGE, field, loss_type
-from ludwig_losses.losses.base import LABEL_SMOOTHING, ClassificationLoss, ClassificationLossConfig, ignore_index
+from ludwig_losses.host.registration import register_loss
 from ludwig_losses.parameters import Feature, Flag, Number, OptionalNumber, PerClass
 
 logger = logging.getLogger(__name__)

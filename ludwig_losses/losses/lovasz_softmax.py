@@ -3,12 +3,13 @@ from typing import Any, ClassVar, cast
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.declare.config import LossConfig
+from ludwig_losses.declare.loss import Loss
+from ludwig_losses.declare.schema import IMAGE, field, loss_type
 from ludwig_losses.functional import lovasz_softmax_loss
 from ludwig_losses.functional._numerics import count_images
 from ludwig_losses.functional.lovasz import chosen_classes
-from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import IMAGE, field, loss_type
-from ludwig_losses.losses.base import Loss, LossConfig
+from ludwig_losses.host.registration import register_loss
 from ludwig_losses.parameters import Classes, Feature, Flag
 
 

@@ -5,16 +5,17 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.declare.config import LossConfig
+from ludwig_losses.declare.loss import Loss
+from ludwig_losses.declare.remembered import Remembered
+from ludwig_losses.declare.schema import VECTOR, field, loss_type
 from ludwig_losses.functional import nt_xent_loss
 from ludwig_losses.functional._gather import gather_consecutive_pairs, gather_rows
 from ludwig_losses.functional._numerics import equal_rows
-from ludwig_losses.host.distributed import trains_on_all_ranks
-from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import VECTOR, field, loss_type
+from ludwig_losses.host.ranks.agreement import trains_on_all_ranks
+from ludwig_losses.host.registration import register_loss
 from ludwig_losses.losses._memory import MemoryBank
-from ludwig_losses.losses._remembered import Remembered
-from ludwig_losses.losses.base import Loss, LossConfig
-from ludwig_losses.metrics.contrastive import ContrastiveMetric
+from ludwig_losses.metrics.reported.contrastive import ContrastiveMetric
 from ludwig_losses.parameters import Choice, Count, Number
 
 

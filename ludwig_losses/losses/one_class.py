@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.declare.config import LossConfig
+from ludwig_losses.declare.loss import Loss
+from ludwig_losses.declare.schema import ANOMALY, field, loss_type
 from ludwig_losses.functional.one_class import deep_sad_loss, deep_svdd_loss, drocc_adversary, drocc_loss
-from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import ANOMALY, field, loss_type
-from ludwig_losses.losses.base import Loss, LossConfig
+from ludwig_losses.host.registration import register_loss
 from ludwig_losses.parameters import Number, NumberOrWord, Whole
 
 AUTO = "auto"

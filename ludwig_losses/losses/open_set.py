@@ -6,13 +6,15 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.declare.config import ClassificationLossConfig
+from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.declare.probabilities import Probabilities
+from ludwig_losses.declare.schema import BINARY, CATEGORY, field, loss_type
 from ludwig_losses.functional import known_score, known_softmax
 from ludwig_losses.functional._numerics import class_logits, is_static
 from ludwig_losses.functional.open_set import among_all, largest_known, loss_and_log_probabilities, magnitude
-from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import BINARY, CATEGORY, field, loss_type
-from ludwig_losses.losses.base import ClassificationLoss, ClassificationLossConfig, Probabilities
-from ludwig_losses.metrics.open_set import OpenSetMetric
+from ludwig_losses.host.registration import register_loss
+from ludwig_losses.metrics.reported.open_set import OpenSetMetric
 from ludwig_losses.parameters import Classes, Feature, Number
 
 logger = logging.getLogger(__name__)

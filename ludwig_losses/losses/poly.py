@@ -3,10 +3,11 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig, ignore_index
+from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.declare.schema import CATEGORY, IMAGE, field, loss_type
 from ludwig_losses.functional import poly_loss
-from ludwig_losses.host.registry import register_loss
-from ludwig_losses.host.schema import CATEGORY, IMAGE, field, loss_type
-from ludwig_losses.losses.base import LABEL_SMOOTHING, ClassificationLoss, ClassificationLossConfig, ignore_index
+from ludwig_losses.host.registration import register_loss
 from ludwig_losses.parameters import Coefficients, Number
 
 

@@ -6,15 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ludwig_losses.comparison.statistics import (
-    BETTER,
-    SAME,
-    UNCLEAR,
-    WORSE,
-    compare_pairs,
-    corrected_level,
-    t_interval,
-)
+from ludwig_losses.comparison.statistics import BETTER, SAME, UNCLEAR, WORSE, compare_pairs, corrected_level, t_interval
 
 TRIALS = 1000
 # Three standard deviations of the number of hits among 1,000 trials of probability 0.95.

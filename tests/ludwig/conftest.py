@@ -17,7 +17,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join([start, *filter(None, [os.environ.get
 @pytest.fixture(scope="session", autouse=True)
 def check_each_schema_once():
     # Not at the top: the process that gives tests to the others does not need Ludwig.
-    from ludwig_losses.host.validation.schemas import each_checked_once
+    from ludwig_losses.host.config.schemas import each_checked_once
 
     with each_checked_once():
         yield

@@ -220,7 +220,7 @@ def main(folder: pathlib.Path) -> None:
 
     assert ("ludwig_losses.host" in sys.modules) is not without_pack()
     # Not imported, since one of the processes is without the pack.
-    schemas = runpy.run_path(str(pathlib.Path(__file__).parents[2] / "ludwig_losses/host/validation/schemas.py"))
+    schemas = runpy.run_path(str(pathlib.Path(__file__).parents[2] / "ludwig_losses/host/config/schemas.py"))
     with schemas["each_checked_once"]():
         seen = look(folder)
     assert ("ludwig_losses.host" in sys.modules) is not without_pack()

@@ -92,12 +92,12 @@ class Renaming(importlib.abc.MetaPathFinder):
 
 def try_everything(case: Case, folder: pathlib.Path) -> dict[str, Any]:
     """Return what each pair did: the numbers of its training, "parsed", or the text of the error."""
-    from ludwig_losses import _startup
+    from ludwig_losses import _startup, _switch
 
     alter_table(case)
     if case.identifier:
         sys.meta_path.insert(0, Renaming(case.identifier))
-    os.environ.pop(_startup.DISABLE, None)
+    os.environ.pop(_switch.DISABLE, None)
     _startup.install()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always", RuntimeWarning)

@@ -9,7 +9,7 @@ import ludwig.train  # noqa: F401
 from ludwig.config_validation.validation import get_schema, get_validator
 from ludwig.constants import MODEL_ECD
 
-from ludwig_losses.host.validation.schemas import each_checked_once
+from ludwig_losses.host.config.schemas import each_checked_once
 
 # For as long as the server lives.
 always = each_checked_once()

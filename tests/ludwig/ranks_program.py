@@ -46,13 +46,14 @@ def encoder() -> torch.nn.Linear:
 
 def open_set_metrics() -> dict:
     """The metrics of a loss, updated with one shard on each rank."""
+    from ludwig.modules.loss_modules import create_loss
     from ludwig.schema.features.loss.loss import get_loss_cls
 
-    from ludwig_losses.metrics.open_set import OpenSetMetric
+    from ludwig_losses.metrics.reported.open_set import OpenSetMetric
 
     config = get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"})
     config.background_class = [2]
-    metric = OpenSetMetric(config=config)
+    metric = OpenSetMetric(create_loss(config))
     generator = torch.Generator().manual_seed(7)
     logits, target = torch.randn(12, 3, generator=generator), torch.arange(12) % 3
     for shard in torch.arange(12).split(4)[dist.get_rank() :: dist.get_world_size()]:
@@ -78,13 +79,15 @@ def evaluated(name: str):
 
 def losses() -> dict:
     """The loss of an evaluation: batches of different sizes on two ranks, and a rank without a batch."""
-    from ludwig_losses.host.registry import DeclaredLossMetric
-    from ludwig_losses.metrics.terms import TermsMetric
+    from ludwig.modules.loss_modules import create_loss
+
+    from ludwig_losses.host.model.metrics import DeclaredLossMetric
+    from ludwig_losses.metrics.reported.terms import TermsMetric
 
     found = {}
     for name in LOSSES:
         config, logits, target = evaluated(name)
-        metrics = [DeclaredLossMetric(config), *([TermsMetric(config=config)] if name == "sum" else [])]
+        metrics = [DeclaredLossMetric(config), *([TermsMetric(create_loss(config))] if name == "sum" else [])]
         for index, rows in enumerate(torch.arange(10).split([3, 2, 4, 1])):
             for metric in metrics if dist.get_rank() == index % 2 else ():
                 metric.update(logits[rows], target[rows])
@@ -108,7 +111,7 @@ class Data:
 
 def preprocessing(folder: str) -> dict:
     """Whether ranks with equal and with different data get past preprocessing, and in which order they do it."""
-    from ludwig_losses.host.distributed import preprocess_for_training
+    from ludwig_losses.host.ranks.agreement import preprocess_for_training
 
     def attempt(values: list[int]) -> str | int:
         def preprocess(config):
@@ -128,7 +131,7 @@ def backends() -> dict:
     """What Ludwig makes of the names of backends once the command has chosen its own."""
     from ludwig.backend import initialize_backend
 
-    from ludwig_losses.host import torchrun
+    from ludwig_losses.host.ranks import torchrun
 
     torchrun.use()
     found = {str(name): type(initialize_backend(name)).__name__ for name in (None, "local")}
@@ -183,7 +186,7 @@ def accumulated(strategy) -> list[float]:
 
 def agreement(backend) -> dict:
     """What a rank records of the metrics that it has found, whether cached data is shuffled, and when it stops."""
-    from ludwig_losses.host import distributed
+    from ludwig_losses.host.ranks import agreement as distributed
 
     recorded = []
     results = {"y": {"loss": float(dist.get_rank())}}
@@ -199,7 +202,7 @@ def main(folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=world)
     from ludwig.distributed import init_dist_strategy
 
-    from ludwig_losses.host.torchrun import DataParallelBackend
+    from ludwig_losses.host.ranks.torchrun import DataParallelBackend
 
     pairings, sizes = ("consecutive", "target"), SIZES[world]
     init_dist_strategy("local")

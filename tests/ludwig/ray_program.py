@@ -116,7 +116,7 @@ def two_nodes(folder: pathlib.Path) -> Iterator[None]:
 
 def shares() -> dict[str, list[list[int]]]:
     """Return what two workers get of some numbers."""
-    from ludwig_losses.host.shards import share_out
+    from ludwig_losses.host.ranks.ray_shards import share_out
 
     return {
         f"{rows} rows, equal: {equal}": [

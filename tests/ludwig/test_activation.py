@@ -82,7 +82,7 @@ import numpy as np, pandas as pd
 generator = np.random.default_rng(0)
 vectors = [" ".join(map("{:.3f}".format, row)) for row in generator.normal(size=(80, 3))]
 frame = pd.DataFrame({"x": vectors, "v": [f"{row // 2} 1" for row in range(80)], "c": ["a", "b"] * 40})
-from ludwig_losses.losses import NTXentLoss
+from ludwig_losses.losses.nt_xent import NTXentLoss
 forward, torn = NTXentLoss.forward, []
 def spy(self, preds, target):
     torn.append(bool((target[0::2][: len(target) // 2, 0] != target[1::2, 0]).any()))

@@ -25,7 +25,7 @@ from ludwig_losses.host.anomaly import contamination, labels, training, verdict
 from ludwig_losses.host.anomaly.feature import AnomalyDecoder
 from ludwig_losses.host.patch import replacement, wrappers_of
 from ludwig_losses.host.registry import catalogue
-from ludwig_losses.metrics.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
+from ludwig_losses.metrics.reported.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
 from ludwig_losses.parameters import Place
 from synchronising import SynchronisingOperators
 

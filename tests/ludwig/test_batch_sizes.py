@@ -17,8 +17,8 @@ from ludwig.schema.features.loss.loss import get_loss_cls
 from ludwig.schema.model_types.base import ModelConfig
 from ludwig.utils.batch_size_tuner import BatchSizeEvaluator
 
-from ludwig_losses.host import batch_sizes
-from ludwig_losses.losses import NTXentLoss
+from ludwig_losses.host.data import batch_sizes
+from ludwig_losses.losses.nt_xent import NTXentLoss
 
 BY_TARGET = {"type": "nt_xent_loss", "pairing": "target"}
 CONSECUTIVE = {"type": "nt_xent_loss"}

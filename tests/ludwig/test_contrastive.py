@@ -17,7 +17,7 @@ from ludwig.schema.features.loss.loss import get_loss_cls
 
 import matrix
 import oracles
-from ludwig_losses.metrics.contrastive import ContrastiveMetric
+from ludwig_losses.metrics.reported.contrastive import ContrastiveMetric
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +39,7 @@ def batch(rows: int = 12, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def measured(batches, **options) -> dict[str, float]:
-    metric = ContrastiveMetric(config=config(**options))
+    metric = ContrastiveMetric(create_loss(config(**options)))
     for preds, target in batches:
         metric.update(preds, target)
     return {name: value.item() for name, value in metric.compute().items()}

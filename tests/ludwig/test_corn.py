@@ -20,7 +20,7 @@ from sklearn.metrics import cohen_kappa_score, mean_absolute_error
 
 import matrix
 from ludwig_losses import functional
-from ludwig_losses.metrics.ordinal import OrdinalMetric
+from ludwig_losses.metrics.reported.ordinal import OrdinalMetric
 from ludwig_losses.parameters import Feature
 
 CLASSES = ["mild", "none", "severe", "moderate"]
@@ -138,7 +138,7 @@ def strategy():
 
 def test_metrics_are_those_of_scikit_learn_over_all_batches(strategy):
     config = resolved(order=ORDER)
-    metric, module = OrdinalMetric(config=config), create_loss(config)
+    metric, module = OrdinalMetric(create_loss(config)), create_loss(config)
     generator = torch.Generator().manual_seed(0)
     batches = [
         (2 * torch.randn(n, 4, generator=generator), torch.randint(4, (n,), generator=generator)) for n in (5, 40)
@@ -155,7 +155,7 @@ def test_metrics_are_those_of_scikit_learn_over_all_batches(strategy):
 
 
 def test_kappa_is_left_out_where_there_is_one_class_only(strategy):
-    metric = OrdinalMetric(config=resolved(order=ORDER))
+    metric = OrdinalMetric(create_loss(resolved(order=ORDER)))
     assert metric.compute() == {}
     metric.update(torch.tensor([[0.0, 0, -9, -9]]).repeat(3, 1) - torch.tensor([9.0, 0, 0, 0]), torch.tensor([1, 1, 1]))
     assert {name: value.item() for name, value in metric.compute().items()} == {"rank_mae": 0}

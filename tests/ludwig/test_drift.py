@@ -15,7 +15,7 @@ import pytest
 
 import drift
 import matrix
-from ludwig_losses import _startup, patches
+from ludwig_losses import _switch, patches
 
 NOTHING = drift.Case(patches=[], module="", identifier="", trained=[], parsed=[])
 TRAINED = [["category", drift.DEFAULT], ["vector", "nt_xent_loss"], ["anomaly", "deep_svdd"], ["category", "corn"]]
@@ -66,7 +66,7 @@ def run(cases: dict[str, drift.Case], trained: list[list[str]], parsed: list[lis
     (folder / "cases.json").write_text(json.dumps(complete))
     command = [sys.executable, drift.__file__, str(folder / "cases.json"), str(folder)]
     done = subprocess.run(
-        command, env=os.environ | {_startup.DISABLE: "1"}, capture_output=True, text=True, check=False, cwd=folder
+        command, env=os.environ | {_switch.DISABLE: "1"}, capture_output=True, text=True, check=False, cwd=folder
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return {name: json.loads((folder / f"{name}.json").read_text()) for name in complete}

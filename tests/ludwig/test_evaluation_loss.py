@@ -20,10 +20,11 @@ from ludwig.utils.strings_utils import SpecialSymbol
 from torch import Tensor
 
 from ludwig_losses import ClassificationLoss, Loss
+from ludwig_losses.declare.remembered import Remembered
 from ludwig_losses.functional import _numerics
-from ludwig_losses.host.registry import DeclaredLossMetric, catalogue, find, losses_for
-from ludwig_losses.losses._remembered import Remembered
-from ludwig_losses.metrics.terms import TermsMetric
+from ludwig_losses.host.model.metrics import DeclaredLossMetric
+from ludwig_losses.host.registry import catalogue, find, losses_for
+from ludwig_losses.metrics.reported.terms import TermsMetric
 from synchronising import SynchronisingOperators
 
 ROWS, CLASSES = 14, 4
@@ -184,7 +185,7 @@ def test_terms_of_ludwig_are_means_of_all_rows(feature: str, name: str, options:
     terms = {term: float(loss.term(index, *batch)) for index, term in enumerate(loss.names)}
     for size in SIZES:
         assert float(measured(DeclaredLossMetric(config), size, *batch)) == pytest.approx(float(loss(*batch)), rel=1e-6)
-        found = measured(TermsMetric(config=config), size, *batch)
+        found = measured(TermsMetric(create_loss(config)), size, *batch)
         assert {term: float(value) for term, value in found.items()} == pytest.approx(terms, rel=1e-6)
 
 
@@ -197,7 +198,7 @@ def test_what_ludwig_ignores_does_not_count() -> None:
     for size in (7, ROWS):  # Ludwig's loss of nothing is no number
         assert float(measured(DeclaredLossMetric(config), size, preds, target)) == pytest.approx(expected, rel=1e-6)
     preds, target = BATCHES["sequence"]()
-    metric = TermsMetric(config=compound("sequence", {"type": DEPENDS_ON_THE_FIRST_ROW}))
+    metric = TermsMetric(create_loss(compound("sequence", {"type": DEPENDS_ON_THE_FIRST_ROW})))
     (found,) = measured(metric, 7, preds, target).values()
     rows = [row for row in range(ROWS) if row % 7]
     tokens, padding = target[rows].flatten().long(), SpecialSymbol.PADDING.value
@@ -217,7 +218,7 @@ def test_the_sum_of_terms_is_that_of_their_values() -> None:
     expected = float(create_loss(config)(*batch))
     for size in SIZES:
         assert float(measured(DeclaredLossMetric(config), size, *batch)) == pytest.approx(expected, rel=1e-6)
-        values = measured(TermsMetric(config=config), size, *batch)
+        values = measured(TermsMetric(create_loss(config)), size, *batch)
         assert sum(term.get("weight", 1) * value for term, value in zip(terms, values.values(), strict=True)) == (
             pytest.approx(expected, rel=1e-6)
         )
@@ -271,7 +272,7 @@ def test_without_a_batch_there_is_no_loss() -> None:
         DeclaredLossMetric(compound("category", {"type": "poly_loss"}, {"type": "focal_loss"})),
     ):
         assert metric.compute().isnan()
-    assert TermsMetric(config=compound("category", {"type": "poly_loss"})).compute() == {}
+    assert TermsMetric(create_loss(compound("category", {"type": "poly_loss"}))).compute() == {}
 
 
 class Own(ClassificationLoss):

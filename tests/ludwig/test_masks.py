@@ -16,7 +16,8 @@ from ludwig.schema.features.preprocessing.image import ImageOutputPreprocessingC
 from PIL import Image
 
 from ludwig_losses.comparison import candidates
-from ludwig_losses.host import colours, dry_run, masks
+from ludwig_losses.host import dry_run
+from ludwig_losses.host.data import colours, masks
 
 BLACK, BLUE, RED, GREEN = (0, 0, 0), (0, 0, 255), (255, 0, 0), (0, 255, 0)
 CLASSES = [BLACK, BLUE, RED]

@@ -19,19 +19,20 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torchmetrics import Metric
 
 import matrix
+from ludwig_losses.declare import remembered as _remembered
+from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.declare.remembered import Remembered
 from ludwig_losses.functional import _numerics
-from ludwig_losses.host.metrics import RowsMetric
-from ludwig_losses.host.registry import DeclaredLossMetric
-from ludwig_losses.losses import _remembered, fenchel_young
-from ludwig_losses.losses._remembered import Remembered
-from ludwig_losses.losses.base import ClassificationLoss
+from ludwig_losses.host.model.metrics import DeclaredLossMetric
+from ludwig_losses.losses import fenchel_young
 from ludwig_losses.losses.poly import PolyLoss
-from ludwig_losses.metrics.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
-from ludwig_losses.metrics.contrastive import ContrastiveMetric
-from ludwig_losses.metrics.open_set import OpenSetMetric
-from ludwig_losses.metrics.ordinal import OrdinalMetric
-from ludwig_losses.metrics.segmentation import SegmentationMetric
-from ludwig_losses.metrics.terms import TermsMetric
+from ludwig_losses.metrics.reported.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
+from ludwig_losses.metrics.reported.base import RowsMetric
+from ludwig_losses.metrics.reported.contrastive import ContrastiveMetric
+from ludwig_losses.metrics.reported.open_set import OpenSetMetric
+from ludwig_losses.metrics.reported.ordinal import OrdinalMetric
+from ludwig_losses.metrics.reported.segmentation import SegmentationMetric
+from ludwig_losses.metrics.reported.terms import TermsMetric
 from ludwig_losses.parameters import Feature
 from synchronising import SynchronisingOperators
 
@@ -48,11 +49,11 @@ ROWS, CLASSES = 12, 3
 TERMS = {"terms": [{"type": "focal_loss"}, {"type": "poly_loss"}]}
 METRICS = {
     "loss": lambda: DeclaredLossMetric(resolved("category", "poly_loss")),
-    "terms": lambda: TermsMetric(config=get_loss_cls("category", "compound_loss").from_dict(TERMS)),
-    "consecutive pairs": lambda: ContrastiveMetric(config=resolved("vector", "nt_xent_loss")),
-    "pairs by target": lambda: ContrastiveMetric(config=resolved("vector", "nt_xent_loss", pairing="target")),
-    "open set": lambda: OpenSetMetric(config=resolved("category", "entropic_open_set", background_class=[1])),
-    "ordinal": lambda: OrdinalMetric(config=resolved("category", "corn", order=[{"a": 2}, {"b": 0}])),
+    "terms": lambda: TermsMetric(create_loss(get_loss_cls("category", "compound_loss").from_dict(TERMS))),
+    "consecutive pairs": lambda: ContrastiveMetric(create_loss(resolved("vector", "nt_xent_loss"))),
+    "pairs by target": lambda: ContrastiveMetric(create_loss(resolved("vector", "nt_xent_loss", pairing="target"))),
+    "open set": lambda: OpenSetMetric(create_loss(resolved("category", "entropic_open_set", background_class=[1]))),
+    "ordinal": lambda: OrdinalMetric(create_loss(resolved("category", "corn", order=[{"a": 2}, {"b": 0}]))),
     "segmentation": lambda: SegmentationMetric(CLASSES, ignored=(2,)),
     "anomaly ranking": AnomalyRankingMetric,
     "anomaly threshold": AnomalyThresholdMetric,

@@ -18,8 +18,8 @@ from sklearn.metrics import auc, roc_auc_score
 
 import matrix
 from ludwig_losses import functional
-from ludwig_losses.host.evaluation import HitsOfProbabilities
-from ludwig_losses.metrics.open_set import OpenSetMetric
+from ludwig_losses.host.model.evaluation import HitsOfProbabilities
+from ludwig_losses.metrics.reported.open_set import OpenSetMetric
 from ludwig_losses.parameters import Feature
 
 
@@ -117,7 +117,9 @@ def test_metrics_are_the_areas_under_their_curves(name, strategy):
     logits = 2 * torch.randn(200, 4, generator=generator).round(decimals=1)  # with ties
     target = torch.randint(4, (200,), generator=generator)
     loss = make_loss(name, background_class=[1])
-    metric = OpenSetMetric(config=get_loss_cls("category", name).from_dict({"type": name, "background_class": [1]}))
+    metric = OpenSetMetric(
+        create_loss(get_loss_cls("category", name).from_dict({"type": name, "background_class": [1]}))
+    )
     for rows in torch.arange(200).split(64):
         metric.update(logits[rows], target[rows].to(torch.int8))
     measured = {key: value.item() for key, value in metric.compute().items()}
@@ -138,7 +140,7 @@ def test_metrics_need_known_and_unknown_examples(strategy):
     config = get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"})
     config.background_class = [1]
     for target in ([0, 2, 0], [1, 1, 1]):
-        metric = OpenSetMetric(config=config)
+        metric = OpenSetMetric(create_loss(config))
         assert metric.compute() == {}
         metric.update(torch.randn(3, 3), torch.tensor(target))
         assert metric.compute() == {}
@@ -148,7 +150,7 @@ def test_metrics_of_ranks_are_those_of_all_rows(strategy):
     config = get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"})
     config.background_class = [1]
     logits, target = torch.randn(40, 3), torch.arange(40) % 3
-    whole, rank, empty = (OpenSetMetric(config=config) for _ in range(3))
+    whole, rank, empty = (OpenSetMetric(create_loss(config)) for _ in range(3))
     whole.update(logits, target)
     rank.update(logits, target)
     # What torchmetrics makes of the states of a rank with rows and one without.

@@ -11,8 +11,8 @@ import pytest
 from ludwig.api import LudwigModel, kfold_cross_validate
 from ludwig.error import ConfigValidationError
 
-from ludwig_losses.host.pairs import PairSampler
-from ludwig_losses.losses import NTXentLoss
+from ludwig_losses.host.data.pairs import PairSampler
+from ludwig_losses.losses.nt_xent import NTXentLoss
 
 LOSS = {"type": "nt_xent_loss"}
 
@@ -176,7 +176,7 @@ def test_odd_batch_sizes_are_refused(key):
 
 
 def test_a_batch_size_that_grows_to_an_odd_one_stays_even():
-    from ludwig_losses.host.pairs import _set_even_epoch
+    from ludwig_losses.host.data.pairs import _set_even_epoch
 
     sizes = []
     for size in (1, 2, 7, 8):

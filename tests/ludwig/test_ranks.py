@@ -24,11 +24,11 @@ import ranks_program as program
 from ludwig_losses import distributed
 from ludwig_losses.functional import nt_xent_loss
 from ludwig_losses.functional.nt_xent import consecutive_pairs
-from ludwig_losses.host.distributed import has_nan_or_inf_weights, ranks
-from ludwig_losses.host.registry import DeclaredLossMetric
-from ludwig_losses.host.sharding import EvaluationSampler
-from ludwig_losses.host.torchrun import DataParallelBackend
-from ludwig_losses.metrics.open_set import OpenSetMetric
+from ludwig_losses.host.data.samplers import EvaluationSampler
+from ludwig_losses.host.model.metrics import DeclaredLossMetric
+from ludwig_losses.host.ranks.agreement import has_nan_or_inf_weights, ranks
+from ludwig_losses.host.ranks.torchrun import DataParallelBackend
+from ludwig_losses.metrics.reported.open_set import OpenSetMetric
 
 PAIRINGS = ["consecutive", "target"]
 
@@ -86,7 +86,7 @@ def test_metrics_are_those_of_all_ranks(results):
     init_dist_strategy("local")
     config = get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"})
     config.background_class = [2]
-    metric = OpenSetMetric(config=config)
+    metric = OpenSetMetric(create_loss(config))
     metric.update(torch.randn(12, 3, generator=torch.Generator().manual_seed(7)), torch.arange(12) % 3)
     expected = {name: float(value) for name, value in metric.compute().items()}
     assert set(expected) == {"open_set_auroc", "oscr"}
@@ -201,7 +201,9 @@ def test_what_travels_arrives_in_a_process_that_has_imported_nothing(tmp_path):
         config = get_loss_cls(feature, name).from_dict({"type": name})
         things += [config, create_loss(config), DeclaredLossMetric(config=config)]
     things.append(
-        OpenSetMetric(config=get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"}))
+        OpenSetMetric(
+            create_loss(get_loss_cls("category", "entropic_open_set").from_dict({"type": "entropic_open_set"}))
+        )
     )
     (tmp_path / "things.pickle").write_bytes(pickle.dumps(things))
     program = "import pickle; print(*(type(thing).__name__ for thing in pickle.load(open('things.pickle', 'rb'))))"

@@ -15,10 +15,12 @@ from ludwig.schema.features.loss.loss import get_loss_cls
 from ludwig.schema.features.utils import get_output_feature_jsonschema
 
 import matrix
-from ludwig_losses.host.registry import DeclaredLossMetric, catalogue, find, losses_for
-from ludwig_losses.host.schema import json_schema
-from ludwig_losses.losses.base import ClassificationLossConfig, Loss
-from ludwig_losses.metrics.terms import TermsMetric
+from ludwig_losses.declare.config import ClassificationLossConfig
+from ludwig_losses.declare.loss import Loss
+from ludwig_losses.declare.schema import json_schema
+from ludwig_losses.host.model.metrics import DeclaredLossMetric
+from ludwig_losses.host.registry import catalogue, find, losses_for
+from ludwig_losses.metrics.reported.terms import TermsMetric
 
 NAMES = [*matrix.PAIRS, *matrix.MORE_PAIRS, *matrix.ALIAS_PAIRS]
 
@@ -48,7 +50,7 @@ def test_a_loss_with_terms_is_registered_for_every_feature(feature, name):
     config = get_loss_cls(feature, name).from_dict({"type": name, "terms": [{"type": own}]})
     assert get_metric_cls(feature, name) is DeclaredLossMetric
     assert get_metric_cls(feature, f"loss_{own}") is TermsMetric
-    for thing in (config, create_loss(config), DeclaredLossMetric(config=config), TermsMetric(config=config)):
+    for thing in (config, create_loss(config), DeclaredLossMetric(config=config), TermsMetric(create_loss(config))):
         assert type(pickle.loads(pickle.dumps(thing))) is type(thing)
 
 

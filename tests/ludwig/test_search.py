@@ -11,7 +11,7 @@ import yaml
 from ludwig.hyperopt import run
 from ludwig.schema.model_types.base import ModelConfig
 
-from ludwig_losses.host.search import hyperopt, incomparable
+from ludwig_losses.host.config.search import hyperopt, incomparable
 
 FEATURES = {"y": "category", "z": "binary", "mask": "image", "e": "vector", "t": "text", "my.loss": "category"}
 

@@ -19,9 +19,9 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from ludwig_losses import functional
-from ludwig_losses.host.colours import names_of_colours
+from ludwig_losses.host.data.colours import names_of_colours
 from ludwig_losses.host.registry import find
-from ludwig_losses.metrics.segmentation import SegmentationMetric
+from ludwig_losses.metrics.reported.segmentation import SegmentationMetric
 from ludwig_losses.parameters import Feature
 
 # In the order of the classes.

@@ -16,8 +16,8 @@ from ludwig.error import ConfigValidationError
 from ludwig.schema.model_types.base import ModelConfig, model_type_schema_registry
 
 from ludwig_losses.functional.dice import mistake_weights
+from ludwig_losses.host.config.misplaced import misplaced_losses
 from ludwig_losses.host.registry import find, losses_for
-from ludwig_losses.host.validation.misplaced import misplaced_losses
 from ludwig_losses.losses.dice import DiceLossConfig
 from ludwig_losses.parameters import Feature
 
@@ -481,7 +481,7 @@ def test_lists_and_names_must_fit_the_classes(loss, expected, tmp_path):
 
 
 def test_names_that_yaml_reads_as_booleans_are_to_be_quoted():
-    from ludwig_losses.losses import PolyLossConfig
+    from ludwig_losses.losses.poly import PolyLossConfig
 
     loss = PolyLossConfig.from_dict({"type": "poly_loss", "class_weights": {"True": 1, "False": 2}})
     with pytest.raises(ValueError, match=r"unknown \['True', 'False'\], missing \['yes', 'no'\].* quote such names"):
@@ -489,7 +489,7 @@ def test_names_that_yaml_reads_as_booleans_are_to_be_quoted():
 
 
 def test_a_padding_index_must_be_in_the_vocabulary():
-    from ludwig_losses.losses import SparsemaxLossConfig
+    from ludwig_losses.losses.fenchel_young import SparsemaxLossConfig
 
     loss = SparsemaxLossConfig.from_dict({"type": "sparsemax_loss", "padding_index": 8})
     with pytest.raises(
@@ -500,7 +500,7 @@ def test_a_padding_index_must_be_in_the_vocabulary():
 
 @pytest.mark.parametrize(("alpha", "level"), [(0.25, "INFO"), (0.5, "WARNING")])
 def test_one_alpha_for_many_classes_is_reported(alpha, level, caplog):
-    from ludwig_losses.losses import FocalLossConfig
+    from ludwig_losses.losses.focal import FocalLossConfig
 
     loss = FocalLossConfig.from_dict({"type": "focal_loss", "alpha": alpha})
     with caplog.at_level("INFO"):

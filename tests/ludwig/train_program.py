@@ -25,7 +25,7 @@ def main(folder: str, *arguments: str) -> None:
     from ludwig.callbacks import Callback
 
     from ludwig_losses import distributed
-    from ludwig_losses.losses import NTXentLoss
+    from ludwig_losses.losses.nt_xent import NTXentLoss
 
     rank = int(os.environ.get("RANK", "0"))
     seen = {"rows": []}

@@ -14,16 +14,11 @@ from ludwig.features.base_feature import OutputFeature, PredictModule
 from ludwig.utils import output_feature_utils
 from torch import Tensor, nn
 
+from ludwig_losses.declare.schema import ANOMALY
 from ludwig_losses.functional.one_class import squared_distance
 from ludwig_losses.host.anomaly import labels
 from ludwig_losses.host.anomaly.contamination import MARGIN, LatestScores
-from ludwig_losses.host.anomaly.schema import (
-    AUTO,
-    AnomalyDecoderConfig,
-    AnomalyOutputFeatureConfig,
-    has_score_head,
-)
-from ludwig_losses.host.schema import ANOMALY
+from ludwig_losses.host.anomaly.schema import AUTO, AnomalyDecoderConfig, AnomalyOutputFeatureConfig, has_score_head
 
 logger = logging.getLogger(__name__)
 

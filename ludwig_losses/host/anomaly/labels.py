@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from ludwig.utils.data_utils import get_sanitized_feature_name
 
-from ludwig_losses.host.schema import ANOMALY
+from ludwig_losses.declare.schema import ANOMALY
 
 logger = logging.getLogger(__name__)
 

@@ -18,9 +18,9 @@ from ludwig.schema.features.utils import ecd_output_config_registry
 from ludwig.schema.metadata import DECODER_METADATA
 from ludwig.schema.metadata.parameter_metadata import INTERNAL_ONLY, ParameterMetadata
 
-from ludwig_losses.host.schema import ANOMALY, PYDANTIC, keep_inherited_fields
-from ludwig_losses.host.validation.messages import unknown_key
-from ludwig_losses.host.validation.sections import name_of_loss
+from ludwig_losses.declare.schema import ANOMALY, PYDANTIC, keep_inherited_fields
+from ludwig_losses.host.config.messages import unknown_key
+from ludwig_losses.host.config.sections import name_of_loss
 from ludwig_losses.parameters import Place, is_number
 
 AUTO = "auto"

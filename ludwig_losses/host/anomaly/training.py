@@ -14,6 +14,7 @@ from ludwig.constants import LOGITS, LOSS
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from ludwig_losses.declare.schema import ANOMALY
 from ludwig_losses.functional.one_class import initial_center
 from ludwig_losses.host.anomaly import verdict
 from ludwig_losses.host.anomaly.contamination import MARGIN, cutoff_of_epoch, latest, taken_for_normal
@@ -22,10 +23,9 @@ from ludwig_losses.host.anomaly.labels import ANOMALOUS, NORMAL
 from ludwig_losses.host.anomaly.perturbation import remember_inputs
 from ludwig_losses.host.anomaly.schema import AUTO
 from ludwig_losses.host.anomaly.verdict import Found
-from ludwig_losses.host.distributed import ranks
+from ludwig_losses.host.config.sections import place_of
+from ludwig_losses.host.ranks.agreement import ranks
 from ludwig_losses.host.registry import metrics_of_feature
-from ludwig_losses.host.schema import ANOMALY
-from ludwig_losses.host.validation.sections import place_of
 from ludwig_losses.parameters import Place
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,186 @@
+"""The schema of a loss: its parameters, what they say together, and what the loss needs of its feature."""
+
+from typing import Any, ClassVar
+
+from ludwig_losses.advice import Advice
+from ludwig_losses.declare.class_names import (
+    check_some_weight,
+    class_indices,
+    class_order,
+    frequency_weights,
+    per_class_values,
+)
+from ludwig_losses.declare.schema import CATEGORY, IMAGE, SEQUENCE, TEXT, DeclaredLossConfig, field, parameters_of
+from ludwig_losses.functional._numerics import ignored_classes
+from ludwig_losses.parameters import Classes, Feature, Number, Order, PerClass
+
+BALANCED, EFFECTIVE_NUMBER = "balanced", "effective_number"
+
+# Parameters that several losses share.
+LABEL_SMOOTHING = Number(
+    default=0.0, minimum=0, maximum=1, description="Part of each label that is spread evenly over all classes."
+)
+
+
+def ignore_index(features: tuple[str, ...] | None = None) -> Classes:
+    """The parameter that names the classes whose elements take no part in the loss."""
+    return Classes(
+        default=None,
+        features=features,
+        description="The class, or classes, whose elements do not count, in the sum and in what it is divided by.",
+    )
+
+
+def one_class(loss: str, classes: list[str] | None = None) -> str:
+    """Return what is wrong with a feature of a single class."""
+    named = "" if classes is None else f", {classes[0]!r}"
+    return (
+        f"there is one class only{named}, whose probability is 1 whatever the model predicts: {loss} has nothing to "
+        f"learn. It needs data with two classes or more."
+    )
+
+
+class LossConfig(DeclaredLossConfig):
+    """Base of all schemas: the weight of the loss, and what the pack asks of a loss beside its parameters.
+
+    The docstring of a subclass is shown to users; its ``type`` is the name of the loss.
+    """
+
+    weight: float = field(
+        Number(default=1.0, minimum=0, description="Weight of this feature's loss in the sum over output features.")
+    )
+
+    # Ludwig reads these from the loss of every category, set, text and sequence feature.
+    class_weights: ClassVar[Any] = None
+    class_similarities: ClassVar[Any] = None
+    class_similarities_temperature: ClassVar[int] = 0
+
+    # What `ludwig-losses list` and `explain`, and the page on choosing a loss, say.
+    advice: ClassVar[Advice | None] = None
+
+    # Whether the loss compares rows 2i and 2i + 1 of a batch, which therefore have to stay together; and what to
+    # write in the configuration where they cannot.
+    keeps_pairs: ClassVar[bool] = False
+    instead_of_pairs: ClassVar[str] = "choose another loss"
+    # How many rows a training batch, of all ranks together, and an evaluation batch must have: with fewer, the loss is
+    # the same number whatever the model is like.
+    fewest_rows: ClassVar[int] = 1
+    fewest_rows_in_evaluation: ClassVar[int] = 1
+
+    @classmethod
+    def name(cls) -> str:
+        """The name of the loss in words."""
+        return cls.type.replace("_", " ").title()
+
+    def validates_on_loss(self, feature_type: str) -> bool:
+        """Whether best model and early stopping follow the loss, where the configuration says nothing: the default
+        metric of such a feature does not judge what this loss trains."""
+        return False
+
+    @property
+    def ignored_classes(self) -> list[int]:
+        """Indices of the classes that the loss does not count, once they are resolved; metrics leave them out, too."""
+        return list(ignored_classes(getattr(self, "ignore_index", None)))
+
+    def indices(self, name: str) -> list[int] | None:
+        """The indices of the classes that a parameter names, once they are resolved."""
+        return getattr(self, name)
+
+    def is_default(self, name: str) -> bool:
+        """Whether a parameter has the value that it has when the configuration says nothing."""
+        parameter = parameters_of(type(self))[name]
+        return parameter is not None and getattr(self, name) == parameter.default
+
+    def check(self) -> None:
+        """Check what the parameters say together.
+
+        Raises:
+            ValueError: naming the parameters, their values and what to write instead.
+        """
+
+    def resolve(self, feature: Feature) -> None:
+        """Replace class names by class indices and check the number of classes, once preprocessing knows them.
+
+        Raises:
+            ValueError: there is one class only, a class name or index does not exist, a name is missing, or a list has
+                the wrong length.
+        """
+        if feature.num_classes == 1:
+            raise ValueError(f"{feature.place()}: {one_class(self.type, feature.classes)}")
+        for name, parameter in parameters_of(type(self)).items():
+            value = getattr(self, name)
+            if isinstance(parameter, PerClass) and isinstance(value, str):
+                setattr(self, name, self.weights_by_frequency(f"{feature.place(name)}: {value}", value, feature))
+            elif isinstance(parameter, PerClass):
+                setattr(self, name, per_class_values(name, value, feature))
+            elif isinstance(parameter, Order):
+                setattr(self, name, class_order(name, value, feature))
+            elif isinstance(parameter, Classes) and not (isinstance(value, str) and value in parameter.options):
+                setattr(self, name, class_indices(name, value, feature))
+
+    def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
+        """Return the class weights that a word stands for.
+
+        Raises:
+            ValueError: how often the classes occur is not known.
+        """
+        raise ValueError(f"{what} has no meaning for {self.type}.")
+
+
+class ClassificationLossConfig(LossConfig):
+    """Base of the losses that know one true class per example or token."""
+
+    class_weights: str | list[float] | dict[str, float] | None = field(  # type: ignore[misc]  # Here it is a parameter.
+        PerClass(
+            default=None,
+            minimum=0,
+            weights=True,
+            by_frequency=(BALANCED, EFFECTIVE_NUMBER),
+            features=(CATEGORY, TEXT, SEQUENCE, IMAGE),
+            description=(
+                "Weight of each true class; the mean divides by the sum of the weights. balanced weighs a class by "
+                "1 / n, with n its examples in the data, effective_number by (1 - beta) / (1 - beta**n) (Cui et al., "
+                "CVPR 2019); both average 1 over the examples."
+            ),
+        )
+    )
+
+    effective_number_beta: float = field(
+        Number(
+            default=0.999,
+            minimum=0,
+            maximum=1,
+            features=(CATEGORY, TEXT, SEQUENCE),
+            description="beta of class_weights: effective_number, from 0 (all classes alike) to 1 (balanced).",
+        )
+    )
+
+    def validates_on_loss(self, feature_type: str) -> bool:
+        """Accuracy counts the examples of ignored classes as errors."""
+        return getattr(self, "ignore_index", None) is not None
+
+    def check(self) -> None:
+        super().check()
+        # A list may be what effective_number has become in a saved model.
+        unused = self.class_weights is None or self.class_weights == BALANCED
+        if unused and not self.is_default("effective_number_beta"):
+            raise ValueError(
+                f"effective_number_beta = {self.effective_number_beta:g} belongs to class_weights: "
+                f"{EFFECTIVE_NUMBER}, but class_weights is {self.class_weights or 'null'}. Write class_weights: "
+                f"{EFFECTIVE_NUMBER}, or remove effective_number_beta."
+            )
+
+    def resolve(self, feature: Feature) -> None:
+        super().resolve(feature)
+        ignored = ignored_classes(getattr(self, "ignore_index", None))
+        if feature.num_classes:
+            counted = [index for index in range(feature.num_classes) if index not in ignored]
+            check_some_weight(self, counted, feature)
+
+    def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
+        if feature.frequencies is None:
+            raise ValueError(
+                f"{what} needs to know how often each class occurs, which Ludwig does "
+                f"not count for this type of feature. Write a list with one number per class."
+            )
+        return frequency_weights(1.0 if word == BALANCED else self.effective_number_beta, feature)

@@ -1,0 +1,1 @@
+"""The model that a loss trains: its predictions, metrics and evaluation."""

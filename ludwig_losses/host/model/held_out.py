@@ -1,0 +1,103 @@
+"""Predictions of a trained model beside the truth, in the numbers that the network works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from ludwig.constants import IMAGE
+from torch import Tensor
+
+from ludwig_losses.host.data.classes import describe
+from ludwig_losses.parameters import Feature, numeric_order
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows.
+
+    Args:
+        truth: the targets.
+        predicted: what the network says of them, by Ludwig's names: predictions, probabilities, ...
+        image: the first input image, ``[B, C, H, W]``, if there is one.
+        known_score: the score by which a loss with a background class tells known examples from others.
+    """
+
+    truth: np.ndarray
+    predicted: dict[str, np.ndarray]
+    image: np.ndarray | None
+    known_score: np.ndarray | None = None
+
+
+def describe_output(model: Any, name: str, metadata: dict) -> Feature:
+    """Return what preprocessing found out about an output feature of a :class:`ludwig.api.LudwigModel`."""
+    feature = next(feature for feature in model.config_obj.output_features if feature.name == name)
+    return describe(feature, metadata[name])
+
+
+def describe_roles(model: Any, name: str, feature: Feature) -> dict[str, list[str] | None]:
+    """Return which part the classes of an output feature have, by their names, as far as that is known.
+
+    Returns:
+        ``order``: from low to high, where the loss has an order; ``numbers``: the same where all names are numbers;
+        ``background``: those that stand for everything unknown, where the loss has some.
+    """
+    loss, classes = _loss_of(model, name), [str(entry) for entry in feature.classes or ()]
+
+    def named(indices: list[int] | None) -> list[str] | None:
+        return None if indices is None else [classes[index] for index in indices]
+
+    return {
+        "order": named(getattr(loss, "ranked_classes", None)),
+        "numbers": numeric_order([entry for entry in classes if entry not in feature.symbols]),
+        "background": named(getattr(loss, "unknown_classes", None)),
+    }
+
+
+def _loss_of(model: Any, name: str) -> Any:
+    """Return the loss of an output feature, which may be one of Ludwig's own."""
+    return model.model.output_features.get(name).train_loss_function
+
+
+def batches(model: Any, dataset: Any, name: str) -> Iterator[Batch]:
+    """Yield all rows of a prepared data set in their order, as an output feature predicts them."""
+    network = model.model
+    training, device = network.training, next(network.parameters()).device
+    target = network.output_features.get(name)
+    images = [feature for feature in network.input_features.values() if feature.type() == IMAGE]
+    loss = _loss_of(model, name)
+    rejects = getattr(loss, "unknown_classes", None) and loss.score is not None
+    network.eval()
+    try:
+        with (
+            torch.no_grad(),
+            dataset.initialize_batcher(batch_size=_batch_size(model), should_shuffle=False) as batcher,
+        ):
+            while not batcher.last_batch():
+                batch = batcher.next_batch()
+                inputs = {
+                    feature.feature_name: torch.from_numpy(np.array(batch[feature.proc_column], copy=True)).to(device)
+                    for feature in network.input_features.values()
+                }
+                predicted = network.predictions(inputs)[name]
+                yield Batch(
+                    np.array(batch[target.proc_column], copy=True),
+                    {key: _array(value) for key, value in predicted.items() if isinstance(value, Tensor)},
+                    np.array(batch[images[0].proc_column], copy=True) if images else None,
+                    _array(predicted[loss.score_name]) if rejects else None,
+                )
+    finally:
+        network.train(training)
+
+
+def _array(tensor: Tensor) -> np.ndarray:
+    return tensor.detach().float().cpu().numpy() if tensor.is_floating_point() else tensor.detach().cpu().numpy()
+
+
+def _batch_size(model: Any) -> int:
+    trainer = model.config_obj.trainer
+    size = getattr(trainer, "eval_batch_size", None) or trainer.batch_size
+    return size if isinstance(size, int) else 128

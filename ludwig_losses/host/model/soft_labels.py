@@ -1,0 +1,86 @@
+"""Soft labels: vector features that learn with Ludwig's softmax_cross_entropy, each row a distribution over classes.
+
+Ludwig offers that pair, but it does not train: there is no metric of its name for vectors
+(``registry.complete_metrics`` adds it), nothing checks that rows are distributions, and predictions would be logits. It
+is completed, not refused: soft labels are what distillation and annotation by several people give, and no other loss of
+Ludwig's takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from ludwig.constants import SOFTMAX_CROSS_ENTROPY, VECTOR
+from ludwig.features.base_feature import PredictModule
+from torch import Tensor
+
+from ludwig_losses.host.config.sections import place_of
+from ludwig_losses.parameters import Place
+
+# Rows are often written with three decimals: their rounding may add up.
+_TOLERANCE = 0.01
+
+
+def create_predict_module(create: Callable, feature: Any) -> PredictModule:
+    """Return Ludwig's predict module, which predicts probabilities where the labels are some."""
+    return Probabilities(create(feature)) if _has_soft_labels(feature) else create(feature)
+
+
+def train(
+    original: Callable,
+    trainer: Any,
+    training_set: Any,
+    validation_set: Any = None,
+    test_set: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Train, unless a row that should be a distribution over classes is none.
+
+    Raises:
+        ValueError: names the feature, the row, and its sum or its smallest value.
+    """
+    for feature in filter(_has_soft_labels, trainer.model.output_features.values()):
+        for split, data in (("training", training_set), ("validation", validation_set), ("test", test_set)):
+            rows = getattr(data, "dataset", None)
+            if isinstance(rows, dict):  # not under Ray, whose workers see batches only
+                _check_rows(np.asarray(rows[feature.proc_column]), place_of(trainer.model, feature.feature_name), split)
+    return original(trainer, training_set, validation_set, test_set, *args, **kwargs)
+
+
+def length(builtin: Callable, obj: Any) -> int:
+    """Return the length of a vector; Dask finds out what a mapping returns by mapping a bare object, which has none."""
+    return builtin(obj) if hasattr(obj, "__len__") else 0
+
+
+def _has_soft_labels(feature: Any) -> bool:
+    return feature.type() == VECTOR and feature.loss.type == SOFTMAX_CROSS_ENTROPY
+
+
+def _check_rows(rows: np.ndarray, where: Place, split: str) -> None:
+    sums, smallest = rows.sum(axis=1), rows.min(axis=1)
+    wrong = np.flatnonzero(~((smallest >= 0) & (np.abs(sums - 1) <= _TOLERANCE)))
+    if not len(wrong):
+        return
+    row = wrong[0]
+    problem = f"sums to {sums[row]:g}" if smallest[row] >= 0 else f"has the value {smallest[row]:g}"
+    raise ValueError(
+        f"{where.at('.loss')}: {SOFTMAX_CROSS_ENTROPY} on a vector takes rows of probabilities (>= 0, sum 1), but row "
+        f"{row} of the {split} data {problem}; {len(wrong)} of {len(rows)} rows are none. Normalise the rows, or write "
+        "loss: {type: mean_squared_error} for vectors of any numbers."
+    )
+
+
+class Probabilities(PredictModule):
+    """Predicts the softmax of the logits of another predict module; TorchScript can compile it."""
+
+    def __init__(self, module: PredictModule) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
+        outputs = self.module(inputs, feature_name)
+        outputs[self.predictions_key] = outputs[self.logits_key].softmax(dim=-1)
+        return outputs

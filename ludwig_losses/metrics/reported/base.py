@@ -1,0 +1,106 @@
+"""Base classes of metrics, which are updated with batch after batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from ludwig.modules.metric_modules import LudwigMetric
+from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
+
+# Small tensors at a time: each needs some hundred bytes beside its numbers.
+_MANY = 2**12
+
+
+class PackMetric(LudwigMetric):
+    """Base of the metrics that the pack adds to those of Ludwig; one may have several values, each with a name."""
+
+    NAMES: ClassVar[tuple[str, ...]] = ()
+    # Those of the names of which less is better.
+    LOWER_IS_BETTER: ClassVar[tuple[str, ...]] = ()
+    # Ludwig moves every metric for every batch; see host/model/metrics.py.
+    stays_in_place = True
+
+    @classmethod
+    def can_report(cls, feature: Any) -> bool:
+        """Ludwig would make one for each name, and does not know what it needs: the loss, or the classes."""
+        return False
+
+
+class FeatureMetric(PackMetric):
+    """Base of metrics of all output features of some types, whatever the loss: the larger, the better."""
+
+    features: ClassVar[tuple[str, ...]]
+    # What is compared with the targets, Ludwig's PREDICTIONS, LOGITS or a further column of the predictions.
+    tensor: ClassVar[str]
+
+    @classmethod
+    def for_feature(cls, feature: Any) -> FeatureMetric:
+        """Return the metric of one of Ludwig's output features."""
+        return cls()
+
+
+class MetricOfLoss(PackMetric):
+    """Base of metrics of the features that are trained with certain losses."""
+
+    def __init__(self, loss: Any, **kwargs: Any) -> None:
+        """Take the loss whose predictions are measured."""
+        super().__init__(**kwargs)
+        self.loss_function = loss
+
+
+class RowsMetric(PackMetric):
+    """Base of metrics that are computed of all rows at once, and keep some numbers of each row until then."""
+
+    columns: int
+    rows: list[Tensor]
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__()
+        # One dimension: so it is for a rank that has no rows.
+        self.add_state("rows", default=[], dist_reduce_fx="cat")
+
+    def keep(self, *columns: Tensor) -> None:
+        """Keep numbers of the rows of a batch, or of one row."""
+        self.rows.append(torch.stack(columns, dim=-1).flatten())
+        if len(self.rows) == _MANY:
+            self.rows[:] = [torch.cat(self.rows)]
+
+    def kept(self) -> tuple[Tensor, ...] | None:
+        """Return the numbers of the rows of all batches, and of all ranks, if there are any."""
+        if not len(self.rows):  # a list, or one tensor once ranks have gathered
+            return None
+        return dim_zero_cat(self.rows).view(-1, self.columns).unbind(dim=1)
+
+
+class MeansMetric(RowsMetric):
+    """Base of metrics that average a mean over batches, or several, so that each is that over all batches as one.
+
+    A batch counts by what its mean was divided by. One whose mean is not a number does not count: Ludwig's own loss for
+    sequences has none for a single row.
+    """
+
+    def keep_means(self, means: Sequence[tuple[Tensor, float | Tensor]]) -> None:
+        """Keep the means of a batch, each with its denominator."""
+        columns: list[Tensor] = []
+        for mean, denominator in means:
+            value = mean.float()
+            columns += [value, denominator if isinstance(denominator, Tensor) else value.new_full((), denominator)]
+        self.keep(*columns)
+
+    def kept_means(self) -> tuple[Tensor, Tensor]:
+        """Return the means ``[M, N]`` of all batches, and their denominators, which are 0 where a mean is no number."""
+        columns = self.kept()
+        if columns is None:
+            return torch.zeros(self.columns // 2, 0), torch.zeros(self.columns // 2, 0)
+        values, denominators = torch.stack(columns[0::2]), torch.stack(columns[1::2])
+        return values, denominators.masked_fill(values.isnan(), 0)
+
+    def average(self, values: Tensor, denominators: Tensor) -> Tensor:
+        """Return the mean ``[M]`` over all batches as one; NaN where no batch has a number."""
+        total = denominators.sum(dim=1)
+        # Where nothing counts, losses divide by 1.
+        sums = (values * denominators.where(denominators > 0, 1)).nansum(dim=1)
+        return sums / total.where(total > 0, (~values.isnan()).any(dim=1))

@@ -1,0 +1,29 @@
+"""How well a model tells examples of known classes from others."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ludwig_losses.metrics.functional.open_set import open_set_values
+from ludwig_losses.metrics.reported.base import MetricOfLoss, RowsMetric
+
+
+class OpenSetMetric(MetricOfLoss, RowsMetric):
+    """``open_set_auroc`` and ``oscr`` of the score by which unknown examples can be rejected, see
+    :func:`open_set_values`."""
+
+    NAMES = ("open_set_auroc", "oscr")
+    columns = 3
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        if self.loss_function.background is None:
+            return
+        score, predicted = self.loss_function.judge(preds)
+        self.keep(score, predicted.to(score), target.to(score))
+
+    def compute(self) -> dict[str, Tensor]:
+        rows = self.kept()
+        if rows is None:
+            return {}
+        score, predicted, true = rows
+        return open_set_values(score, predicted, true, self.loss_function.background)
