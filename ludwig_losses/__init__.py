@@ -31,26 +31,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "ludwig_losses.comparison.api": ("compare",),
-    "ludwig_losses.host.registry": ("register_loss",),
-    "ludwig_losses.declare.schema": ("field", "loss_type"),
-    "ludwig_losses.declare.loss": ("ClassificationLoss", "ClassificationLossConfig", "Loss", "LossConfig"),
-    "ludwig_losses.parameters": (
-        "Choice",
-        "Classes",
-        "Coefficients",
-        "Count",
-        "Flag",
-        "Index",
-        "Number",
-        "Numbers",
-        "OptionalNumber",
-        "Order",
-        "PerClass",
-        "Terms",
-    ),
-}
+# Where the public names are defined; what needs no Ludwig comes first. (lazy_loader does the same, but every Python
+# process would import it.)
+_HOMES = ("parameters", "comparison.api", "declare.schema", "declare.config", "declare.loss", "host.registration")
 
 __all__ = [
     "Choice",
@@ -77,9 +60,12 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    for module, names in _HOMES.items():
-        if name in names:
-            return getattr(__import__(module, fromlist=[name]), name)
+    from importlib import import_module
+
+    for home in _HOMES if name in __all__ else ():
+        found = getattr(import_module(f"{__name__}.{home}"), name, None)
+        if getattr(found, "__module__", None) == f"{__name__}.{home}":  # not what it has imported
+            return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -16,6 +16,7 @@ class Advice:
         start: the first setting to try, as YAML of the loss section.
         watch: the metrics that show whether it helps.
         page: the page of the documentation, below ``losses/``.
+        question: the part of the page on choosing a loss: what is learned, classes, masks or embeddings.
         evidence: the folder in ``examples/`` whose table shows it, if there is one.
     """
 
@@ -25,4 +26,5 @@ class Advice:
     start: str
     watch: tuple[str, ...]
     page: str
+    question: str = "classes"
     evidence: str = ""

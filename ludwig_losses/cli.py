@@ -12,11 +12,14 @@ import textwrap
 import warnings
 import webbrowser
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ludwig_losses._switch import DISABLE, is_disabled
 from ludwig_losses.advice import Advice
 from ludwig_losses.parameters import Parameter
+
+if TYPE_CHECKING:
+    from ludwig_losses.declare.declaration import Declaration
 
 # Built by `make docs`, and in a wheel if it was built before.
 SITE = pathlib.Path(__file__).parent / "site"
@@ -79,7 +82,7 @@ def explain(name: str, plot: str | None = None) -> int:
     features = [feature for feature, names in losses_by_feature().items() if name in names]
     if declaration is None and not features:
         return _no_such_loss(name)
-    if plot is not None and (status := _plot(declaration.name if declaration else name, plot)):
+    if plot is not None and (status := _plot(name, declaration, plot)):
         return status
     if declaration is None:
         return _explain_ludwigs(name, features)
@@ -117,14 +120,15 @@ def _advice(advice: Advice) -> str:
     return "".join(f"{textwrap.fill(sentence, 100)}\n" for sentence in sentences)
 
 
-def _plot(name: str, path: str) -> int:
+def _plot(name: str, declaration: Declaration | None, path: str) -> int:
     from ludwig_losses import curves
 
-    if not curves.has_figure(name):
+    figures = declaration.config_cls.figures() if declaration else {}
+    if not figures:
         print(f"There are no curves of '{name}': only the losses of this package have some.", file=sys.stderr)
         return 2
     try:
-        curves.draw(curves.panels(name), path)
+        curves.draw(next(iter(figures.values())), path)
     except ModuleNotFoundError as error:
         print(f"--plot needs matplotlib ({error}): pip install matplotlib", file=sys.stderr)
         return 2

@@ -21,7 +21,10 @@ _TO_RESULTS = re.compile(r"\]\((?:\.\./)((?:\.\./)*(?:benchmarks|examples)/)")
 
 
 def on_config(config: Any) -> Any:
-    """Give each example that was measured a page."""
+    """List every page of a loss, and give each example that was measured a page."""
+    losses = next(entry["Losses"] for entry in config.nav if "Losses" in entry)
+    pages = sorted(f"losses/{page.name}" for page in (ROOT / "docs/losses").glob("*.md"))
+    losses[1:1] = [page for page in pages if page not in losses and {"All parameters": page} not in losses]
     at = next(i for i, entry in enumerate(config.nav) if "Guides" in entry) + 1
     config.nav.insert(at, {"Evidence": ["evidence/index.md", *_measured()]})
     return config

@@ -24,24 +24,10 @@ def written(text: str) -> str:
 
 
 def figures() -> dict[str, list]:
-    """Return the figure of each page of a loss, by the name of its file."""
-    from ludwig_losses import curves
+    """Return the figures that losses declare, by the names of their files."""
+    from ludwig_losses.host.registry import catalogue
 
-    names = {
-        "bi_tempered": "tempered_softmax_cross_entropy",
-        "compound": "compound_loss",
-        "corn": "corn",
-        "dice": "dice_loss",
-        "entmax": "entmax_loss",
-        "focal": "focal_loss",
-        "lovasz_softmax": "lovasz_softmax_loss",
-        "nt_xent": "nt_xent_loss",
-        "objectosphere": "objectosphere",
-        "one_class": "deep_svdd",
-        "open_set": "entropic_open_set",
-        "poly": "poly_loss",
-    }
-    return {**{file: curves.panels(loss) for file, loss in names.items()}, "simplex": curves.simplex()}
+    return {name: figure for found in catalogue().values() for name, figure in found.config_cls.figures().items()}
 
 
 def draw_figures() -> None:
@@ -77,13 +63,13 @@ def _losses(prefix: str) -> str:
     return "\n".join(lines)
 
 
-def _choosing(names: str) -> str:
-    """What users may have, and which of the losses named helps with it."""
-    from ludwig_losses.host.registry import find
+def _choosing(question: str) -> str:
+    """What users may have, and which of the losses for a question helps with it; those that were measured come first."""
+    from ludwig_losses.host.registry import catalogue
 
+    losses = [(name, found.advice) for name, found in catalogue().items() if found.advice.question == question]
     lines = ["| you have | take | begin with | watch | measured |", "|---|---|---|---|---|"]
-    for name in names.split():
-        advice = find(name).advice
+    for name, advice in sorted(losses, key=lambda entry: not entry[1].evidence):
         page = f"losses/{advice.page}.md"
         measured = f"[{_how_sure(advice.evidence)}]({page}#evidence)" if advice.evidence else "no"
         watch = ", ".join(f"`{metric}`" for metric in advice.watch)

@@ -42,7 +42,7 @@ def check_some_weight(config: Any, counted: list[int], feature: Feature) -> None
             left = {index for index in left if values[index]}
             weights += f" and {name}: {shown(values)}"
     if not left:
-        ignored = f"ignore_index: {shown(getattr(config, 'ignore_index', None))}"
+        ignored = f"ignore_index: {shown(config.ignore_index)}"
         raise ValueError(
             f"{feature.place()}: {ignored}{weights} leave none of the {feature.num_classes} classes"
             f"{'' if feature.classes is None else f' {shown(feature.classes)}'}, so there is nothing to learn."

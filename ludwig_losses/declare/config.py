@@ -3,6 +3,7 @@
 from typing import Any, ClassVar
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import Panel
 from ludwig_losses.declare.class_names import (
     check_some_weight,
     class_indices,
@@ -55,6 +56,8 @@ class LossConfig(DeclaredLossConfig):
     class_similarities: ClassVar[Any] = None
     class_similarities_temperature: ClassVar[int] = 0
 
+    # The classes whose elements are ignored, where the loss has such a parameter.
+    ignore_index: ClassVar[Any] = None
     # What `ludwig-losses list` and `explain`, and the page on choosing a loss, say.
     advice: ClassVar[Advice | None] = None
 
@@ -72,6 +75,11 @@ class LossConfig(DeclaredLossConfig):
         """The name of the loss in words."""
         return cls.type.replace("_", " ").title()
 
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        """The figures of the page, each under the name of its file; `explain --plot` draws the first one."""
+        return {}
+
     def validates_on_loss(self, feature_type: str) -> bool:
         """Whether best model and early stopping follow the loss, where the configuration says nothing: the default
         metric of such a feature does not judge what this loss trains."""
@@ -80,7 +88,7 @@ class LossConfig(DeclaredLossConfig):
     @property
     def ignored_classes(self) -> list[int]:
         """Indices of the classes that the loss does not count, once they are resolved; metrics leave them out, too."""
-        return list(ignored_classes(getattr(self, "ignore_index", None)))
+        return list(ignored_classes(self.ignore_index))
 
     def indices(self, name: str) -> list[int] | None:
         """The indices of the classes that a parameter names, once they are resolved."""
@@ -157,7 +165,7 @@ class ClassificationLossConfig(LossConfig):
 
     def validates_on_loss(self, feature_type: str) -> bool:
         """Accuracy counts the examples of ignored classes as errors."""
-        return getattr(self, "ignore_index", None) is not None
+        return self.ignore_index is not None
 
     def check(self) -> None:
         super().check()
@@ -172,7 +180,7 @@ class ClassificationLossConfig(LossConfig):
 
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
-        ignored = ignored_classes(getattr(self, "ignore_index", None))
+        ignored = ignored_classes(self.ignore_index)
         if feature.num_classes:
             counted = [index for index in range(feature.num_classes) if index not in ignored]
             check_some_weight(self, counted, feature)

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ludwig_losses.advice import Advice
-from ludwig_losses.declare.schema import BaseLossConfig, parameters_of
+from ludwig_losses.declare.config import LossConfig
+from ludwig_losses.declare.schema import parameters_of
 from ludwig_losses.parameters import Parameter, Terms
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Declaration:
         require: called before a module is made; raises where Ludwig lacks what every loss needs.
     """
 
-    config_cls: type[BaseLossConfig]
+    config_cls: type[LossConfig]
     module_cls: type[Loss]
     features: tuple[str, ...]
     aliases: tuple[str, ...]
@@ -50,7 +51,7 @@ class Declaration:
     @property
     def advice(self) -> Advice | None:
         """When to take the loss, where its schema says so."""
-        return getattr(self.config_cls, "advice", None)
+        return self.config_cls.advice
 
     @property
     def parameters(self) -> dict[str, Parameter | None]:

@@ -137,7 +137,7 @@ class ClassificationLoss(Loss):
     def __init__(self, config: ClassificationLossConfig) -> None:
         super().__init__(config)
         self.keep("class_weights", config.class_weights)
-        self.ignored = getattr(config, "ignore_index", None)
+        self.ignored = config.ignore_index
 
     def counted(self, target: Tensor) -> Tensor | None:
         """Return which targets are none of the classes in ``ignore_index``, or ``None`` where all count."""

@@ -41,9 +41,9 @@ NEEDS: dict[str, Callable[[str, Any], bool]] = {
     "category predictions": lambda feature_type, loss: feature_type == CATEGORY and projects(loss),
     "sequence predictions": lambda feature_type, loss: feature_type in (SEQUENCE, TEXT) and projects(loss),
     "soft labels": lambda feature_type, loss: feature_type == VECTOR and loss.type == SOFTMAX_CROSS_ENTROPY,
-    "batch sizes": lambda feature_type, loss: getattr(loss, "fewest_rows_in_evaluation", 1) > 1,
+    "batch sizes": lambda feature_type, loss: _every(feature_type, loss) and loss.fewest_rows_in_evaluation > 1,
     "masks": lambda feature_type, loss: feature_type == IMAGE and _every(feature_type, loss),
-    "pairs": lambda feature_type, loss: getattr(loss, "keeps_pairs", False),
+    "pairs": lambda feature_type, loss: _every(feature_type, loss) and loss.keeps_pairs,
 }
 
 

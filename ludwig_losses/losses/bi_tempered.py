@@ -1,13 +1,15 @@
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import Panel, by_lead
 from ludwig_losses.declare.config import ClassificationLossConfig
 from ludwig_losses.declare.loss import ClassificationLoss
 from ludwig_losses.declare.probabilities import Probabilities
 from ludwig_losses.declare.schema import BINARY, CATEGORY, field, loss_type
-from ludwig_losses.functional import tempered_softmax
+from ludwig_losses.functional import bi_tempered_logistic_loss, tempered_softmax
 from ludwig_losses.functional._numerics import class_logits
 from ludwig_losses.functional.bi_tempered import loss_and_probabilities
 from ludwig_losses.host.registration import register_loss
@@ -55,6 +57,12 @@ class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
             description="Part of each label that is spread evenly over all classes.",
         )
     )
+
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        pairs = ((0.8, 1.0), (0.8, 1.2), (0.5, 1.5), (0.2, 2.0))
+        losses = {f"t1 {t1:g}, t2 {t2:g}": partial(bi_tempered_logistic_loss, t1=t1, t2=t2) for t1, t2 in pairs}
+        return {"bi_tempered": by_lead(losses, reach=8)}
 
 
 @register_loss(TemperedSoftmaxCrossEntropyConfig, features=[BINARY, CATEGORY])

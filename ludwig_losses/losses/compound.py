@@ -5,8 +5,10 @@ from typing import Any, ClassVar
 import torch
 from ludwig.constants import SOFTMAX_CROSS_ENTROPY
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import Panel, by_size
 from ludwig_losses.declare.class_names import per_class_values
 from ludwig_losses.declare.config import LossConfig
 from ludwig_losses.declare.loss import Loss
@@ -23,6 +25,7 @@ from ludwig_losses.declare.schema import (
     field,
     loss_type,
 )
+from ludwig_losses.functional import dice_loss
 from ludwig_losses.functional._numerics import full_precision
 from ludwig_losses.host.model import own_losses
 from ludwig_losses.host.registration import register_loss, register_term_metrics
@@ -39,6 +42,7 @@ class CompoundLossConfig(LossConfig):
     type: str = loss_type("compound_loss")
 
     advice: ClassVar[Advice | None] = Advice(
+        question="masks",
         need="two aims at once",
         helps="one loss is sure to train and another one is what counts: cross-entropy beside Dice or Lovász",
         hinders="one loss does what it should: each further weight is one more thing to tune",
@@ -74,12 +78,12 @@ class CompoundLossConfig(LossConfig):
 
     @property
     def ignored_classes(self) -> list[int]:
-        ignored = [set(getattr(term, "ignored_classes", ())) for term in self.parsed if term.weight]
+        ignored = [set(term.ignored_classes if isinstance(term, LossConfig) else ()) for term in self.weighted]
         return sorted(set.intersection(*ignored)) if ignored else []
 
     @property
     def _pairing(self) -> list[int]:
-        return [i for i, term in enumerate(self.parsed) if getattr(term, "keeps_pairs", False)]
+        return [i for i, term in enumerate(self.parsed) if isinstance(term, LossConfig) and term.keeps_pairs]
 
     @property
     def keeps_pairs(self) -> bool:
@@ -97,11 +101,11 @@ class CompoundLossConfig(LossConfig):
 
     @property
     def fewest_rows(self) -> int:
-        return min((getattr(term, "fewest_rows", 1) for term in self.weighted), default=1)
+        return min((t.fewest_rows if isinstance(t, LossConfig) else 1 for t in self.weighted), default=1)
 
     @property
     def fewest_rows_in_evaluation(self) -> int:
-        return min((getattr(term, "fewest_rows_in_evaluation", 1) for term in self.weighted), default=1)
+        return min((t.fewest_rows_in_evaluation if isinstance(t, LossConfig) else 1 for t in self.weighted), default=1)
 
     def validates_on_loss(self, feature_type: str) -> bool:
         return any(_validates_on_loss(term, feature_type) for term in self.weighted)
@@ -138,6 +142,13 @@ class CompoundLossConfig(LossConfig):
             for index, config in enumerate(self.parsed)
         ]
 
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        def both(logits: Tensor, target: Tensor) -> Tensor:
+            return dice_loss(logits, target) + 0.5 * cross_entropy(logits, target)
+
+        return {"compound": by_size({"Dice": dice_loss, "Dice + 0.5 cross-entropy": both})}
+
 
 def _validates_on_loss(term: Any, feature_type: str) -> bool:
     if isinstance(term, LossConfig):
@@ -169,7 +180,7 @@ class CompoundLoss(Loss):
         # Square roots of means: their squares are averaged.
         self.is_root = [own_losses.is_root(module) for module in self.terms]
         self.projecting = next(iter(config.projecting), None)
-        self.of_batch_alone = all(getattr(module, "of_batch_alone", True) for module in self.terms)
+        self.of_batch_alone = all(module.of_batch_alone for module in self.terms if isinstance(module, Loss))
         # Where configurations come from another process, Ludwig has yet to learn the names.
         register_term_metrics(self.names, FEATURES)
 
@@ -274,7 +285,7 @@ class CompoundLoss(Loss):
 
     def _of_first(self, part: str) -> list[int] | None:
         """Return what the first term that knows it says of the classes, also one that is only watched."""
-        found = (getattr(term, part, None) for term in self.terms)
+        found = (getattr(term, part) for term in self.terms if isinstance(term, Loss))
         return next((indices for indices in found if indices is not None), None)
 
     def create_metrics(self, config: CompoundLossConfig) -> dict[str, Any]:

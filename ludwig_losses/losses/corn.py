@@ -5,9 +5,11 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import Panel, rounded
 from ludwig_losses.declare.config import ClassificationLossConfig
 from ludwig_losses.declare.loss import ClassificationLoss
 from ludwig_losses.declare.schema import CATEGORY, field, loss_type
+from ludwig_losses.functional import corn_loss
 from ludwig_losses.functional._numerics import naming_the_target
 from ludwig_losses.functional.corn import corn_probabilities, corn_rank, corn_tasks, loss_of_ranks
 from ludwig_losses.host.registration import register_loss
@@ -46,6 +48,19 @@ class CornLossConfig(ClassificationLossConfig):
     @classmethod
     def name(cls) -> str:
         return "Conditional Ordinal Regression (CORN)"
+
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        score = torch.linspace(-5, 9, 57, dtype=torch.float64)
+        tasks = torch.stack([score, score - 2, score - 4], dim=-1)
+        ranks = {"lowest class": 0, "second": 1, "third": 2, "highest": 3}
+        places, p = rounded(score), corn_probabilities(tasks)
+        losses = {name: corn_loss(tasks, torch.full((len(score),), rank)) for name, rank in ranks.items()}
+        x_label = "score that all tasks share"
+        probability = {name: (places, rounded(p[:, rank])) for name, rank in ranks.items()}
+        loss = {name: (places, rounded(values)) for name, values in losses.items()}
+        panels = [Panel(x_label, "probability of the class", probability)]
+        return {"corn": [*panels, Panel(x_label, "loss of an example of it", loss)]}
 
 
 @register_loss(CornLossConfig, features=[CATEGORY])

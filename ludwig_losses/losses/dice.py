@@ -1,13 +1,15 @@
+from functools import partial
 from typing import ClassVar
 
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import Losses, Panel, by_size
 from ludwig_losses.declare.class_names import check_some_weight
 from ludwig_losses.declare.config import LossConfig
 from ludwig_losses.declare.loss import Loss
 from ludwig_losses.declare.schema import IMAGE, field, loss_type, parameters_of
-from ludwig_losses.functional import dice_loss
+from ludwig_losses.functional import dice_loss, softmax_focal_loss
 from ludwig_losses.functional._numerics import count_images
 from ludwig_losses.functional.dice import check_options, counted_classes, mistake_weights
 from ludwig_losses.host.registration import register_loss
@@ -20,6 +22,7 @@ class DiceLossConfig(LossConfig):
     type: str = loss_type("dice_loss")
 
     advice: ClassVar[Advice | None] = Advice(
+        question="masks",
         need="small objects in masks",
         helps="the object covers few pixels, and the overlap with it is what counts",
         hinders=(
@@ -52,7 +55,7 @@ class DiceLossConfig(LossConfig):
         Flag(default=True, description="Whether overlaps are of single images, or of the whole batch.")
     )
 
-    ignore_index: str | int | list[str] | list[int] | None = field(
+    ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
         Classes(
             default=None,
             description="The class, or classes, whose pixels do not count, and which leave the mean over classes.",
@@ -124,6 +127,12 @@ class DiceLossConfig(LossConfig):
             except ValueError as error:
                 raise ValueError(f"{feature.place()}: {error}") from None
             check_some_weight(self, counted, feature)
+
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        tversky = partial(dice_loss, tversky_alpha=0.2, tversky_beta=0.8)
+        losses: Losses = {"focal": softmax_focal_loss, "Dice": dice_loss, "Tversky, beta 0.8": tversky}
+        return {"dice": by_size(losses)}
 
 
 @register_loss(DiceLossConfig, features=[IMAGE], aliases=["dice"])

@@ -1,12 +1,16 @@
+from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import Panel, by_lead, simplex
 from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig, ignore_index
 from ludwig_losses.declare.loss import ClassificationLoss
 from ludwig_losses.declare.probabilities import Probabilities
 from ludwig_losses.declare.schema import CATEGORY, SEQUENCE, TEXT, field, loss_type
+from ludwig_losses.functional import entmax15, entmax_loss, sparsemax
 from ludwig_losses.functional.fenchel_young import loss_and_probabilities
 from ludwig_losses.functional.projections import project
 from ludwig_losses.host.registration import register_loss
@@ -21,7 +25,9 @@ class FenchelYoungLossConfig(ClassificationLossConfig):
 
     label_smoothing: float = field(LABEL_SMOOTHING)
 
-    ignore_index: str | int | list[str] | list[int] | None = field(ignore_index())
+    ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
+        ignore_index()
+    )
 
     padding_index: int | None = field(
         Index(
@@ -40,6 +46,13 @@ class FenchelYoungLossConfig(ClassificationLossConfig):
                 f"{feature.place('padding_index')}: got {self.padding_index}, but the vocabulary has "
                 f"only {feature.num_classes} symbols. Write a smaller index, or null."
             )
+
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        names = {1.25: "alpha 1.25", 1.5: "entmax-1.5", 2.0: "sparsemax"}
+        losses = {name: partial(entmax_loss, alpha=alpha) for alpha, name in names.items()}
+        regions = simplex({"softmax": partial(torch.softmax, dim=-1), "entmax-1.5": entmax15, "sparsemax": sparsemax})
+        return {"entmax": by_lead(losses), "simplex": regions}
 
 
 class FenchelYoungLoss(ClassificationLoss):

@@ -1,10 +1,12 @@
 import logging
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import Panel, by_probability
 from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig, ignore_index
 from ludwig_losses.declare.loss import ClassificationLoss
 from ludwig_losses.declare.schema import BINARY, CATEGORY, IMAGE, field, loss_type
@@ -84,7 +86,9 @@ class FocalLossConfig(ClassificationLossConfig):
         )
     )
 
-    ignore_index: str | int | list[str] | list[int] | None = field(ignore_index(features=(CATEGORY, IMAGE)))
+    ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
+        ignore_index(features=(CATEGORY, IMAGE))
+    )
 
     @property
     def single_alpha(self) -> bool:
@@ -100,6 +104,10 @@ class FocalLossConfig(ClassificationLossConfig):
                 f"{feature.place('alpha')}: {self.alpha:g} is not applied, since one number cannot "
                 f"balance {feature.num_classes} classes. Write one number per class, or null.",
             )
+
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        return {"focal": by_probability({f"gamma {g:g}": partial(softmax_focal_loss, gamma=g) for g in (0.5, 1, 2, 5)})}
 
 
 @register_loss(FocalLossConfig, features=[BINARY, CATEGORY, IMAGE], aliases=["focal"])

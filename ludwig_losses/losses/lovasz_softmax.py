@@ -3,10 +3,11 @@ from typing import Any, ClassVar, cast
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import Panel, by_size
 from ludwig_losses.declare.config import LossConfig
 from ludwig_losses.declare.loss import Loss
 from ludwig_losses.declare.schema import IMAGE, field, loss_type
-from ludwig_losses.functional import lovasz_softmax_loss
+from ludwig_losses.functional import dice_loss, lovasz_softmax_loss
 from ludwig_losses.functional._numerics import count_images
 from ludwig_losses.functional.lovasz import chosen_classes
 from ludwig_losses.host.registration import register_loss
@@ -19,6 +20,7 @@ class LovaszSoftmaxLossConfig(LossConfig):
     type: str = loss_type("lovasz_softmax_loss")
 
     advice: ClassVar[Advice | None] = Advice(
+        question="masks",
         need="masks judged by their mean IoU",
         helps="the IoU of all classes is the measure, rare classes included",
         hinders=(
@@ -46,7 +48,7 @@ class LovaszSoftmaxLossConfig(LossConfig):
         Flag(default=False, description="Whether the loss is of single images, and averaged, or of the whole batch.")
     )
 
-    ignore_index: str | int | list[str] | list[int] | None = field(
+    ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
         Classes(default=None, description="The class, or classes, whose pixels do not count.")
     )
 
@@ -61,6 +63,10 @@ class LovaszSoftmaxLossConfig(LossConfig):
                 chosen_classes(cast("str | list[int]", self.classes), self.indices("ignore_index"), feature.num_classes)
             except ValueError as error:
                 raise ValueError(f"{feature.place()}: {error}") from None
+
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        return {"lovasz_softmax": by_size({"Dice": dice_loss, "Lovász-Softmax": lovasz_softmax_loss})}
 
 
 @register_loss(LovaszSoftmaxLossConfig, features=[IMAGE], aliases=["lovasz_softmax"])

@@ -1,10 +1,13 @@
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import CROSS_ENTROPY, Panel, loss_and_gradient
 from ludwig_losses.declare.config import LossConfig
 from ludwig_losses.declare.loss import Loss
 from ludwig_losses.declare.remembered import Remembered
@@ -25,6 +28,7 @@ class NTXentLossConfig(LossConfig):
     type: str = loss_type("nt_xent_loss")
 
     advice: ClassVar[Advice | None] = Advice(
+        question="embeddings",
         need="no labels, but pairs that belong together",
         helps=(
             "there are two views of each example, or values that many rows share, and embeddings are wanted for a "
@@ -105,6 +109,23 @@ class NTXentLossConfig(LossConfig):
         """The distance to the target vectors, which do not matter, says nothing."""
         return True
 
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        def of_cosines(temperature: float) -> Callable[[Tensor], Tensor]:
+            def loss(s: Tensor) -> Tensor:
+                return torch.stack([nt_xent_loss(rows, temperature=temperature) for rows in map(_views, s)])
+
+            return loss
+
+        def unscaled(s: Tensor) -> Tensor:
+            logits = torch.cat([s.unsqueeze(1), s.new_zeros(len(s), 2 * _PAIRS - 2)], dim=1)
+            return cross_entropy(logits, torch.zeros(len(s), dtype=torch.long), reduction="none")
+
+        losses: dict[str, Callable[[Tensor], Tensor]] = {f"{CROSS_ENTROPY} of cosines": unscaled}
+        losses |= {f"temperature {t:g}": of_cosines(t) for t in (0.07, 0.2, 0.5)}
+        s = torch.linspace(-0.95, 0.95, 39, dtype=torch.float64)
+        return {"nt_xent": loss_and_gradient("cosine of the two partners", losses, s)}
+
 
 @register_loss(NTXentLossConfig, features=[VECTOR], aliases=["nt_xent"])
 class NTXentLoss(Loss):
@@ -170,3 +191,14 @@ class NTXentLoss(Loss):
         loss = nt_xent_loss(preds, labels, memory=memory, memory_labels=past_labels, **self.options)
         bank.remember(preds, target)
         return loss
+
+
+# In the figure of the page.
+_PAIRS = 32
+
+
+def _views(cosine: Tensor) -> Tensor:
+    """Rows in which partners have a cosine, and all others are orthogonal."""
+    eye = torch.eye(2 * _PAIRS, dtype=torch.float64)
+    first, other = eye[:_PAIRS], cosine * eye[:_PAIRS] + (1 - cosine**2).sqrt() * eye[_PAIRS:]
+    return torch.stack([first, other], dim=1).flatten(0, 1)

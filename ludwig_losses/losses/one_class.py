@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import CROSS_ENTROPY, Panel, loss_and_gradient
 from ludwig_losses.declare.config import LossConfig
 from ludwig_losses.declare.loss import Loss
 from ludwig_losses.declare.schema import ANOMALY, field, loss_type
@@ -34,6 +35,21 @@ class OneClassLossConfig(LossConfig):
 
     # Whether the score is a learned function of the hidden vector, not its squared distance to the centre.
     score_head: ClassVar[bool] = False
+
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        def sad(label: int) -> Callable[[Tensor], Tensor]:
+            return lambda d: deep_sad_loss(d, torch.full((len(d),), label))
+
+        losses: dict[str, Callable[[Tensor], Tensor]] = {
+            f"{CROSS_ENTROPY} (drocc)": lambda d: drocc_loss(-d, d, mu=0.0),
+            "deep_svdd, nu 0": lambda d: deep_svdd_loss(d, nu=0.0),
+            "deep_svdd, nu 0.5": lambda d: deep_svdd_loss(d, nu=0.5, radius2=1.0),
+            "deep_sad, normal": sad(0),
+            "deep_sad, anomaly": sad(1),
+        }
+        scores = torch.linspace(0.2, 3, 57, dtype=torch.float64)
+        return {"one_class": loss_and_gradient("anomaly score (radius² 1)", losses, scores)}
 
 
 class OneClassLoss(Loss):
@@ -80,6 +96,7 @@ class DeepSVDDLossConfig(OneClassLossConfig):
     type: str = loss_type("deep_svdd")
 
     advice: ClassVar[Advice | None] = Advice(
+        question="embeddings",
         need="anomalies, none of them labelled",
         helps="rows are images or mixed features, for which an encoder has to be learned",
         hinders="rows are plain numbers: the detectors of scikit-learn were as good or better on the data tried here",
@@ -125,6 +142,7 @@ class DeepSADLossConfig(OneClassLossConfig):
     type: str = loss_type("deep_sad")
 
     advice: ClassVar[Advice | None] = Advice(
+        question="embeddings",
         need="anomalies, a few of them labelled",
         helps="even 1 to 5 % of the training rows are known anomalies",
         hinders="none is labelled, or those to come resemble none of the labelled ones",
@@ -169,6 +187,7 @@ class DROCCLossConfig(OneClassLossConfig):
     type: str = loss_type("drocc")
 
     advice: ClassVar[Advice | None] = Advice(
+        question="embeddings",
         need="anomalies among standardised numbers, none of them labelled",
         helps="deep_svdd collapses, or distances between standardised rows mean something",
         hinders="time is short (a step takes about six times as long), or inputs are not standardised",

@@ -1,4 +1,6 @@
 import logging
+from collections.abc import Callable
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -6,11 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import CROSS_ENTROPY, Panel, loss_and_gradient
 from ludwig_losses.declare.config import ClassificationLossConfig
 from ludwig_losses.declare.loss import ClassificationLoss
 from ludwig_losses.declare.probabilities import Probabilities
 from ludwig_losses.declare.schema import BINARY, CATEGORY, field, loss_type
-from ludwig_losses.functional import known_score, known_softmax
+from ludwig_losses.functional import entropic_open_set_loss, known_score, known_softmax, objectosphere_loss
 from ludwig_losses.functional._numerics import class_logits, is_static
 from ludwig_losses.functional.open_set import among_all, largest_known, loss_and_log_probabilities, magnitude
 from ludwig_losses.host.registration import register_loss
@@ -195,6 +198,13 @@ class EntropicOpenSetLossConfig(OpenSetLossConfig):
         evidence="open_set",
     )
 
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        targets = {f"{CROSS_ENTROPY} (known, right)": 0, "known, wrong": 1, "unknown": 3}
+        losses = {label: _of_one_logit(entropic_open_set_loss, target) for label, target in targets.items()}
+        z = torch.linspace(-6, 6, 61, dtype=torch.float64)
+        return {"open_set": loss_and_gradient("lead of one of three logits", losses, z)}
+
 
 @register_loss(EntropicOpenSetLossConfig, features=[BINARY, CATEGORY])
 class EntropicOpenSetLoss(OpenSetLoss):
@@ -235,6 +245,18 @@ class ObjectosphereLossConfig(OpenSetLossConfig):
         """Magnitudes grow first, and accuracy may fall meanwhile, also where all examples are known."""
         return self.zeta > 0 or super().validates_on_loss(feature_type)
 
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        plain, squared = (partial(objectosphere_loss, xi=5.0, zeta=zeta) for zeta in (0.0, 0.1))
+        losses = {
+            f"{CROSS_ENTROPY} (known)": _of_one_logit(plain, 0),
+            "known, zeta 0.1": _of_one_logit(squared, 0),
+            "unknown, zeta 0": _of_one_logit(plain, 3),
+            "unknown, zeta 0.1": _of_one_logit(squared, 3),
+        }
+        z = torch.linspace(0.05, 10, 61, dtype=torch.float64)
+        return {"objectosphere": loss_and_gradient("magnitude of the logits (xi 5)", losses, z)}
+
 
 @register_loss(ObjectosphereLossConfig, features=[BINARY, CATEGORY])
 class ObjectosphereLoss(OpenSetLoss):
@@ -252,3 +274,13 @@ class ObjectosphereLoss(OpenSetLoss):
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         return self.loss(preds, target, self.xi, self.zeta)
+
+
+def _of_one_logit(loss: Callable[..., Tensor], target: int) -> Callable[[Tensor], Tensor]:
+    """Return a loss as a function of the first of three known classes' logits, the others being 0, for the figures."""
+
+    def of_logit(z: Tensor) -> Tensor:
+        logits = torch.stack([z, *[torch.zeros_like(z)] * 3], dim=-1)
+        return loss(logits, torch.full((len(z),), target), known=torch.tensor([0, 1, 2]))
+
+    return of_logit

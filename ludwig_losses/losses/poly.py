@@ -1,8 +1,10 @@
+from functools import partial
 from typing import Any, ClassVar
 
 from torch import Tensor
 
 from ludwig_losses.advice import Advice
+from ludwig_losses.curves import Panel, by_probability
 from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig, ignore_index
 from ludwig_losses.declare.loss import ClassificationLoss
 from ludwig_losses.declare.schema import CATEGORY, IMAGE, field, loss_type
@@ -48,7 +50,13 @@ class PolyLossConfig(ClassificationLossConfig):
 
     label_smoothing: float = field(LABEL_SMOOTHING)
 
-    ignore_index: str | int | list[str] | list[int] | None = field(ignore_index())
+    ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
+        ignore_index()
+    )
+
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        return {"poly": by_probability({f"epsilon {e:g}": partial(poly_loss, epsilon=e) for e in (-1, 1, 2)})}
 
 
 @register_loss(PolyLossConfig, features=[CATEGORY, IMAGE], aliases=["poly"])

@@ -29,9 +29,7 @@ def update_config_with_metadata(update: Callable, config_obj: Any, training_set_
 
     # Ludwig resolves class weights itself, differently for each type: for text it prepends two zeros each time it
     # sees them, so a saved model could not be resumed. It gets none to resolve.
-    hidden = [
-        (feature.loss, weights) for feature in declared if (weights := getattr(feature.loss, "class_weights", None))
-    ]
+    hidden = [(feature.loss, weights) for feature in declared if (weights := feature.loss.class_weights)]
     for loss, _ in hidden:
         loss.class_weights = None
     try:

@@ -11,6 +11,7 @@ import torch
 from ludwig.constants import IMAGE
 from torch import Tensor
 
+from ludwig_losses.declare.loss import Loss
 from ludwig_losses.host.data.classes import describe
 from ludwig_losses.parameters import Feature, numeric_order
 
@@ -51,9 +52,9 @@ def describe_roles(model: Any, name: str, feature: Feature) -> dict[str, list[st
         return None if indices is None else [classes[index] for index in indices]
 
     return {
-        "order": named(getattr(loss, "ranked_classes", None)),
+        "order": named(loss.ranked_classes if isinstance(loss, Loss) else None),
         "numbers": numeric_order([entry for entry in classes if entry not in feature.symbols]),
-        "background": named(getattr(loss, "unknown_classes", None)),
+        "background": named(loss.unknown_classes if isinstance(loss, Loss) else None),
     }
 
 
@@ -69,7 +70,7 @@ def batches(model: Any, dataset: Any, name: str) -> Iterator[Batch]:
     target = network.output_features.get(name)
     images = [feature for feature in network.input_features.values() if feature.type() == IMAGE]
     loss = _loss_of(model, name)
-    rejects = getattr(loss, "unknown_classes", None) and loss.score is not None
+    rejects = isinstance(loss, Loss) and loss.unknown_classes and loss.score is not None
     network.eval()
     try:
         with (
