@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     from ludwig_losses.host.ranks import torchrun
 
-    torchrun.use()
+    torchrun.use_data_parallel_backend()
     if int(os.environ["RANK"]) > 0:
         logging.disable(logging.INFO)  # Each message once is enough.
     ludwig.train.cli(arguments[1:])

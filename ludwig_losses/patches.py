@@ -116,27 +116,27 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.utils.backward_compatibility:upgrade_config_dict_to_latest_version",
-                f"{_HOST}.anomaly.schema:upgrade",
+                f"{_HOST}.anomaly.schema:check_and_spread_defaults",
                 "Mistakes in the feature pass in silence, and defaults.anomaly is refused.",
                 "Ludwig knew the section and refused unknown parameters.",
                 when="ludwig.schema.model_types.base",
             ),
             Patch(
                 "ludwig.schema.model_types.base:check_schema",
-                f"{_HOST}.anomaly.schema:check_schema",
+                f"{_HOST}.anomaly.schema:check_anomaly_features",
                 "Mistakes in the feature pass in silence.",
                 "Ludwig refused unknown parameters.",
                 when="ludwig.schema.model_types.base",
             ),
             Patch(
                 "ludwig.data.preprocessing:build_dataset",
-                f"{_HOST}.anomaly.labels:build_dataset",
+                f"{_HOST}.anomaly.labels:add_missing_labels",
                 "Data without labels is refused.",
                 "a feature type could say what a missing column means.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.anomaly.training:train",
+                f"{_HOST}.anomaly.training:train_with_threshold",
                 "The loss does not see the inputs that it perturbs.",
                 "a loss saw the inputs of a batch.",
             ),
@@ -149,20 +149,20 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.tune_batch_size",
-                f"{_HOST}.anomaly.training:tune_batch_size",
+                f"{_HOST}.anomaly.training:tune_before_centre",
                 "The search for a batch size trains without a centre.",
                 "a feature were called before the search.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.run_evaluation",
-                f"{_HOST}.anomaly.training:evaluate",
+                f"{_HOST}.anomaly.training:set_threshold_and_evaluate",
                 "The threshold stays infinite: no row is flagged.",
                 "a feature were called before each evaluation.",
                 uses=("progress_tracker", "training_set", "validation_set"),
             ),
             Patch(
                 "ludwig.models.predictor:Predictor.batch_evaluation",
-                f"{_HOST}.anomaly.training:measure",
+                f"{_HOST}.anomaly.training:evaluate_with_adversary",
                 "The loss of an evaluation lacks the points that the loss of the training has.",
                 "a loss saw the inputs of a batch.",
             ),
@@ -211,19 +211,19 @@ GROUPS = (
         (
             Patch(
                 "ludwig.utils.backward_compatibility:upgrade_config_dict_to_latest_version",
-                f"{_HOST}.config.written:upgrade",
+                f"{_HOST}.config.written:check_as_written",
                 "Mistakes in a loss section pass in silence, and class_weights: balanced becomes null.",
                 "Ludwig refused unknown parameters with its own messages, and left words in class_weights alone.",
             ),
             Patch(
                 "ludwig.schema.model_types.base:check_schema",
-                f"{_HOST}.config.written:check_schema",
+                f"{_HOST}.config.written:check_rendered",
                 "The same for sections that come from defaults or a saved model; class names stay numbers or booleans.",
                 "Ludwig refused unknown parameters with its own messages, and read class names as text.",
             ),
             Patch(
                 "ludwig.schema.model_types.base:ModelConfig.from_dict",
-                f"{_HOST}.config.parsed:parse",
+                f"{_HOST}.config.parsed:parse_and_check",
                 "Parameters that contradict each other, or other sections, pass in silence.",
                 "messages of register_config_check reached the user as they are on every version.",
             ),
@@ -281,7 +281,7 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.model.evaluation:train",
+                f"{_HOST}.model.evaluation:refuse_missing_metric",
                 "A validation metric that the validation data cannot have chooses the first model.",
                 "a metric could refuse data.",
             ),
@@ -345,13 +345,13 @@ GROUPS = (
         (
             Patch(
                 "ludwig.features.vector_feature:VectorOutputFeature.create_predict_module",
-                f"{_HOST}.model.soft_labels:create_predict_module",
+                f"{_HOST}.model.soft_labels:predict_distributions",
                 "Predictions are logits.",
                 "Ludwig completed the pair that it offers.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.model.soft_labels:train",
+                f"{_HOST}.model.soft_labels:refuse_bad_distributions",
                 "Rows that are no distribution are trained on.",
                 "Ludwig completed the pair that it offers.",
             ),
@@ -364,25 +364,25 @@ GROUPS = (
         (
             Patch(
                 "ludwig.data.cache.manager:calculate_checksum",
-                f"{_HOST}.data.pairs:calculate_checksum",
+                f"{_HOST}.data.pairs:add_pairs_to_checksum",
                 "Data that was split by rows is found in the cache.",
                 "the loss were part of the key of the cache.",
             ),
             Patch(
                 "ludwig.data.preprocessing:build_dataset",
-                f"{_HOST}.data.pairs:build_dataset",
+                f"{_HOST}.data.pairs:drop_whole_pairs",
                 "A row that is dropped for a missing value moves all pairs after it.",
                 "Ludwig could drop groups of rows.",
             ),
             Patch(
                 "ludwig.data.preprocessing:split_dataset",
-                f"{_HOST}.data.pairs:split_dataset",
+                f"{_HOST}.data.pairs:split_pairs",
                 "A random split tears pairs apart.",
                 "Ludwig could split groups of rows.",
             ),
             Patch(
                 "ludwig.data.preprocessing:load_hdf5",
-                f"{_HOST}.data.pairs:load_hdf5",
+                f"{_HOST}.data.pairs:load_in_order",
                 "Rows of cached training data are shuffled once and for all.",
                 "Ludwig 0.11 were no longer supported.",
                 uses=("shuffle_training",),
@@ -390,20 +390,20 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_training",
-                f"{_HOST}.data.pairs:preprocess_for_training",
+                f"{_HOST}.data.pairs:preprocess_pairs",
                 "The functions above do not know the loss.",
                 "Ludwig could split and shuffle groups of rows.",
                 uses=("backend",),
             ),
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_prediction",
-                f"{_HOST}.data.pairs:preprocess_for_prediction",
+                f"{_HOST}.data.pairs:preprocess_pairs_for_evaluation",
                 "The functions above do not know the loss.",
                 "Ludwig could split and shuffle groups of rows.",
             ),
             Patch(
                 "ludwig.data.dataset.pandas:DistributedSampler",
-                f"{_HOST}.data.pairs:sampler",
+                f"{_HOST}.data.pairs:pair_sampler",
                 "Batches are made of single rows in random order.",
                 "a data set took a sampler.",
                 uses=("shuffle", "random_seed", "distributed"),
@@ -411,25 +411,25 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.data.dataset.pandas:PandasDataset.initialize_batcher",
-                f"{_HOST}.data.pairs:initialize_batcher",
+                f"{_HOST}.data.pairs:batch_pairs",
                 "The sampler does not know the loss, and an odd batch size cuts a pair.",
                 "a data set took a sampler.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.data.pairs:train",
+                f"{_HOST}.data.pairs:refuse_torn_pairs",
                 "Data that was preprocessed for another loss is trained on, without its pairs.",
                 "the loss were part of the key of the cache.",
             ),
             Patch(
                 "ludwig.api:generate_kfold_splits",
-                f"{_HOST}.data.pairs:generate_kfold_splits",
+                f"{_HOST}.data.pairs:fold_pairs",
                 "Folds tear pairs apart.",
                 "Ludwig could fold groups of rows.",
             ),
             Patch(
                 "ludwig.api:kfold_cross_validate",
-                f"{_HOST}.data.pairs:kfold_cross_validate",
+                f"{_HOST}.data.pairs:cross_validate_pairs",
                 "The function above does not know the loss.",
                 "Ludwig could fold groups of rows.",
             ),
@@ -442,13 +442,13 @@ GROUPS = (
         (
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.data.batch_sizes:train",
+                f"{_HOST}.data.batch_sizes:refuse_small_batches",
                 "The loss is the same number in every epoch where a batch has too few rows.",
                 "a loss could say how many rows it needs.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.tune_batch_size",
-                f"{_HOST}.data.batch_sizes:tune_batch_size",
+                f"{_HOST}.data.batch_sizes:tune_with_enough_rows",
                 "Ludwig's search for the fastest batch size may choose one with too few rows.",
                 "a loss could say how many rows it needs.",
                 uses=("tune_for_training",),
@@ -489,26 +489,26 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.data.cache.manager:calculate_checksum",
-                f"{_HOST}.data.masks:calculate_checksum",
+                f"{_HOST}.data.masks:add_masks_to_checksum",
                 "Masks that were read for a loss of Ludwig's own are found in the cache.",
                 "the loss were part of the key of the cache.",
             ),
             Patch(
                 "ludwig.data.preprocessing:build_dataset",
-                f"{_HOST}.data.masks:build_dataset",
+                f"{_HOST}.data.masks:build_with_masks",
                 "The functions above do not know the loss.",
                 "Ludwig looked at all masks, and refused unknown colours.",
             ),
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_prediction",
-                f"{_HOST}.data.masks:preprocess_for_prediction",
+                f"{_HOST}.data.masks:preprocess_masks_for_evaluation",
                 "Masks that were prepared for another model are found in the cache.",
                 "Ludwig kept the classes of the trained model.",
                 uses=("training_set_metadata",),
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.data.masks:train",
+                f"{_HOST}.data.masks:refuse_foreign_masks",
                 "Data that was preprocessed for a loss of Ludwig's own is trained on.",
                 "the loss were part of the key of the cache.",
             ),
@@ -537,7 +537,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.models.predictor:calculate_overall_stats",
-                f"{_HOST}.model.evaluation:calculate_overall_stats",
+                f"{_HOST}.model.evaluation:leave_out_absent_targets",
                 "The evaluation of image features fails for want of the masks.",
                 "Ludwig left out features that have no overall statistics.",
                 hosts="0.14 to 0.17",
@@ -551,7 +551,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.data.preprocessing:load_hdf5",
-                f"{_HOST}.ranks.agreement:load_hdf5",
+                f"{_HOST}.ranks.agreement:load_in_equal_order",
                 "Each rank shuffles cached data in its own way.",
                 "Ludwig 0.11 were no longer supported.",
                 uses=("shuffle_training",),
@@ -559,26 +559,26 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_training",
-                f"{_HOST}.ranks.agreement:preprocess_for_training",
+                f"{_HOST}.ranks.agreement:preprocess_first_rank_first",
                 "Ranks write the same cache at the same time, and may train on different rows.",
                 "Ludwig's local backend knew several ranks.",
                 uses=("backend",),
             ),
             Patch(
                 "ludwig.trainers.trainer:append_metrics",
-                f"{_HOST}.ranks.agreement:append_metrics",
+                f"{_HOST}.ranks.agreement:record_metrics_of_first_rank",
                 "Ranks save and stop at different steps.",
                 "Ludwig's local backend knew several ranks.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer._has_nan_or_inf_weights",
-                f"{_HOST}.ranks.agreement:has_nan_or_inf_weights",
+                f"{_HOST}.ranks.agreement:stop_all_ranks",
                 "One rank stops and the others wait forever.",
                 "Ludwig told all ranks.",
             ),
             Patch(
                 "ludwig.data.dataset.pandas:PandasDataset.initialize_batcher",
-                f"{_HOST}.data.samplers:initialize_batcher",
+                f"{_HOST}.data.samplers:batch_shard",
                 "Rows are repeated in evaluations to make shards equally long.",
                 "Ludwig sharded evaluations without repeating rows.",
                 uses=("distributed", "ignore_last"),
@@ -592,7 +592,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_training",
-                f"{_HOST}.ranks.ray:preprocess_for_training",
+                f"{_HOST}.ranks.ray:preprocess_if_there_is_room",
                 "Ray waits forever for workers that do not fit on the cluster.",
                 "Ludwig checked it.",
                 uses=("backend",),
@@ -613,14 +613,14 @@ GROUPS = (
             ),
             Patch(
                 "ludwig.backend.ray:train_fn",
-                f"{_HOST}.ranks.ray:train_fn",
+                f"{_HOST}.ranks.ray:train_on_worker",
                 "Each worker trains a model of its own.",
                 "Ludwig's workers used its strategy for several ranks.",
                 uses=("executable_kwargs",),
             ),
             Patch(
                 "ludwig.backend.ray:eval_fn",
-                f"{_HOST}.ranks.ray:eval_fn",
+                f"{_HOST}.ranks.ray:evaluate_on_worker",
                 "Metrics are those of one worker.",
                 "Ludwig's workers used its strategy for several ranks.",
             ),
@@ -661,7 +661,7 @@ GROUPS = (
         (
             Patch(
                 "ludwig.hyperopt.run:hyperopt",
-                f"{_HOST}.config.search:hyperopt",
+                f"{_HOST}.config.search:search_with_warning",
                 "The loss with the smallest scale wins in silence.",
                 "Ludwig warned of it.",
             ),

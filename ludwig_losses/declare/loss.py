@@ -120,7 +120,7 @@ class Loss(nn.Module, LogitsInputsMixin):
         value = self._remembered.values(preds, target).get("loss")
         return self(preds.detach(), target) if value is None else value
 
-    def keep(self, name: str, values: Any) -> None:
+    def register_numbers(self, name: str, values: Any) -> None:
         """Keep numbers, if there are any, as a tensor that follows the module's device but is not saved with it."""
         self.register_buffer(
             name, None if values is None else torch.tensor(values, dtype=torch.float32), persistent=False
@@ -136,7 +136,7 @@ class ClassificationLoss(Loss):
 
     def __init__(self, config: ClassificationLossConfig) -> None:
         super().__init__(config)
-        self.keep("class_weights", config.class_weights)
+        self.register_numbers("class_weights", config.class_weights)
         self.ignored = config.ignore_index
 
     def counted(self, target: Tensor) -> Tensor | None:

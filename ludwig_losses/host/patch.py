@@ -109,7 +109,7 @@ def _resolve(patch: Patch) -> Callable[[], None]:
         return functools.partial(_load(patch.wrapper), module)
     if not _has_a_reason(patch):
         return lambda: None
-    owner, name = _find(patch, module)
+    owner, name = _owner_of(patch, module)
     if not patch.wrapper:
         return lambda: None
     wrapper = _load(patch.wrapper)
@@ -136,7 +136,7 @@ def _load(path: str) -> Callable:
     return getattr(importlib.import_module(module), name)
 
 
-def _find(patch: Patch, module: ModuleType) -> tuple[Any, str]:
+def _owner_of(patch: Patch, module: ModuleType) -> tuple[Any, str]:
     """Return the module or class that has the target of a patch, and its name there.
 
     Raises:
@@ -244,7 +244,7 @@ def _switch_off(group: Group, reason: str, error: Exception | None = None) -> No
 
 def _take_out(patch: Patch) -> None:
     try:
-        owner, name = _find(patch, sys.modules[patch.module])
+        owner, name = _owner_of(patch, sys.modules[patch.module])
     except Drift:
         return
     wrappers = wrappers_of(owner, name)

@@ -147,7 +147,7 @@ class DiceLoss(Loss):
     def __init__(self, config: DiceLossConfig) -> None:
         super().__init__(config)
         self.options = {name: getattr(config, name) for name in parameters_of(type(config)) if name != "weight"}
-        self.keep("class_weights", self.options.pop("class_weights"))
+        self.register_numbers("class_weights", self.options.pop("class_weights"))
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         return dice_loss(preds, target, class_weights=self.class_weights, **self.options)

@@ -127,7 +127,7 @@ class FocalLoss(ClassificationLoss):
         }
         self.two_classes_only = config.single_alpha
         alpha: Any = config.alpha
-        self.keep("alpha", [1 - alpha, alpha] if config.single_alpha else alpha)
+        self.register_numbers("alpha", [1 - alpha, alpha] if config.single_alpha else alpha)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         if preds.shape == target.shape:

@@ -69,7 +69,7 @@ class OneClassLoss(Loss):
     # None, or NaN, as long as nothing is known of the scores.
     cutoff: Tensor | None = None
     # Whether the loss perturbs the inputs of the network, and the way from them to the score in this forward pass:
-    # network.once(f) is f(inputs, score_of), with inputs of shape (B, D) and a function from such to scores.
+    # network.once_per_pass(f) is f(inputs, score_of), with inputs of shape (B, D) and a function from such to scores.
     perturbs_inputs: ClassVar[bool] = False
     network: Any = None
     # The loss of a network that gives every row the score 0, where a training that stays far above it has diverged.
@@ -262,7 +262,7 @@ class DROCCLoss(OneClassLoss):
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         if self.network is None or self.warming_up:
             return self.mean(drocc_loss(-preds, preds, mu=0.0), target)
-        adversarial_score = self.network.once(self._adversarial_score)
+        adversarial_score = self.network.once_per_pass(self._adversarial_score)
         if not preds.requires_grad:
             adversarial_score = adversarial_score.detach()
         cutoff = self.row_cutoff(target)

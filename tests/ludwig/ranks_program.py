@@ -111,7 +111,7 @@ class Data:
 
 def preprocessing(folder: str) -> dict:
     """Whether ranks with equal and with different data get past preprocessing, and in which order they do it."""
-    from ludwig_losses.host.ranks.agreement import preprocess_for_training
+    from ludwig_losses.host.ranks.agreement import preprocess_first_rank_first
 
     def attempt(values: list[int]) -> str | int:
         def preprocess(config):
@@ -120,7 +120,7 @@ def preprocessing(folder: str) -> dict:
             return (Data(values),)
 
         try:
-            return len(preprocess_for_training(preprocess, {})[0])
+            return len(preprocess_first_rank_first(preprocess, {})[0])
         except ValueError as error:
             return str(error)
 
@@ -133,7 +133,7 @@ def backends() -> dict:
 
     from ludwig_losses.host.ranks import torchrun
 
-    torchrun.use()
+    torchrun.use_data_parallel_backend()
     found = {str(name): type(initialize_backend(name)).__name__ for name in (None, "local")}
     for name in ("ray", {"type": "ray", "trainer": {"num_workers": 2}}):
         try:

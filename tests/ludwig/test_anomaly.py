@@ -305,7 +305,7 @@ def without_wrapper(patch: pytest.MonkeyPatch, name: str, wrapper) -> None:
     [
         ("deep_svdd", "_train_loop", training.train_epoch, "its centre was never set.*Trainer._train_loop"),
         ("deep_sad", "_train_loop", training.train_epoch, "its centre was never set.*Trainer._train_loop"),
-        ("drocc", "train", training.train, "no access to the inputs.*Trainer.train"),
+        ("drocc", "train", training.train_with_threshold, "no access to the inputs.*Trainer.train"),
     ],
 )
 def test_a_trainer_that_is_not_wrapped_trains_nothing(loss, name, wrapper, what, tmp_path, monkeypatch):

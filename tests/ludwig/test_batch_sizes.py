@@ -143,7 +143,7 @@ def test_rows_and_batches_that_could_not_choose_a_model_are_refused():
         ),
     ):
         with pytest.raises(ConfigValidationError, match=expected):
-            batch_sizes.train(lambda *_: "trained", trainer, *map(range, rows))
+            batch_sizes.refuse_small_batches(lambda *_: "trained", trainer, *map(range, rows))
     by_another = stub(remembering, batch_size=2)
     by_another.validation_metric = "mean_squared_error"
     # The last batch of 10 rows is a single pair.
@@ -152,7 +152,7 @@ def test_rows_and_batches_that_could_not_choose_a_model_are_refused():
         (by_another, (8, 8)),
         (stub(loss, batch_size=8), (8, 0)),
     ):
-        assert batch_sizes.train(lambda *_: "trained", trainer, *map(range, rows)) == "trained"
+        assert batch_sizes.refuse_small_batches(lambda *_: "trained", trainer, *map(range, rows)) == "trained"
 
 
 def stub(loss, *, batch_size: int, ranks: int = 1) -> SimpleNamespace:
@@ -172,10 +172,12 @@ def stub(loss, *, batch_size: int, ranks: int = 1) -> SimpleNamespace:
 
 def test_several_ranks_put_their_rows_together():
     loss = get_loss_cls("vector", "nt_xent_loss").from_dict(CONSECUTIVE)
-    assert batch_sizes.train(lambda *_: "trained", stub(loss, batch_size=2, ranks=2), range(8)) == "trained"
+    assert (
+        batch_sizes.refuse_small_batches(lambda *_: "trained", stub(loss, batch_size=2, ranks=2), range(8)) == "trained"
+    )
     by_target = get_loss_cls("vector", "nt_xent_loss").from_dict(BY_TARGET)
     with pytest.raises(ConfigValidationError, match=r"trainer\.batch_size: got 1 on 2 ranks, but"):
-        batch_sizes.train(lambda *_: "trained", stub(by_target, batch_size=1, ranks=2), range(8))
+        batch_sizes.refuse_small_batches(lambda *_: "trained", stub(by_target, batch_size=1, ranks=2), range(8))
 
 
 def test_ludwigs_search_for_a_batch_size_finds_enough_rows(tmp_path, monkeypatch):

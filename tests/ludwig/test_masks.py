@@ -198,7 +198,7 @@ def test_a_cache_that_another_model_has_left_is_no_data_for_this_one(trained, tm
     with pytest.raises(
         ValueError, match=r"classes \['#000000', '#00ff00'\], but those of the model are \['#000000', '#0"
     ):
-        masks.preprocess_for_prediction(
+        masks.preprocess_masks_for_evaluation(
             lambda config, training_set_metadata: (None, metadata),
             model.config_obj,
             training_set_metadata=model.training_set_metadata,

@@ -221,7 +221,7 @@ class Rows(RowsMetric):
     columns = 2
 
     def update(self, preds: torch.Tensor, target: torch.Tensor) -> None:
-        self.keep(preds, target)
+        self.keep_rows(preds, target)
 
     def compute(self) -> None:
         """Not asked for."""
@@ -232,9 +232,9 @@ def test_rows_are_kept_in_order(sizes: list[int]) -> None:
     metric, rows = Rows(), torch.rand(sum(sizes), 2)
     for part in rows.split(sizes):
         metric.update(*part.unbind(dim=1))
-    assert torch.equal(torch.stack(metric.kept(), dim=1), rows)
+    assert torch.equal(torch.stack(metric.kept_rows(), dim=1), rows)
     metric.reset()
-    assert metric.kept() is None
+    assert metric.kept_rows() is None
 
 
 @pytest.mark.parametrize(("loss", "stay"), [("poly_loss", True), ("softmax_cross_entropy", False)])

@@ -26,7 +26,7 @@ from ludwig_losses.functional import nt_xent_loss
 from ludwig_losses.functional.nt_xent import consecutive_pairs
 from ludwig_losses.host.data.samplers import EvaluationSampler
 from ludwig_losses.host.model.metrics import DeclaredLossMetric
-from ludwig_losses.host.ranks.agreement import has_nan_or_inf_weights, ranks
+from ludwig_losses.host.ranks.agreement import ranks, stop_all_ranks
 from ludwig_losses.host.ranks.torchrun import DataParallelBackend
 from ludwig_losses.metrics.reported.open_set import OpenSetMetric
 
@@ -175,8 +175,8 @@ def test_too_little_to_share_goes_to_every_rank():
 def test_all_ranks_stop_where_the_first_one_does():
     told = SimpleNamespace(size=lambda: 2, broadcast_object=lambda found: True)
     alone = SimpleNamespace(size=lambda: 1, broadcast_object=lambda found: True)
-    assert has_nan_or_inf_weights(lambda trainer, model: None, SimpleNamespace(distributed=told), None) is True
-    assert has_nan_or_inf_weights(lambda trainer, model: False, SimpleNamespace(distributed=alone), None) is False
+    assert stop_all_ranks(lambda trainer, model: None, SimpleNamespace(distributed=told), None) is True
+    assert stop_all_ranks(lambda trainer, model: False, SimpleNamespace(distributed=alone), None) is False
 
 
 def test_one_process_is_one_rank():

@@ -11,7 +11,7 @@ import yaml
 from ludwig.hyperopt import run
 from ludwig.schema.model_types.base import ModelConfig
 
-from ludwig_losses.host.config.search import hyperopt, incomparable
+from ludwig_losses.host.config.search import incomparable, search_with_warning
 
 FEATURES = {"y": "category", "z": "binary", "mask": "image", "e": "vector", "t": "text", "my.loss": "category"}
 
@@ -67,7 +67,7 @@ def test_a_search_warns_before_it_starts(as_file, caplog, tmp_path):
         (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
         config = str(tmp_path / "config.yaml")
     with caplog.at_level(logging.WARNING, "ludwig_losses"):
-        assert hyperopt(lambda config, **kwargs: (config, kwargs), config, backend="local") == (
+        assert search_with_warning(lambda config, **kwargs: (config, kwargs), config, backend="local") == (
             config,
             {"backend": "local"},
         )

@@ -19,7 +19,7 @@ NORMAL, ANOMALOUS, UNLABELLED = 0, 1, -1
 _WORDS = {"": UNLABELLED, "nan": UNLABELLED, "none": UNLABELLED, "false": NORMAL, "true": ANOMALOUS}
 
 
-def build_dataset(build: Callable, config: Any, dataset_df: Any, features: Any, *args: Any, **kwargs: Any) -> Any:
+def add_missing_labels(build: Callable, config: Any, dataset_df: Any, features: Any, *args: Any, **kwargs: Any) -> Any:
     """Build the dataset, with the labels that are not in the data: every row is unlabelled then."""
     present = {get_sanitized_feature_name(column) for column in dataset_df.columns}
     for feature in features:

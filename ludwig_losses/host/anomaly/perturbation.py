@@ -66,7 +66,7 @@ class Network:
     def remember_outputs(self, model: nn.Module, arguments: tuple[Any, ...], outputs: dict[str, Tensor]) -> None:
         self.outputs = outputs
 
-    def once(self, compute: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
+    def once_per_pass(self, compute: Callable[[Tensor, Callable[[Tensor], Tensor]], Tensor]) -> Tensor:
         """Return what ``compute`` makes of the inputs, one vector per row, and of the function from such to scores.
 
         It runs once for each forward pass: loss and metrics see the same.

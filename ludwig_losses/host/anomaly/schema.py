@@ -158,13 +158,13 @@ def has_score_head(loss_cls: type | None) -> bool:
     return getattr(loss_cls, "score_head", False)
 
 
-def upgrade(upgrade_config: Callable, config: dict[str, Any]) -> dict[str, Any]:
+def check_and_spread_defaults(upgrade_config: Callable, config: dict[str, Any]) -> dict[str, Any]:
     """Upgrade a configuration that was checked, with the defaults of anomaly features in each of them."""
     check_features(config)
     return upgrade_config(spread_defaults(config))
 
 
-def check_schema(check: Callable, updated_config: dict[str, Any]) -> Any:
+def check_anomaly_features(check: Callable, updated_config: dict[str, Any]) -> Any:
     """Check anomaly features, those of a saved model included, before Ludwig checks the configuration."""
     check_features(updated_config)
     return check(updated_config)

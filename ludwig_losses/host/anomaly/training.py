@@ -54,7 +54,7 @@ def features_of(model: nn.Module) -> list[AnomalyOutputFeature]:
     return [] if features is None else [f for f in features.values() if isinstance(f, AnomalyOutputFeature)]
 
 
-def train(
+def train_with_threshold(
     original: Callable, trainer: Any, training_set: Any, validation_set: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
     """Train; choose the best model by what the validation data can tell, and report the threshold in the end."""
@@ -76,7 +76,7 @@ def train(
     return result
 
 
-def tune_batch_size(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
+def tune_before_centre(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
     """Try batch sizes on made-up rows, before there is a centre."""
     features = features_of(trainer.model)
     for feature in features:
@@ -139,7 +139,7 @@ def train_epoch(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> 
     return result
 
 
-def evaluate(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
+def set_threshold_and_evaluate(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any:
     """Evaluate with the threshold of the present model, which is saved with it if it is the best one."""
     features = features_of(trainer.model)
     if not features:
@@ -154,7 +154,7 @@ def evaluate(original: Callable, trainer: Any, *args: Any, **kwargs: Any) -> Any
     return result
 
 
-def measure(original: Callable, predictor: Any, *args: Any, **kwargs: Any) -> Any:
+def evaluate_with_adversary(original: Callable, predictor: Any, *args: Any, **kwargs: Any) -> Any:
     """Evaluate a data set with the adversary of the losses that have one."""
     with remember_inputs(predictor.model, features_of(predictor.model)):
         return original(predictor, *args, **kwargs)
@@ -268,7 +268,7 @@ def _scores(trainer: Any, features: list[AnomalyOutputFeature], dataset: Any, ba
                 score, label = outputs[f"{feature.feature_name}::{LOGITS}"], targets[feature.feature_name]
                 usual = label != ANOMALOUS
                 most = _MOST_MOVED if len(score) > 1 and rows < _MOST_MOVED else 0
-                moved = feature.network.once(score_moved) if most else score
+                moved = feature.network.once_per_pass(score_moved) if most else score
                 parts = (score[usual], label[usual], score[usual][:most], moved[usual][:most], score[~usual])
                 kept[feature.feature_name].append(tuple(part.double().cpu() for part in parts))
             rows += len(score)

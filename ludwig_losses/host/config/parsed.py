@@ -30,7 +30,7 @@ def _validates_on_loss(feature: Any) -> bool:
     return declared and feature.loss.validates_on_loss(feature.type)
 
 
-def parse(from_dict: Callable, config: dict[str, Any]) -> Any:
+def parse_and_check(from_dict: Callable, config: dict[str, Any]) -> Any:
     """Parse a configuration, and check what its sections say together: pydantic would put its own words around the
     message of a check that Ludwig runs while it parses."""
     parsed = from_dict(config)

@@ -17,7 +17,7 @@ from ludwig_losses.metrics.catalogue import judging
 logger = logging.getLogger(__name__)
 
 
-def hyperopt(search: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
+def search_with_warning(search: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Search as Ludwig does, with a warning if the trials are compared by losses on different scales."""
     warning = incomparable(load_yaml(config) if isinstance(config, str) else config)
     if warning:

@@ -39,14 +39,14 @@ from ludwig_losses.host.registry import config_of, find, losses_for, ludwigs_par
 from ludwig_losses.parameters import Place, Terms, shown
 
 
-def upgrade(upgrade_config: Callable, config: dict[str, Any]) -> dict[str, Any]:
+def check_as_written(upgrade_config: Callable, config: dict[str, Any]) -> dict[str, Any]:
     """Check loss sections as the user wrote them, before Ludwig changes or trips over them, and upgrade them."""
     config = plain_losses(config)
     check_raw_config(config)
     return keep_words(upgrade_config, config)
 
 
-def check_schema(check: Callable, updated_config: dict[str, Any]) -> Any:
+def check_rendered(check: Callable, updated_config: dict[str, Any]) -> Any:
     """Check loss sections that come from defaults or a saved model, too, before Ludwig checks the configuration."""
     check_raw_config(updated_config)
     name_classes(updated_config)

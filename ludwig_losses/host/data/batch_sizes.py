@@ -27,7 +27,7 @@ def check_config(config: Any) -> None:
         _check_batches(place, feature, config.trainer, getattr(config.trainer, "batch_size", None))
 
 
-def train(
+def refuse_small_batches(
     original: Callable, trainer: Any, training_set: Any, validation_set: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
     """Train, unless no batch has enough rows for a loss, or no validation batch, if that loss chooses the best model.
@@ -50,7 +50,9 @@ def train(
     return original(trainer, training_set, validation_set, *args, **kwargs)
 
 
-def tune_batch_size(tune: Callable, trainer: Any, *args: Any, tune_for_training: bool = True, **kwargs: Any) -> int:
+def tune_with_enough_rows(
+    tune: Callable, trainer: Any, *args: Any, tune_for_training: bool = True, **kwargs: Any
+) -> int:
     """Search for the fastest batch size as Ludwig does, which may find 1 or 2; a loss that needs more rows has them."""
     accumulated = trainer.config.gradient_accumulation_steps
     found = tune(trainer, *args, tune_for_training=tune_for_training, **kwargs)

@@ -58,7 +58,7 @@ def names_of_masks(config: Any) -> list[str]:
     return [feature[NAME] for feature in config.get(OUTPUT_FEATURES, []) if is_mask(feature)]
 
 
-def calculate_checksum(calculate: Callable, original_dataset: Any, config: dict[str, Any]) -> str:
+def add_masks_to_checksum(calculate: Callable, original_dataset: Any, config: dict[str, Any]) -> str:
     """Give data with such masks a checksum of its own: for Ludwig's losses it is prepared differently."""
     checksum = calculate(original_dataset, config)
     return f"{checksum}-masks" if names_of_masks(config) else checksum
@@ -158,7 +158,7 @@ def read_image(read: Callable, img_entry: Any, *args: Any, **how: Any) -> np.nda
         raise BadMaskError(bad.problem, img_entry if isinstance(img_entry, str) else None, bad.number) from bad
 
 
-def preprocess_for_prediction(
+def preprocess_masks_for_evaluation(
     preprocess: Callable, config: Any, *args: Any, training_set_metadata: Any = None, **kwargs: Any
 ) -> Any:
     """Preprocess data for an evaluation, whose masks have the classes of the model.
@@ -186,7 +186,7 @@ def _classes_in(metadata: Any, names: list[str]) -> dict[str, list[str] | None]:
     return {name: names_of_colours(known[CLASSES]) for name, known in found.items() if CLASSES in known}
 
 
-def train(original: Callable, trainer: Any, training_set: Any, *args: Any, **kwargs: Any) -> Any:
+def refuse_foreign_masks(original: Callable, trainer: Any, training_set: Any, *args: Any, **kwargs: Any) -> Any:
     """Train on masks that were read for a loss of this package, if the model has one.
 
     Raises:
@@ -234,7 +234,7 @@ def advance(original: Callable, batcher: Any) -> None:
         raise batcher._async_next
 
 
-def build_dataset(build: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
+def build_with_masks(build: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Build the dataset, with :func:`add_feature_data` and :func:`cache_images` knowing about its masks."""
     token = _preparing.set(bool(names_of_masks(config)))
     try:

@@ -50,16 +50,16 @@ def _config_dict(config: Any) -> dict[str, Any]:
     return config if isinstance(config, dict) else config.to_dict()
 
 
-def calculate_checksum(calculate: Callable, original_dataset: Any, config: dict[str, Any]) -> str:
+def add_pairs_to_checksum(calculate: Callable, original_dataset: Any, config: dict[str, Any]) -> str:
     """Give data split by pairs a checksum of its own; a loss is otherwise no part of the key of the cache."""
     checksum = calculate(original_dataset, config)
     return checksum if paired_loss(config.get("output_features", [])) is None else f"{checksum}-pairs"
 
 
-def preprocess_for_training(
+def preprocess_pairs(
     preprocess: Callable, config: Any, dataset: Any = None, training_set: Any = None, **kwargs: Any
 ) -> Any:
-    """Preprocess with :func:`build_dataset`, :func:`split_dataset` and :func:`load_hdf5` knowing about pairs.
+    """Preprocess with :func:`drop_whole_pairs`, :func:`split_pairs` and :func:`load_in_order` knowing about pairs.
 
     Raises:
         ValueError: the backend splits and shuffles rows of its own accord.
@@ -74,20 +74,20 @@ def preprocess_for_training(
         return preprocess(config, dataset=dataset, training_set=training_set, **kwargs)
 
 
-def preprocess_for_prediction(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
+def preprocess_pairs_for_evaluation(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Preprocess data for evaluation with the same functions knowing about pairs."""
     with _setting(_paired, paired_loss(_config_dict(config)["output_features"])), _setting(_presplit, False):
         return preprocess(config, *args, **kwargs)
 
 
-def load_hdf5(load: Callable, *args: Any, **kwargs: Any) -> Any:
+def load_in_order(load: Callable, *args: Any, **kwargs: Any) -> Any:
     """Load cached data in its order: Ludwig 0.11 shuffles the rows of training data here, once and for all."""
     if _paired.get() is not None:
         kwargs["shuffle_training"] = False
     return load(*args, **kwargs)
 
 
-def build_dataset(
+def drop_whole_pairs(
     build: Callable, config: Any, dataset_df: pd.DataFrame, features: Any, *args: Any, **kwargs: Any
 ) -> Any:
     """Build the dataset; where Ludwig drops a row for a missing value, drop its partner too if there is a loss to take.
@@ -120,7 +120,7 @@ def _pair_numbers(df: pd.DataFrame) -> np.ndarray:
     return (split.astype(int) * len(df) + position // 2).to_numpy()
 
 
-def split_dataset(
+def split_pairs(
     split: Callable, df: pd.DataFrame, global_preprocessing_parameters: dict[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
     """Split pairs instead of rows: the splitter sees the first row of each pair, and the second one follows.
@@ -155,7 +155,7 @@ def _check_split_column(values: np.ndarray, column: str, loss: BaseLossConfig) -
         )
 
 
-def generate_kfold_splits(generate: Callable, data_df: pd.DataFrame, *args: Any, **kwargs: Any) -> Any:
+def fold_pairs(generate: Callable, data_df: pd.DataFrame, *args: Any, **kwargs: Any) -> Any:
     """Fold pairs instead of rows."""
     if _paired.get() is None:
         return generate(data_df, *args, **kwargs)
@@ -163,8 +163,8 @@ def generate_kfold_splits(generate: Callable, data_df: pd.DataFrame, *args: Any,
     return ((_rows_of(train, len(data_df)), _rows_of(test, len(data_df)), number) for train, test, number in folds)
 
 
-def kfold_cross_validate(validate: Callable, num_folds: int, config: Any, *args: Any, **kwargs: Any) -> Any:
-    """Cross-validate with :func:`generate_kfold_splits` knowing about pairs."""
+def cross_validate_pairs(validate: Callable, num_folds: int, config: Any, *args: Any, **kwargs: Any) -> Any:
+    """Cross-validate with :func:`fold_pairs` knowing about pairs."""
     loaded = load_yaml(config) if isinstance(config, str) else config
     with _setting(_paired, paired_loss(loaded["output_features"])):
         return validate(num_folds, config, *args, **kwargs)
@@ -176,7 +176,7 @@ def _rows_of(pairs: np.ndarray, rows: int) -> np.ndarray:
     return both[both < rows]
 
 
-def train(original: Callable, trainer: Any, training_set: Any, *args: Any, **kwargs: Any) -> Any:
+def refuse_torn_pairs(original: Callable, trainer: Any, training_set: Any, *args: Any, **kwargs: Any) -> Any:
     """Train on data that was preprocessed for pairs, if the loss of the model compares rows.
 
     Raises:
@@ -192,7 +192,7 @@ def train(original: Callable, trainer: Any, training_set: Any, *args: Any, **kwa
     return original(trainer, training_set, *args, **kwargs)
 
 
-def sampler(original: type[DistributedSampler], dataset_size: int, **kwargs: Any) -> DistributedSampler:
+def pair_sampler(original: type[DistributedSampler], dataset_size: int, **kwargs: Any) -> DistributedSampler:
     """Return the sampler for the data being batched."""
     if _paired.get() is None:
         return sharding.sampler(original, 1, dataset_size, **kwargs)
@@ -222,7 +222,7 @@ class PairSampler(DistributedSampler):
 
 
 @contextlib.contextmanager
-def initialize_batcher(initialize: Callable, dataset: Any, batch_size: int = 128, **kwargs: Any) -> Iterator[Any]:
+def batch_pairs(initialize: Callable, dataset: Any, batch_size: int = 128, **kwargs: Any) -> Iterator[Any]:
     """Batch whole pairs. One row at a time, which Ludwig's search for a fast batch size may choose, becomes one pair.
 
     Raises:

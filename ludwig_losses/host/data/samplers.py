@@ -15,7 +15,7 @@ _evaluating: ContextVar[bool] = ContextVar("ludwig_losses_evaluating", default=F
 
 
 @contextlib.contextmanager
-def initialize_batcher(initialize: Callable, dataset: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+def batch_shard(initialize: Callable, dataset: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
     """Batch a shard of the data; for evaluation one in which no row is repeated, if the strategy can do with that."""
     alone = getattr(kwargs.get("distributed"), "evaluates_alone", False)
     token = _evaluating.set(alone and not kwargs.get("ignore_last"))  # Ludwig sets it in training only.

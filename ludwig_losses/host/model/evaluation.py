@@ -53,7 +53,7 @@ class HitsOfProbabilities(HitsAtKMetric):
         super().update(self.projection(preds), target)
 
 
-def train(
+def refuse_missing_metric(
     original: Callable, trainer: Any, training_set: Any, validation_set: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
     """Train, unless the best model is to be chosen by a metric of a loss that the validation data cannot have.
@@ -78,7 +78,7 @@ def train(
     return original(trainer, training_set, validation_set, *args, **kwargs)
 
 
-def calculate_overall_stats(
+def leave_out_absent_targets(
     calculate: Callable, output_features: Any, predictions: Any, dataset: Any, training_set_metadata: Any
 ) -> Any:
     """Leave out features whose targets are not in the data: newer Ludwigs read images batch by batch, and their

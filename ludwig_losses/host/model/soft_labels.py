@@ -23,12 +23,12 @@ from ludwig_losses.parameters import Place
 _TOLERANCE = 0.01
 
 
-def create_predict_module(create: Callable, feature: Any) -> PredictModule:
+def predict_distributions(create: Callable, feature: Any) -> PredictModule:
     """Return Ludwig's predict module, which predicts probabilities where the labels are some."""
     return Probabilities(create(feature)) if _has_soft_labels(feature) else create(feature)
 
 
-def train(
+def refuse_bad_distributions(
     original: Callable,
     trainer: Any,
     training_set: Any,

@@ -35,7 +35,7 @@ def trains_on_all_ranks(preds: Tensor) -> bool:
     return ranks() > 1 and torch.is_grad_enabled() and preds.requires_grad
 
 
-def preprocess_for_training(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
+def preprocess_first_rank_first(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Preprocess on the first rank before the others, which then find its cache complete or have the same work to do.
 
     Raises:
@@ -72,14 +72,14 @@ def _digest(dataset: Any) -> str:
     return digest.hexdigest()
 
 
-def load_hdf5(load: Callable, *args: Any, **kwargs: Any) -> Any:
+def load_in_equal_order(load: Callable, *args: Any, **kwargs: Any) -> Any:
     """Load cached data in its order, which is the same on every rank: Ludwig 0.11 shuffles training data here."""
     if ranks() > 1:
         kwargs["shuffle_training"] = False
     return load(*args, **kwargs)
 
 
-def append_metrics(
+def record_metrics_of_first_rank(
     append: Callable, model: Any, dataset_name: str, results: dict[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
     """Record the first rank's metrics on all ranks, which decide by them alike what to save and when to stop."""
@@ -88,7 +88,7 @@ def append_metrics(
     return append(model, dataset_name, results, *args, **kwargs)
 
 
-def has_nan_or_inf_weights(check: Callable, trainer: Any, model: Any) -> bool:
+def stop_all_ranks(check: Callable, trainer: Any, model: Any) -> bool:
     """Stop all ranks where the first one stops; Ludwig tells only the first one of each machine."""
     found = check(trainer, model)
     return trainer.distributed.broadcast_object(found) if trainer.distributed.size() > 1 else found

@@ -31,7 +31,7 @@ class WorkerStrategy(DataParallelStrategy):
         return fn
 
 
-def preprocess_for_training(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
+def preprocess_if_there_is_room(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Preprocess for a training that the cluster has room for; its workers only start when this is done."""
     backend: Any = kwargs.get("backend")
     contract.require_for_backend(config, backend)
@@ -100,7 +100,7 @@ def create_trainer(create: Callable, *args: Any, scaling_config: Any, datasets: 
     return create(*args, scaling_config=scaling_config, datasets=datasets, **kwargs)
 
 
-def train_fn(train: Callable, *args: Any, executable_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> Any:
+def train_on_worker(train: Callable, *args: Any, executable_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> Any:
     """Train on a worker, together with the other ones if there are any."""
     if ray.train.get_context().get_world_size() > 1:
         executable_kwargs = {**(executable_kwargs or {}), "distributed": WorkerStrategy()}
@@ -108,7 +108,7 @@ def train_fn(train: Callable, *args: Any, executable_kwargs: dict[str, Any] | No
         return train(*args, executable_kwargs=executable_kwargs, **kwargs)
 
 
-def eval_fn(evaluate: Callable, *args: Any, **kwargs: Any) -> Any:
+def evaluate_on_worker(evaluate: Callable, *args: Any, **kwargs: Any) -> Any:
     """Evaluate on a worker; metrics are those of all workers."""
     with _together():
         return evaluate(*args, **kwargs)

@@ -70,7 +70,7 @@ class DataParallelBackend(LocalBackend):
         return False
 
 
-def use() -> None:
+def use_data_parallel_backend() -> None:
     """Make :class:`DataParallelBackend` the local backend of this process."""
     backend = DataParallelBackend()
     registry = ludwig.backend.backend_registry

@@ -18,10 +18,10 @@ class _OfLabelledRows(FeatureMetric, RowsMetric):
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         # Which rows have a label is asked once, at the end.
-        self.keep(preds.float(), target.float())
+        self.keep_rows(preds.float(), target.float())
 
     def compute(self) -> dict[str, Tensor]:
-        rows = self.kept()
+        rows = self.kept_rows()
         return {} if rows is None else self.values(*rows)
 
     @staticmethod

@@ -62,13 +62,13 @@ class RowsMetric(PackMetric):
         # One dimension: so it is for a rank that has no rows.
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
-    def keep(self, *columns: Tensor) -> None:
+    def keep_rows(self, *columns: Tensor) -> None:
         """Keep numbers of the rows of a batch, or of one row."""
         self.rows.append(torch.stack(columns, dim=-1).flatten())
         if len(self.rows) == _MANY:
             self.rows[:] = [torch.cat(self.rows)]
 
-    def kept(self) -> tuple[Tensor, ...] | None:
+    def kept_rows(self) -> tuple[Tensor, ...] | None:
         """Return the numbers of the rows of all batches, and of all ranks, if there are any."""
         if not len(self.rows):  # a list, or one tensor once ranks have gathered
             return None
@@ -88,11 +88,11 @@ class MeansMetric(RowsMetric):
         for mean, denominator in means:
             value = mean.float()
             columns += [value, denominator if isinstance(denominator, Tensor) else value.new_full((), denominator)]
-        self.keep(*columns)
+        self.keep_rows(*columns)
 
     def kept_means(self) -> tuple[Tensor, Tensor]:
         """Return the means ``[M, N]`` of all batches, and their denominators, which are 0 where a mean is no number."""
-        columns = self.kept()
+        columns = self.kept_rows()
         if columns is None:
             return torch.zeros(self.columns // 2, 0), torch.zeros(self.columns // 2, 0)
         values, denominators = torch.stack(columns[0::2]), torch.stack(columns[1::2])

@@ -19,10 +19,10 @@ class OpenSetMetric(MetricOfLoss, RowsMetric):
         if self.loss_function.background is None:
             return
         score, predicted = self.loss_function.judge(preds)
-        self.keep(score, predicted.to(score), target.to(score))
+        self.keep_rows(score, predicted.to(score), target.to(score))
 
     def compute(self) -> dict[str, Tensor]:
-        rows = self.kept()
+        rows = self.kept_rows()
         if rows is None:
             return {}
         score, predicted, true = rows
