@@ -29,7 +29,7 @@ class Patch(NamedTuple):
         only_here: leave alone the modules that have imported the target by name.
         only_with: what of Ludwig has to be there for the patch to have a reason, ``module:name``, or ``module:name
             parameter`` for a parameter of it.
-        hosts: the versions of Ludwig that need it.
+        versions: the versions of Ludwig that need it.
     """
 
     target: str
@@ -40,7 +40,7 @@ class Patch(NamedTuple):
     when: str = ""
     only_here: bool = False
     only_with: str = ""
-    hosts: str = "0.11 to 0.17"
+    versions: str = "0.11 to 0.17"
 
     @property
     def module(self) -> str:
@@ -386,7 +386,7 @@ GROUPS = (
                 "Rows of cached training data are shuffled once and for all.",
                 "Ludwig 0.11 were no longer supported.",
                 uses=("shuffle_training",),
-                hosts="0.11",
+                versions="0.11",
             ),
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_training",
@@ -485,7 +485,7 @@ GROUPS = (
                 "Images in memory are read from the files that another data set has left.",
                 "Ludwig named these files after their content.",
                 only_with="ludwig.data.lazy_utils:resolve_lazy_cache_dir",
-                hosts="0.17",
+                versions="0.17",
             ),
             Patch(
                 "ludwig.data.cache.manager:calculate_checksum",
@@ -518,7 +518,7 @@ GROUPS = (
                 "An error in the thread that reads masks ends the epoch in silence.",
                 "Ludwig raised what went wrong there.",
                 only_with="ludwig.data.dataset.pandas:RandomAccessBatcher prefetch_size",
-                hosts="0.17",
+                versions="0.17",
             ),
             Patch(
                 "ludwig.data.dataset.pandas:RandomAccessBatcher._async_advance",
@@ -526,7 +526,7 @@ GROUPS = (
                 "An error in the thread that reads masks ends the epoch in silence.",
                 "Ludwig raised what went wrong there.",
                 only_with="ludwig.data.dataset.pandas:RandomAccessBatcher prefetch_size",
-                hosts="0.17",
+                versions="0.17",
             ),
         ),
     ),
@@ -540,7 +540,7 @@ GROUPS = (
                 f"{_HOST}.model.evaluation:leave_out_absent_targets",
                 "The evaluation of image features fails for want of the masks.",
                 "Ludwig left out features that have no overall statistics.",
-                hosts="0.14 to 0.17",
+                versions="0.14 to 0.17",
             ),
         ),
     ),
@@ -555,7 +555,7 @@ GROUPS = (
                 "Each rank shuffles cached data in its own way.",
                 "Ludwig 0.11 were no longer supported.",
                 uses=("shuffle_training",),
-                hosts="0.11",
+                versions="0.11",
             ),
             Patch(
                 "ludwig.data.preprocessing:preprocess_for_training",
@@ -637,7 +637,7 @@ GROUPS = (
                 "Dask finds out what a mapping returns by mapping a bare object, which has no length.",
                 "Ludwig 0.11 were no longer supported.",
                 only_here=True,
-                hosts="0.11",
+                versions="0.11",
             ),
         ),
     ),

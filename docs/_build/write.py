@@ -175,7 +175,7 @@ def _patches(_: str) -> str:
         head = [group.name, group.needed_by or "nothing"]
         for patch in group.patches:
             target = patch.target.removeprefix("ludwig.").replace(":", ".")
-            only = "" if patch.hosts == "0.11 to 0.17" else f" ({patch.hosts})"
+            only = "" if patch.versions == "0.11 to 0.17" else f" ({patch.versions})"
             lines.append(f"| {' | '.join([*head, f'`{target}`{only}', patch.why, patch.obsolete])} |")
             head = ["", ""]
     return "\n".join(lines)
