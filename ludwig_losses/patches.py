@@ -95,6 +95,12 @@ GROUPS = (
                 "Where the checks of configurations are not in place, only the module of a loss could refuse.",
                 "messages of register_config_check reached the user as they are on every version.",
             ),
+            Patch(
+                "ludwig.api",
+                f"{_HOST}.contract:warn_if_nothing_is_registered",
+                "Where Ludwig's registries have moved, no one would say why it does not know the losses.",
+                "Ludwig had a plug-in mechanism, such as an entry point that it loads.",
+            ),
         ),
     ),
     Group(

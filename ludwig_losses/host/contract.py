@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 from ludwig.constants import BINARY, CATEGORY, IMAGE, LOSS, SEQUENCE, SET, SOFTMAX_CROSS_ENTROPY, TEXT, VECTOR
@@ -66,10 +67,19 @@ def require_group(name: str, what: str) -> None:
     Raises:
         ConfigValidationError: naming what it needs, which part of Ludwig is missing, and both versions.
     """
-    group = next(group for group in patches.GROUPS if group.name == name)
+    group = _group(name)
     reason = patch.why_not(group)
     if reason:
         raise ConfigValidationError(_refusal(what, group, reason))
+
+
+def warn_if_nothing_is_registered(api: ModuleType) -> None:
+    """Look, once Ludwig is imported, whether the losses have been registered: a module that has moved calls nothing."""
+    patch.why_not(_group("losses"))
+
+
+def _group(name: str) -> Group:
+    return next(group for group in patches.GROUPS if group.name == name)
 
 
 def require_for_every_loss(loss_type: str) -> None:
