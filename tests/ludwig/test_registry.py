@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 import pickle
 from collections.abc import Iterator
 
@@ -15,7 +16,7 @@ from ludwig.schema.features.loss.loss import get_loss_cls
 from ludwig.schema.features.utils import get_output_feature_jsonschema
 
 import matrix
-from ludwig_losses.declare.config import ClassificationLossConfig
+from ludwig_losses.declare.config import ClassificationLossConfig, LossConfig
 from ludwig_losses.declare.loss import Loss
 from ludwig_losses.declare.schema import json_schema
 from ludwig_losses.host.model.metrics import DeclaredLossMetric
@@ -113,3 +114,25 @@ def test_the_mean_over_weighted_classes_is_that_of_cross_entropy():
     for name, neutral in (("focal_loss", {"alpha": None, "gamma": 0}), ("poly_loss", {"epsilon": 0})):
         config = get_loss_cls("category", name).from_dict({"type": name, "class_weights": weights, **neutral})
         torch.testing.assert_close(create_loss(config)(logits, target), expected)
+
+
+# Methods that losses call, or that only sums of losses replace.
+OF_THE_HOUSE = {
+    *(
+        "Schema",
+        "class_similarities",
+        "class_similarities_temperature",
+        "class_weights",
+        "declaration",
+        "type",
+        "weight",
+    ),
+    *("create_metrics", "divide_by", "for_metrics", "indices", "is_default", "register_numbers", "reporter"),
+    *("value_of", "weighted_mean", "weights_by_frequency"),
+}
+
+
+def test_the_guide_says_what_a_loss_may_declare():
+    guide = (pathlib.Path(__file__).parents[2] / "docs" / "guides" / "own_loss.md").read_text()
+    seams = {name for cls in (Loss, LossConfig) for name in vars(cls) if not name.startswith(("_", "model_"))}
+    assert {name for name in seams - OF_THE_HOUSE if f"`{name}`" not in guide} == set()
