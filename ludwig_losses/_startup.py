@@ -2,7 +2,7 @@
 
 Ludwig has no plug-in mechanism. The start-up file of the installed package calls :func:`install` in every Python
 process, so this module is imported by processes that never use Ludwig: it needs nothing beyond what the interpreter
-has loaded already.
+has loaded already. (wrapt has import hooks, too; it would be imported by all of these processes.)
 """
 
 import sys

@@ -25,7 +25,7 @@ _TOLERANCE = 0.01
 
 def predict_distributions(create: Callable, feature: Any) -> PredictModule:
     """Return Ludwig's predict module, which predicts probabilities where the labels are some."""
-    return Probabilities(create(feature)) if _has_soft_labels(feature) else create(feature)
+    return PredictedDistribution(create(feature)) if _has_soft_labels(feature) else create(feature)
 
 
 def refuse_bad_distributions(
@@ -73,7 +73,7 @@ def _check_rows(rows: np.ndarray, where: Place, split: str) -> None:
     )
 
 
-class Probabilities(PredictModule):
+class PredictedDistribution(PredictModule):
     """Predicts the softmax of the logits of another predict module; TorchScript can compile it."""
 
     def __init__(self, module: PredictModule) -> None:
