@@ -84,6 +84,7 @@ def test_compiles_once_for_batches_of_any_size(case: Case) -> None:
 @pytest.mark.parametrize(
     ("name", "logits", "target"),
     [(name, *shapes) for name, facts in oracles.FUNCTIONS.items() for shapes in facts.wrong_shapes],
+    ids=str,
 )
 def test_wrong_shapes_are_named(name: str, logits: tuple[int, ...], target: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=re.escape(str(logits))) as raised:
