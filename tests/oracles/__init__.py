@@ -21,8 +21,8 @@ ORACLES: dict[str, FunctionType] = {}
 for _found in pkgutil.iter_modules(__path__):
     if not _found.name.startswith("_"):
         _family = importlib.import_module(f"{__name__}.{_found.name}")
-        FUNCTIONS |= _family.FUNCTIONS
-        LOSSES |= _family.LOSSES
+        FUNCTIONS |= getattr(_family, "FUNCTIONS", {})
+        LOSSES |= getattr(_family, "LOSSES", {})
         ORACLES |= {
             name: function
             for name, function in inspect.getmembers(_family, inspect.isfunction)
