@@ -23,6 +23,11 @@ class Inputs:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+def each(make_target: MakeTarget, shapes: tuple[Shape, ...], *options: dict[str, Any]) -> tuple[Inputs, ...]:
+    """The same shapes and targets with each of some sets of options."""
+    return tuple(Inputs(make_target, shapes, given) for given in options)
+
+
 def class_first(shape: Shape, generator: torch.Generator) -> Tensor:
     """Class indices for logits ``[B, C, ...]``."""
     return torch.randint(shape[1], shape[:1] + shape[2:], generator=generator)

@@ -68,14 +68,16 @@ def _log_exp_t(u: Tensor, t: float) -> Tensor:
 
 FUNCTIONS = {
     "bi_tempered_logistic_loss": Function(
-        cases=(
-            inputs.Inputs(inputs.class_last, inputs.CLASS_LAST),
+        cases=inputs.each(
+            inputs.class_last,
+            inputs.CLASS_LAST,
+            {},
             *(
-                inputs.Inputs(inputs.class_last, inputs.CLASS_LAST, {"t1": t1, "t2": t2})
+                {"t1": t1, "t2": t2}
                 for t1, t2 in ((0.0, 1.0), (0.7, 1.0), (1.0, 1.4), (1.0, 4.0), (0.8, 1.4), (0.2, 4.0))
             ),
             *(
-                inputs.Inputs(inputs.class_last, inputs.CLASS_LAST, {"t1": t1, "t2": t2, "label_smoothing": smoothing})
+                {"t1": t1, "t2": t2, "label_smoothing": smoothing}
                 for t1, t2, smoothing in ((1.0, 1.0, 0.1), (1.0, 1.4, 0.1), (0.8, 1.0, 0.1), (0.2, 4.0, 0.3))
             ),
         ),

@@ -46,7 +46,7 @@ def _exceeds(logits: Tensor) -> list[Tensor]:
 
 FUNCTIONS = {
     "corn_loss": Function(
-        cases=(inputs.Inputs(inputs.ranks, inputs.CLASS_LAST),),
+        cases=inputs.each(inputs.ranks, inputs.CLASS_LAST, {}),
         hostile=hostile.Subject(hostile.ORDERED),
         wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
     ),

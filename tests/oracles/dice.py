@@ -175,12 +175,9 @@ def _on(draw: hostile.Draw) -> bool:
 FUNCTIONS = {
     "dice_loss": Function(
         cases=(
-            *(inputs.Inputs(inputs.class_first, inputs.IMAGES, {"smooth": smooth}) for smooth in (0.0, 0.1, 1.0)),
-            *(inputs.Inputs(inputs.class_first, inputs.IMAGES, options) for options in _OPTIONS),
-            *(
-                inputs.Inputs(inputs.class_first, inputs.IMAGES_OF_FOUR, options)
-                for options in _OPTIONS_OF_FOUR_CLASSES
-            ),
+            *inputs.each(inputs.class_first, inputs.IMAGES, *({"smooth": smooth} for smooth in (0.0, 0.1, 1.0))),
+            *inputs.each(inputs.class_first, inputs.IMAGES, *_OPTIONS),
+            *inputs.each(inputs.class_first, inputs.IMAGES_OF_FOUR, *_OPTIONS_OF_FOUR_CLASSES),
         ),
         hostile=hostile.Subject(
             hostile.IMAGES,

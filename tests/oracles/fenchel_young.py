@@ -115,20 +115,14 @@ _MANY_LOGITS = ((6, 4), (5,), (2, 5, 7), (2, 2, 3, 6))
 
 FUNCTIONS = {
     "entmax15_loss": Function(
-        cases=(
-            inputs.Inputs(inputs.class_last, inputs.CLASS_LAST),
-            inputs.Inputs(inputs.class_last, inputs.CLASS_LAST, {"label_smoothing": 0.3}),
-        ),
+        cases=inputs.each(inputs.class_last, inputs.CLASS_LAST, {}, {"label_smoothing": 0.3}),
         hostile=hostile.Subject(hostile.WIDE, hostile.CLASSIFICATION),
         wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
         out_of_range=LABEL_SMOOTHING,
         differentiable_once=True,
     ),
     "sparsemax_loss": Function(
-        cases=(
-            inputs.Inputs(inputs.class_last, inputs.CLASS_LAST),
-            inputs.Inputs(inputs.class_last, inputs.CLASS_LAST, {"label_smoothing": 0.1, "ignore_index": 1}),
-        ),
+        cases=inputs.each(inputs.class_last, inputs.CLASS_LAST, {}, {"label_smoothing": 0.1, "ignore_index": 1}),
         hostile=hostile.Subject(hostile.WIDE, hostile.CLASSIFICATION),
         wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
         out_of_range=LABEL_SMOOTHING,
@@ -138,9 +132,9 @@ FUNCTIONS = {
     ),
     "entmax_loss": Function(
         cases=(
-            *(inputs.Inputs(inputs.class_last, inputs.CLASS_LAST, {"alpha": alpha}) for alpha in (1.01, 1.3, 1.5, 1.8)),
-            inputs.Inputs(inputs.class_last, _MANY_LOGITS, {"alpha": 1.05, "label_smoothing": 0.1}),
-            inputs.Inputs(inputs.class_last, inputs.CLASS_LAST, {"alpha": 1.7, "ignore_index": [0, 2]}),
+            *inputs.each(inputs.class_last, inputs.CLASS_LAST, *({"alpha": alpha} for alpha in (1.01, 1.3, 1.5, 1.8))),
+            *inputs.each(inputs.class_last, _MANY_LOGITS, {"alpha": 1.05, "label_smoothing": 0.1}),
+            *inputs.each(inputs.class_last, inputs.CLASS_LAST, {"alpha": 1.7, "ignore_index": [0, 2]}),
         ),
         hostile=hostile.Subject(hostile.WIDE, {**_ALPHA, **hostile.CLASSIFICATION}),
         wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,

@@ -73,6 +73,7 @@ def _is_nearly_hard(case: Case) -> bool:
     return threshold < 1 and bool(((p - threshold).abs() < 1e-5).any())
 
 
+_GAMMAS = tuple({"gamma": gamma} for gamma in (0.0, 0.5, 1.0, 2.0))
 _OPTIONS = (
     {"label_smoothing": 0.1},
     {"label_smoothing": 0.2, "gamma": 0.5},
@@ -100,12 +101,14 @@ _WAYS = ({}, {"label_smoothing": 0.2, "reduced_threshold": 0.5})
 
 FUNCTIONS = {
     "sigmoid_focal_loss": Function(
-        cases=(
-            *(inputs.Inputs(inputs.per_element, inputs.ELEMENTS, {"gamma": gamma}) for gamma in (0.0, 0.5, 1.0, 2.0)),
-            inputs.Inputs(inputs.per_element, inputs.ELEMENTS, {"alpha": inputs.TWO_WEIGHTS}),
-            *(inputs.Inputs(inputs.per_element, inputs.ELEMENTS, options) for options in _OPTIONS),
-            inputs.Inputs(inputs.per_element, inputs.ELEMENTS, {"alpha": inputs.TWO_WEIGHTS, "label_smoothing": 0.3}),
-            inputs.Inputs(inputs.per_element, inputs.ELEMENTS, {"ignore_index": 1, "reduced_threshold": 0.4}),
+        cases=inputs.each(
+            inputs.per_element,
+            inputs.ELEMENTS,
+            *_GAMMAS,
+            {"alpha": inputs.TWO_WEIGHTS},
+            *_OPTIONS,
+            {"alpha": inputs.TWO_WEIGHTS, "label_smoothing": 0.3},
+            {"ignore_index": 1, "reduced_threshold": 0.4},
         ),
         hostile=hostile.Subject(hostile.ELEMENTS, {**_DRAWN, "alpha": lambda d: d.per_class(2)}, jumps=_is_nearly_hard),
         wrong_shapes=(((4,), (4, 1)), ((4, 1), (4,)), ((4,), (1,)), ((4,), ())),
@@ -116,18 +119,13 @@ FUNCTIONS = {
     ),
     "softmax_focal_loss": Function(
         cases=(
-            *(
-                inputs.Inputs(inputs.class_first, inputs.CLASS_FIRST, {"gamma": gamma})
-                for gamma in (0.0, 0.5, 1.0, 2.0)
+            *inputs.each(inputs.class_first, inputs.CLASS_FIRST, *_GAMMAS),
+            *inputs.each(inputs.class_first, inputs.CLASS_FIRST_OF_FOUR, {"alpha": inputs.FOUR_WEIGHTS}),
+            *inputs.each(inputs.class_first, inputs.CLASS_FIRST, *_OPTIONS),
+            *inputs.each(
+                inputs.class_first, inputs.CLASS_FIRST_OF_FOUR, {"alpha": inputs.FOUR_WEIGHTS, "label_smoothing": 0.3}
             ),
-            inputs.Inputs(inputs.class_first, inputs.CLASS_FIRST_OF_FOUR, {"alpha": inputs.FOUR_WEIGHTS}),
-            *(inputs.Inputs(inputs.class_first, inputs.CLASS_FIRST, options) for options in _OPTIONS),
-            inputs.Inputs(
-                inputs.class_first,
-                inputs.CLASS_FIRST_OF_FOUR,
-                {"alpha": inputs.FOUR_WEIGHTS, "label_smoothing": 0.3},
-            ),
-            inputs.Inputs(inputs.class_first, inputs.CLASS_FIRST, {"ignore_index": [0, 2], "reduced_threshold": 0.4}),
+            *inputs.each(inputs.class_first, inputs.CLASS_FIRST, {"ignore_index": [0, 2], "reduced_threshold": 0.4}),
         ),
         hostile=hostile.Subject(
             hostile.CLASS_FIRST, {**_DRAWN, "alpha": hostile.Draw.per_class}, jumps=_is_nearly_hard

@@ -75,7 +75,7 @@ def _ignored_beside_classes(draw: hostile.Draw) -> int | list[int]:
     return draw.choice(([c for c in range(draw.classes) if c not in averaged], 255, -100))
 
 
-_OPTIONS = ({"classes": "all"}, {"classes": [0]}, {"per_image": True})
+_OPTIONS = ({}, {"classes": "all"}, {"classes": [0]}, {"per_image": True})
 _OPTIONS_OF_FOUR_CLASSES = (
     {"ignore_index": 1},
     {"ignore_index": [0, 2], "per_image": True},
@@ -86,12 +86,8 @@ _OPTIONS_OF_FOUR_CLASSES = (
 FUNCTIONS = {
     "lovasz_softmax_loss": Function(
         cases=(
-            inputs.Inputs(inputs.class_first, inputs.CLASS_FIRST),
-            *(inputs.Inputs(inputs.class_first, inputs.CLASS_FIRST, options) for options in _OPTIONS),
-            *(
-                inputs.Inputs(inputs.class_first, inputs.IMAGES_OF_FOUR, options)
-                for options in _OPTIONS_OF_FOUR_CLASSES
-            ),
+            *inputs.each(inputs.class_first, inputs.CLASS_FIRST, *_OPTIONS),
+            *inputs.each(inputs.class_first, inputs.IMAGES_OF_FOUR, *_OPTIONS_OF_FOUR_CLASSES),
         ),
         hostile=hostile.Subject(
             hostile.CLASS_FIRST,

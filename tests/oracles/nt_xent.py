@@ -67,15 +67,16 @@ _MEMORY_LABELS = torch.tensor([0, 1, 0, 7])
 FUNCTIONS = {
     "nt_xent_loss": Function(
         cases=(
-            *(inputs.Inputs(inputs.per_row, inputs.ROWS, {"temperature": temperature}) for temperature in (0.07, 0.5)),
-            inputs.Inputs(inputs.consecutive, inputs.ROWS),
-            inputs.Inputs(inputs.per_row, inputs.ROWS, {"average": "anchors"}),
-            inputs.Inputs(inputs.consecutive, _ROWS_OF_5, {"memory": _MEMORY, "temperature": 0.5}),
-            *(
-                inputs.Inputs(
-                    inputs.per_row, _ROWS_OF_5, {"average": average, "memory": _MEMORY, "memory_labels": labels}
-                )
-                for average, labels in (("pairs", _MEMORY_LABELS), ("anchors", _MEMORY_LABELS), ("anchors", None))
+            *inputs.each(inputs.per_row, inputs.ROWS, {"temperature": 0.07}, {"temperature": 0.5}),
+            *inputs.each(inputs.consecutive, inputs.ROWS, {}),
+            *inputs.each(inputs.per_row, inputs.ROWS, {"average": "anchors"}),
+            *inputs.each(inputs.consecutive, _ROWS_OF_5, {"memory": _MEMORY, "temperature": 0.5}),
+            *inputs.each(
+                inputs.per_row,
+                _ROWS_OF_5,
+                {"average": "pairs", "memory": _MEMORY, "memory_labels": _MEMORY_LABELS},
+                {"average": "anchors", "memory": _MEMORY, "memory_labels": _MEMORY_LABELS},
+                {"average": "anchors", "memory": _MEMORY, "memory_labels": None},
             ),
         ),
         hostile=hostile.Subject(

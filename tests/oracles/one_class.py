@@ -128,15 +128,14 @@ def _draw_radius2(draw: hostile.Draw) -> float | Tensor:
 
 FUNCTIONS = {
     "deep_svdd_loss": Function(
-        cases=tuple(
-            inputs.Inputs(inputs.nothing, inputs.SCORES, options)
-            for options in (
-                {"nu": 0.0},
-                {"nu": 0.0, "cutoff": 1.7},
-                {"nu": 0.1, "radius2": 2.0},
-                {"nu": 1.0, "radius2": 0.0},
-                {"nu": 0.1, "radius2": 0.5, "cutoff": torch.tensor(1.7)},
-            )
+        cases=inputs.each(
+            inputs.nothing,
+            inputs.SCORES,
+            {"nu": 0.0},
+            {"nu": 0.0, "cutoff": 1.7},
+            {"nu": 0.1, "radius2": 2.0},
+            {"nu": 1.0, "radius2": 0.0},
+            {"nu": 0.1, "radius2": 0.5, "cutoff": torch.tensor(1.7)},
         ),
         hostile=hostile.Subject(
             hostile.DISTANCES,
@@ -148,9 +147,8 @@ FUNCTIONS = {
         of_distances=True,
     ),
     "deep_sad_loss": Function(
-        cases=tuple(
-            inputs.Inputs(inputs.anomaly_labels, inputs.SCORES, options)
-            for options in ({}, {"eta": 0.3, "eps": 0.1}, {"eta": 2.0, "cutoff": 1.7})
+        cases=inputs.each(
+            inputs.anomaly_labels, inputs.SCORES, {}, {"eta": 0.3, "eps": 0.1}, {"eta": 2.0, "cutoff": 1.7}
         ),
         hostile=hostile.Subject(
             hostile.DISTANCES,
@@ -166,9 +164,8 @@ FUNCTIONS = {
         of_distances=True,
     ),
     "drocc_loss": Function(
-        cases=tuple(
-            inputs.Inputs(inputs.other_scores, inputs.SCORES, options)
-            for options in (*({"mu": mu} for mu in (0.0, 1.0, 2.5)), {"mu": 0.5, "cutoff": -0.3})
+        cases=inputs.each(
+            inputs.other_scores, inputs.SCORES, *({"mu": mu} for mu in (0.0, 1.0, 2.5)), {"mu": 0.5, "cutoff": -0.3}
         ),
         hostile=hostile.Subject(
             hostile.SCORES,

@@ -78,14 +78,14 @@ def _unknown_classes(options: inputs.Options, classes: int) -> Any:
 _SHAPES = ((6, 5), (5,), (1, 5), (2, 5, 7), (2, 2, 3, 6))
 _KNOWN = torch.tensor([0, 2, 3])
 _KNOWN_UNSORTED = torch.tensor([3, 1])
-_EACH_KNOWN = (_KNOWN, _KNOWN_UNSORTED, torch.tensor([2]))
+_EACH_KNOWN = tuple({"known": known} for known in (_KNOWN, _KNOWN_UNSORTED, torch.tensor([2])))
 _DRAWN = {"known": hostile.Draw.some_classes}
 
 FUNCTIONS = {
     "entropic_open_set_loss": Function(
         cases=(
-            inputs.Inputs(inputs.class_last, inputs.CLASS_LAST),
-            *(inputs.Inputs(inputs.class_last, _SHAPES, {"known": known}) for known in _EACH_KNOWN),
+            *inputs.each(inputs.class_last, inputs.CLASS_LAST, {}),
+            *inputs.each(inputs.class_last, _SHAPES, *_EACH_KNOWN),
         ),
         hostile=hostile.Subject(hostile.CLASS_LAST, _DRAWN, maskable=_unknown_classes),
         wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
@@ -99,13 +99,13 @@ FUNCTIONS = {
     ),
     "objectosphere_loss": Function(
         cases=(
-            inputs.Inputs(inputs.class_last, inputs.CLASS_LAST),
-            *(inputs.Inputs(inputs.class_last, _SHAPES, {"known": known}) for known in _EACH_KNOWN),
+            *inputs.each(inputs.class_last, inputs.CLASS_LAST, {}),
+            *inputs.each(inputs.class_last, _SHAPES, *_EACH_KNOWN),
             # Random logits have about this magnitude: some of the known examples fall short of it. The gradient for the
             # others, 2 * zeta * F, fits float16 for its largest logits up to a zeta of about 0.5.
-            inputs.Inputs(inputs.class_last, _SHAPES, {"known": _KNOWN, "xi": 5.0, "zeta": 0.3}),
-            inputs.Inputs(inputs.class_last, _SHAPES, {"known": _KNOWN_UNSORTED, "xi": 0.0, "zeta": 0.01}),
-            inputs.Inputs(inputs.class_last, _SHAPES, {"known": _KNOWN, "zeta": 0.0}),
+            *inputs.each(inputs.class_last, _SHAPES, {"known": _KNOWN, "xi": 5.0, "zeta": 0.3}),
+            *inputs.each(inputs.class_last, _SHAPES, {"known": _KNOWN_UNSORTED, "xi": 0.0, "zeta": 0.01}),
+            *inputs.each(inputs.class_last, _SHAPES, {"known": _KNOWN, "zeta": 0.0}),
         ),
         hostile=hostile.Subject(
             hostile.CLASS_LAST,

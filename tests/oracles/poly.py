@@ -60,7 +60,7 @@ _OPTIONS = (
 
 FUNCTIONS = {
     "poly_loss": Function(
-        cases=tuple(inputs.Inputs(inputs.class_first, inputs.CLASS_FIRST, options) for options in _OPTIONS),
+        cases=inputs.each(inputs.class_first, inputs.CLASS_FIRST, *_OPTIONS),
         hostile=hostile.Subject(
             hostile.CLASS_FIRST,
             {
