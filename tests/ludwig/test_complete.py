@@ -69,7 +69,7 @@ def test_nothing_is_left_over() -> None:
 
 
 def test_the_pages_name_the_aliases() -> None:
-    pattern = r"`(?:loss: \{type: )?([\w.]+)\}?`\s+\(or\s+`([\w.]+)`\)"
+    pattern = r"`(?:(?:loss: )?\{type: )?([\w.]+)\}?`\s+\(or\s+`([\w.]+)`\)"
     named = {pair for path in PAGES.glob("*.md") for pair in re.findall(pattern, path.read_text())}
     assert named == {(name, alias) for name, found in declared.DECLARATIONS.items() for alias in found.aliases}
 
