@@ -28,6 +28,7 @@ LUDWIG = str(pathlib.Path(sys.executable).with_name("ludwig"))
 UNFORKED = ("category", "focal_loss")
 # The one that trains the U-Net as wide as it is; the others load a plug-in.
 WIDE = "dice_loss"
+SPARSE = {"entmax_1.5_loss", "sparsemax_loss"}
 
 
 class Command:
@@ -148,7 +149,7 @@ def test_train_interrupt_resume_evaluate_predict(feature, loss, tmp_path):
     if feature == "category":
         rows = np.stack(after_reload["y_probabilities"].tolist())
         np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
-        assert (rows == 0).mean() > 0.2
+        assert loss not in SPARSE or (rows == 0).mean() > 0.2
 
 
 def progress(results: pathlib.Path) -> dict:
