@@ -1,15 +1,13 @@
 """Inputs as bad as a host can produce, drawn at random, for every loss with its options drawn at random.
 
-A case is a name and a seed. Every part of it comes from a source of its own: a further option in the table below leaves
-the other parts of all cases as they are.
+What is drawn for a function, and how, the family of its oracle says. A case is a name and a seed, and every part of it
+comes from a source of its own: a further option leaves the other parts of all cases as they are.
 """
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,438 +16,13 @@ from torch import Tensor
 
 import oracles
 from ludwig_losses import functional
-
-Shape = tuple[int, ...]
-Options = Mapping[str, Any]
+from oracles._hostile import Draw, Subject, ignored_classes
+from oracles._inputs import Options, Shape
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 TARGET_DTYPES = (torch.bool, torch.int8, torch.uint8, torch.int32, torch.int64)
 
-
-class Draw(random.Random):
-    """A source of random numbers, and what an option may depend on."""
-
-    shape: Shape = ()
-    classes: int = 0
-    dtype: torch.dtype = torch.float32
-    given: Options = {}  # noqa: RUF012 - replaced, never changed
-
-    def chance(self, probability: float) -> bool:
-        return self.random() < probability
-
-    @property
-    def generator(self) -> torch.Generator:
-        return torch.Generator().manual_seed(self.getrandbits(48))
-
-    def normal(self, *shape: int) -> Tensor:
-        return torch.randn(shape, generator=self.generator, dtype=torch.float64)
-
-    def uniform(self, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=self.generator, dtype=torch.float64)
-
-    def integers(self, high: int, *shape: int) -> Tensor:
-        return torch.randint(max(high, 1), shape, generator=self.generator)
-
-    def size(self) -> int:
-        """The size of a dimension: now and then 0 or 1."""
-        return self.choices((0, 1, 2, 3, 4), (3, 20, 30, 30, 17))[0]
-
-    def logarithmic(self, low: float, high: float) -> float:
-        return low * (high / low) ** self.random()
-
-    def per_class(self, count: int | None = None) -> Tensor:
-        """One number of at least 0 for each class; some of them 0, or all."""
-        weights = self.uniform(count or self.classes).float() * self.choice((0.001, 0.1, 1.0))
-        return weights * (self.uniform(len(weights)) >= self.choice((0.0, 0.3, 1.0)))
-
-    def some_classes(self) -> Tensor:
-        """Some or all classes, at least one, in any order."""
-        return torch.tensor(self.sample(range(self.classes), self.randint(1, self.classes)))
-
-    def ignored(self) -> int | list[int]:
-        """A class, a number that is none, or several of both, or nothing."""
-        indices = [self.choice((self.randrange(self.classes), 255, -100)) for _ in range(self.randint(0, 3))]
-        return indices[0] if indices and self.chance(0.7) else indices
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What logits and targets are made of.
-
-    Args:
-        shape: of the logits.
-        class_dim: the dimension of the classes, if the logits have one.
-        maskable: whether a logit may be ``-inf``.
-        values: makes of any numbers what the function takes.
-        further: how many more classes there are than logits.
-    """
-
-    shape: Callable[[Draw], Shape]
-    class_dim: int | None
-    maskable: bool = True
-    values: Callable[[Tensor, torch.dtype], Tensor] = lambda numbers, dtype: numbers
-    further: int = 0
-
-    def target_shape(self, shape: Shape) -> Shape:
-        if self.class_dim is None:
-            return shape
-        at = self.class_dim % len(shape)
-        return shape[:at] + shape[at + 1 :]
-
-    def result_shape(self, shape: Shape) -> Shape:
-        """The shape of a function's result without targets: a number for each logit, or for each class."""
-        return (*shape[:-1], shape[-1] + self.further) if self.further else shape
-
-
-def _classes(draw: Draw) -> int:
-    return draw.choices((1, 2, 3, 4, 6), (8, 30, 25, 25, 12))[0]
-
-
-def _sizes(draw: Draw, least: int, most: int, room: int = 12) -> Shape:
-    """Sizes of some dimensions with little room together, as the oracles are slow."""
-    sizes: list[int] = []
-    for _ in range(draw.randint(least, most)):
-        sizes.append(min(draw.size(), room // max(math.prod(sizes), 1)))
-    return tuple(sizes)
-
-
-def _with_classes(draw: Draw, sizes: Shape) -> Shape:
-    return (sizes[0], _classes(draw), *sizes[1:])
-
-
-def _wide_or(draw: Draw) -> Shape:
-    """``[..., C]``, now and then with so many classes that rows are searched for those that matter."""
-    if draw.chance(0.01):
-        return (draw.randint(1, 2), 600)
-    return (*_sizes(draw, 1, 2), _classes(draw))
-
-
-ELEMENTS = Kind(lambda d: _sizes(d, 1, 4, room=24), None)
-CLASS_FIRST = Kind(lambda d: _with_classes(d, _sizes(d, 1, 3)), 1)
-IMAGES = Kind(lambda d: _with_classes(d, _sizes(d, 2, 3)), 1)
-CLASS_LAST = Kind(lambda d: (*_sizes(d, 1, 2), _classes(d)), -1)
-WIDE = Kind(_wide_or, -1)
-ORDERED = Kind(CLASS_LAST.shape, -1, further=1)
-ROWS = Kind(lambda d: (d.randint(0, 9), d.choice((1, 2, 3, 5))), None, maskable=False)
-SCORES = Kind(lambda d: (d.randint(0, 9),), None, maskable=False)
-# The gradient of a small distance, 1 / d**2, has to fit float16.
-DISTANCES = Kind(
-    SCORES.shape, None, maskable=False, values=lambda x, dtype: x.abs().clamp_min(0.05 * (dtype == torch.float16))
-)
-
-
-def every_class(options: Options, classes: int) -> range:
-    return range(classes)
-
-
-def ignored_classes(options: Options) -> Tensor:
-    """The numbers of ``ignore_index``: one, several or none."""
-    given = options.get("ignore_index")
-    return torch.tensor([given] if isinstance(given, int) else given or [], dtype=torch.long)
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A function, what it is fed with, and its options.
-
-    Args:
-        kind: what its logits and targets are made of.
-        options: how to draw each option, from those before it (``given``) if they have to go together.
-        demanded: options that are never left out.
-        exclusive: groups of options of which at most one is given.
-        needs: options that are given only with another one.
-        technical: options that change how the result is computed, and not the result: the oracle does not have them.
-        maskable: the classes that may have a logit of ``-inf`` where they are not the target.
-        has_target: whether the function takes targets; one that does not returns the shape of its logits.
-        scalar: whether the result is one number for the whole batch.
-        scale: how large the terms are that may cancel in the gradient, where that can be more than 1.
-        jumps: whether the value jumps so near that rounding decides.
-        distance: how far logits and target are from a corner, where there is more than one gradient.
-    """
-
-    kind: Kind
-    options: Mapping[str, Callable[[Draw], Any]] = field(default_factory=dict)
-    demanded: tuple[str, ...] = ()
-    exclusive: tuple[tuple[str, ...], ...] = ()
-    needs: Mapping[str, str] = field(default_factory=dict)
-    technical: tuple[str, ...] = ()
-    maskable: Callable[[Options, int], Any] = every_class
-    has_target: bool = True
-    scalar: bool = False
-    scale: Callable[[Case], Tensor] = lambda case: torch.ones(())
-    jumps: Callable[[Case], bool] = lambda case: False
-    distance: Callable[[Tensor, Tensor, Options], float] = lambda logits, target, options: math.inf
-
-
-def _unknown_classes(options: Options, classes: int) -> Any:
-    """Examples of no known class want something of every one that is known; of a single known class, of all."""
-    known = options.get("known")
-    if known is None:
-        return range(classes)
-    return () if len(known) == 1 else [c for c in range(classes) if c not in known.tolist()]
-
-
-def _rounding_decides(case: Case) -> bool:
-    """Without smoothing, a class that is neither present nor predicted costs 0; with the least mass, 1.
-
-    A root is steep at 0: where there are hardly numbers left for the mistakes, they decide.
-    """
-    if case.counts_nothing:
-        return False
-    names = ("log_dice", "focal_tversky_gamma", "class_weights")
-    options = {name: value for name, value in case.options.items() if name not in names}
-    scores = oracles.dice_scores(case.logits.double(), case.target.long(), **options)
-    steep = 1e-290 if case.held.dtype == torch.float64 else 1e-30
-    return any(
-        (options.get("smooth") == 0 and 0 < numerator + mistakes < 1e-30)
-        or (case.options.get("focal_tversky_gamma", 1) > 1 and mistakes < steep * (numerator + mistakes))
-        for image in scores
-        for numerator, mistakes in image
-    )
-
-
-def _by_length(case: Case) -> Tensor:
-    """The gradient of a unit row is of the size of 1 / temperature; that of a short row is as much larger."""
-    length = case.logits.double().norm(dim=1, keepdim=True)
-    return 1 / (case.options.get("temperature", 0.07) * torch.where(length > 0, length, 1))
-
-
-def _between_errors(logits: Tensor, target: Tensor, options: Options) -> float:
-    """The least difference between two errors of a class: where they tie, the Lovász extension has a corner."""
-    p = logits.softmax(dim=1).unsqueeze(-1).flatten(2)
-    labels = target.long().reshape(len(p), p.shape[2])
-    counted = ~torch.isin(labels, ignored_classes(options))
-    p, one_image = p.movedim(1, -1), slice(None)
-    gaps = [math.inf]
-    for i in range(len(p)) if options.get("per_image") else [one_image]:
-        kept = counted[i]
-        true = torch.nn.functional.one_hot(labels[i][kept], p.shape[2])
-        errors = (p[i][kept] - true).abs().sort(dim=0).values.diff(dim=0)
-        present = true.any(dim=0)
-        gaps += errors[:, present].flatten().tolist()
-        # Of an absent class only the largest error counts.
-        gaps += errors[-1:, ~present].flatten().tolist() if options.get("classes", "present") != "present" else []
-    return min(gaps)
-
-
-def _overlap_ignored(draw: Draw) -> int | list[int]:
-    """As :meth:`Draw.ignored`, with a class left that counts."""
-    counted = range(draw.classes)[0 if draw.given.get("include_background", True) else 1 :]
-    ignored = draw.ignored()
-    left = {*counted} - {*ignored_classes({"ignore_index": ignored}).tolist()}
-    return ignored if left else draw.choice((255, -100, [255, -100]))
-
-
-def _ignored_beside_classes(draw: Draw) -> int | list[int]:
-    """As :meth:`Draw.ignored`, and no class whose mean is asked for."""
-    averaged, ignored = draw.given.get("classes", "present"), draw.ignored()
-    if isinstance(averaged, str) or not {*averaged} & {*ignored_classes({"ignore_index": ignored}).tolist()}:
-        return ignored
-    return draw.choice(([c for c in range(draw.classes) if c not in averaged], 255, -100))
-
-
-def _missed_weight(draw: Draw) -> float:
-    return draw.choice((0.3, 1.0, 2.0) if draw.given.get("tversky_alpha") == 0 else (0.0, 0.3, 1.0, 2.0))
-
-
-def _memory(draw: Draw) -> Tensor:
-    """Past embeddings, of any length, none of them or some."""
-    rows = draw.normal(draw.choice((0, 1, 4)), draw.shape[1]) * draw.logarithmic(1e-3, 1e4)
-    return (rows * (draw.uniform(len(rows), 1) < 0.8)).to(draw.dtype)
-
-
-def _memory_labels(draw: Draw) -> Tensor:
-    labels = draw.integers(draw.choice((1, 3, 100)), len(draw.given["memory"])) - draw.choice((0, 3))
-    return labels.to(draw.choice((torch.int8, torch.int32, torch.int64)))
-
-
-def _to_threshold(logits: Tensor, _: Tensor, options: Options, alpha: float = 1.5) -> float:
-    """The least distance of a logit from the threshold, from where on its probability is not 0."""
-    if not logits.numel():
-        return math.inf
-    alpha = options.get("alpha", alpha)
-    x = (alpha - 1) * (logits - logits.amax(dim=-1, keepdim=True))
-    p = oracles.entmax(logits, alpha)
-    distance = (x + p.amax(dim=-1, keepdim=True) ** (alpha - 1)).abs().min().item()
-    # There the derivative, p**(2 - alpha), has a slope that is infinite: rounding changes it from farther away.
-    return distance**1.5 / 3 if 1.5 < alpha < 2 else distance
-
-
-def _is_nearly_hard(case: Case) -> bool:
-    """Reduced focal loss jumps where a probability passes the threshold; at 0.5, only its gradient does.
-
-    A threshold of 1 is passed, if at all, where there is no loss left.
-    """
-    threshold, z = case.options.get("reduced_threshold", 1.0), case.logits.double()
-    p = torch.stack([z.sigmoid(), (-z).sigmoid()]) if case.subject.kind is ELEMENTS else z.softmax(dim=1)
-    return threshold < 1 and bool(((p - threshold).abs() < 1e-5).any())
-
-
-def _poly_coefficients(draw: Draw) -> float | list[float]:
-    """The change of the first coefficient of the expansion, or of the first few; down to what removes it."""
-    epsilons = [draw.choice((-1.0, -0.5, 0.0, 2.0, 5.0)) / j for j in range(1, draw.randint(1, 4) + 1)]
-    return epsilons[0] if draw.chance(0.4) else epsilons
-
-
-_gamma = {"gamma": lambda d: d.choice((0.0, 0.3, 1.0, 2.0, 5.0))}
-_known = {"known": Draw.some_classes}
-_smoothing = {"label_smoothing": lambda d: d.choice((0.0, 0.1, 1.0))}
-_classification = {**_smoothing, "ignore_index": Draw.ignored}
-# The gradient has to fit float16.
-_focal = {
-    "gamma": lambda d: d.choice((0.0, 0.3, 1.0, 2.0, 5.0, 30.0)),
-    **_classification,
-    "reduced_threshold": lambda d: d.choice((0.5, 0.8, 1.0) if d.given.get("gamma") == 30 else (0.2, 0.5, 0.8, 1.0)),
-}
-_alpha = {"alpha": lambda d: 1 + d.choice((0.24, 0.26, 0.5, 1.0, d.random(), d.logarithmic(1e-9, 1.0)))}
-
-
-def _to_boundary(distance: Tensor, target: Tensor | None, options: Options) -> float:
-    """The least difference between a distance and the radius, where the soft boundary has a corner, or the cutoff."""
-    to_cutoff = _to_cutoff(distance, target, options)
-    if options.get("nu", 0) == 0 or not distance.numel():
-        return to_cutoff
-    return min((distance - options["radius2"]).abs().min().item(), to_cutoff)
-
-
-def _to_cutoff(score: Tensor, _: Tensor | None, options: Options) -> float:
-    """The least difference between a score and its cutoff."""
-    return (score - options.get("cutoff", math.inf)).abs().min().item() if score.numel() else math.inf
-
-
-def _cutoff(draw: Draw) -> float | Tensor:
-    """One number, or one for each row; exact in every type, so that all agree which rows are beyond it."""
-    cutoff = draw.choice((0.0, 1.0, 2.5, 512.0, math.inf))
-    if draw.chance(0.5):
-        return cutoff
-    each = torch.where(draw.uniform(*draw.shape) < 0.5, cutoff, draw.choice((0.0, 0.5, math.inf)))
-    return each if draw.chance(0.5) else torch.tensor(cutoff, dtype=torch.float64)
-
-
-def _radius2(draw: Draw) -> float | Tensor:
-    radius2 = draw.choice((0.0, 1.0, draw.logarithmic(1e-3, 1e4)))
-    return radius2 if draw.chance(0.5) else torch.tensor(radius2, dtype=torch.float64)
-
-
-def _on(draw: Draw) -> bool:
-    return True
-
-
-# A new option is one line: its name, and how to draw a value.
-SUBJECTS = {
-    "sigmoid_focal_loss": Subject(ELEMENTS, {**_focal, "alpha": lambda d: d.per_class(2)}, jumps=_is_nearly_hard),
-    "softmax_focal_loss": Subject(CLASS_FIRST, {**_focal, "alpha": Draw.per_class}, jumps=_is_nearly_hard),
-    "poly_loss": Subject(CLASS_FIRST, {**_gamma, **_classification, "epsilon": _poly_coefficients}),
-    "dice_loss": Subject(
-        IMAGES,
-        {
-            "smooth": lambda d: d.choice((0.0, 1e-6, 0.1, 10.0)),
-            "include_background": lambda d: d.classes == 1 or d.chance(0.3),
-            "ignore_index": _overlap_ignored,
-            "class_weights": Draw.per_class,
-            "per_image": lambda d: d.chance(0.3),
-            "tversky_alpha": lambda d: d.choice((0.0, 0.3, 1.0, 2.0)),
-            "tversky_beta": _missed_weight,
-            "jaccard": _on,
-            "squared_denominator": _on,
-            "focal_tversky_gamma": lambda d: d.choice((0.3, 0.5, 4 / 3, 3.0, 10.0)),
-            "log_dice": _on,
-            "generalized": _on,
-        },
-        exclusive=(
-            *(
-                (mistakes, f"tversky_{kind}")
-                for mistakes in ("jaccard", "squared_denominator")
-                for kind in ("alpha", "beta")
-            ),
-            ("focal_tversky_gamma", "log_dice"),
-            ("class_weights", "generalized"),
-        ),
-        scalar=True,
-        jumps=_rounding_decides,
-    ),
-    "lovasz_softmax_loss": Subject(
-        CLASS_FIRST,
-        {
-            "classes": lambda d: d.choice(("present", "all", d.some_classes().tolist())),
-            "per_image": lambda d: d.chance(0.7),
-            "ignore_index": _ignored_beside_classes,
-        },
-        scalar=True,
-        distance=_between_errors,
-    ),
-    "nt_xent_loss": Subject(
-        ROWS,
-        {
-            "temperature": lambda d: d.choice((0.05, 0.5, 3.0)),
-            "chunk_size": lambda d: d.randint(1, 10),
-            "average": lambda d: d.choice(("pairs", "anchors", "anchors")),
-            "memory": _memory,
-            "memory_labels": _memory_labels,
-        },
-        needs={"memory_labels": "memory"},
-        technical=("chunk_size",),
-        scalar=True,
-        scale=_by_length,
-    ),
-    "corn_loss": Subject(ORDERED),
-    "entmax15_loss": Subject(WIDE, _classification),
-    "sparsemax_loss": Subject(WIDE, _classification),
-    "entmax_loss": Subject(WIDE, {**_alpha, **_classification}),
-    "entropic_open_set_loss": Subject(CLASS_LAST, _known, maskable=_unknown_classes),
-    "objectosphere_loss": Subject(
-        CLASS_LAST,
-        {
-            **_known,
-            "xi": lambda d: d.choice((0.0, 1.0, 100.0)),
-            # The gradient, 2 zeta F, has to fit float16.
-            "zeta": lambda d: d.choice((0.0, 0.01, 0.5)),
-            "features": lambda d: d.logarithmic(1e-3, 1e4) * d.normal(*d.shape[:-1], d.randint(1, 4)).to(d.dtype),
-        },
-        maskable=_unknown_classes,
-    ),
-    "bi_tempered_logistic_loss": Subject(
-        CLASS_LAST,
-        {
-            "t1": lambda d: d.choice((0.0, 0.3, 0.8, 1.0)),
-            "t2": lambda d: d.choice((1.0, 1.2, 2.0, 4.0)),
-            **_smoothing,
-        },
-    ),
-    "corn_probabilities": Subject(ORDERED, has_target=False),
-    "deep_svdd_loss": Subject(
-        DISTANCES,
-        {"nu": lambda d: d.choice((0.0, 0.01, 0.5, 1.0)), "radius2": _radius2, "cutoff": _cutoff},
-        demanded=("radius2",),
-        has_target=False,
-        distance=_to_boundary,
-    ),
-    "deep_sad_loss": Subject(
-        DISTANCES,
-        {
-            "eta": lambda d: d.choice((0.1, 3.0, 10.0)),
-            "eps": lambda d: d.choice((1e-9, 1e-3, 0.5)),
-            "cutoff": _cutoff,
-        },
-        distance=_to_boundary,
-    ),
-    "drocc_loss": Subject(
-        SCORES,
-        {
-            "adversarial_score": lambda d: d.logarithmic(1e-2, 1e4) * d.normal(*d.shape).to(d.dtype),
-            "mu": lambda d: d.choice((0.0, 0.3, 10.0)),
-            "cutoff": _cutoff,
-        },
-        demanded=("adversarial_score",),
-        has_target=False,
-        distance=_to_cutoff,
-    ),
-    "entmax": Subject(CLASS_LAST, _alpha, has_target=False, distance=_to_threshold),
-    "entmax15": Subject(CLASS_LAST, has_target=False, distance=_to_threshold),
-    "sparsemax": Subject(CLASS_LAST, has_target=False, distance=partial(_to_threshold, alpha=2.0)),
-    "tempered_softmax": Subject(CLASS_LAST, {"t": lambda d: d.choice((1.0, 1.2, 2.0, 4.0))}, has_target=False),
-    "known_softmax": Subject(CLASS_LAST, _known, demanded=("known",), maskable=_unknown_classes, has_target=False),
-}
+SUBJECTS = {name: facts.hostile for name, facts in oracles.FUNCTIONS.items() if facts.hostile is not None}
 
 
 @dataclass(frozen=True)
@@ -504,7 +77,7 @@ class Case:
     def oracle(self) -> Callable[..., Tensor]:
         """The oracle, of float64 logits and targets of int64."""
         given = {k: _double(v) for k, v in self.options.items() if k not in self.subject.technical}
-        oracle = partial(getattr(oracles, self.name), **given)
+        oracle = partial(oracles.ORACLES[self.name], **given)
         return lambda logits, target=None: oracle(logits, *([] if target is None else [target.long()]))
 
     @property
@@ -581,15 +154,8 @@ def _draw_options(subject: Subject, source: Callable[..., Draw]) -> dict[str, An
 
 
 def _draw_labels(draw: Draw, subject: Subject, options: Options, shape: Shape, classes: int) -> Tensor:
-    """Class indices, of all or few classes, some or all of them ignored; or labels of rows."""
-    if subject.kind is DISTANCES:
-        few = torch.tensor(draw.choice(((0,), (1,), (-1,), (-1, 1), (0, 1), (-1, 0, 1))))
-        return few[draw.integers(len(few), shape[0])]
-    if subject.kind is ROWS:
-        return draw.integers(draw.choice((1, 2, 1 + shape[0] // 2, 100)), shape[0]) - draw.choice((0, 3))
-    labels = draw.integers(classes, *subject.kind.target_shape(shape))
-    present = draw.choice((1, 2, classes, classes))
-    labels = (labels % present + draw.randrange(classes)) % classes
+    """The labels of the kind, some or all of them ignored."""
+    labels = subject.kind.labels(draw, subject.kind.target_shape(shape), classes)
     ignored = ignored_classes(options)
     if len(ignored):
         chosen = ignored[draw.integers(len(ignored), *labels.shape)]
@@ -599,7 +165,9 @@ def _draw_labels(draw: Draw, subject: Subject, options: Options, shape: Shape, c
 
 def _draw_target(draw: Draw, subject: Subject, options: Options, labels: Tensor) -> Tensor | None:
     """The labels as a host hands them over: in any type that holds them, not always contiguous."""
-    if not subject.has_target or (subject.kind is ROWS and draw.chance(0.5) and "memory_labels" not in options):
+    if not subject.has_target or (
+        subject.optional_target and draw.chance(0.5) and not {*subject.with_target} & {*options}
+    ):
         return None
     held = [dtype for dtype in TARGET_DTYPES if bool((labels.to(dtype) == labels).all())]
     target = labels.to(draw.choice(held))
@@ -653,11 +221,9 @@ def _spoil(draw: Draw, subject: Subject, options: Options, labels: Tensor, value
 
 
 def _draw_mask(draw: Draw, subject: Subject, options: Options, shape: Shape, labels: Tensor) -> Tensor:
-    """Which logits are ``-inf``: none of a true class, and of a pair ``[0, z]`` only the second."""
-    if subject.kind is ELEMENTS:
-        return (labels != 1) & (draw.uniform(*shape) < 0.5)
-    if subject.kind is ORDERED:  # what is beyond the true class may be impossible
-        return (torch.arange(shape[-1]) >= labels.unsqueeze(-1)) & (draw.uniform(*shape) < 0.5)
+    """Which logits are ``-inf``: none of a true class, unless the kind has a way of its own."""
+    if subject.kind.masked is not None:
+        return subject.kind.masked(draw, shape, labels)
     classes = shape[subject.kind.class_dim]
     everywhere = draw.chance(0.5)
     chosen = draw.uniform(*([classes] if everywhere else (*labels.shape, classes))) < 0.5
@@ -717,7 +283,7 @@ def _traits(case: Case, dtype: torch.dtype, classes: int) -> frozenset[str]:
         "large": logits.numel() > 0 and logits.nan_to_num(neginf=0).abs().max() >= 5000,
         "tied": logits.numel() > 1 and logits.flatten().unique().numel() < logits.numel(),
         "all equal": logits.numel() > 1 and logits.flatten().unique().numel() == 1,
-        "absent class": target is not None and case.subject.kind is not ROWS and target.unique().numel() < classes,
+        "absent class": target is not None and not case.subject.kind.of_rows and target.unique().numel() < classes,
         "weighted": weight is not None,
         "all ignored": 0 not in case.shape and case.counts_nothing,
         **{f"with {option}": True for option in case.options},

@@ -5,113 +5,35 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from functional.cases import CASES, Case, class_first, class_last, random_batch
+import oracles
+from functional.cases import CASES, Case, class_first, class_last, random_batch, ranks
 from ludwig_losses import functional
 from ludwig_losses.functional import _numerics
 from synchronising import SynchronisingOperators
 
 # One case of each loss.
 LOSSES = {case.name: case for case in reversed(CASES)}
-OF_ONE_CLASS = ("deep_svdd_loss", "deep_sad_loss", "drocc_loss")
-OF_CLASSES = [name for name in LOSSES if name not in ("sigmoid_focal_loss", "nt_xent_loss", *OF_ONE_CLASS)]
-WITH_IGNORE_INDEX = ["softmax_focal_loss", "poly_loss", "dice_loss", "lovasz_softmax_loss", "entmax15_loss"]
-
-_SMOOTHING = [
-    ({"label_smoothing": value}, rf"label_smoothing must be a number in \[0, 1\]; got {value}") for value in (-0.1, 1.5)
+OF_CLASSES = [name for name, case in LOSSES.items() if case.make_target in (class_first, class_last, ranks)]
+WITH_IGNORE_INDEX = [
+    name for name in LOSSES if "ignore_index" in inspect.signature(getattr(functional, name)).parameters
 ]
-_FOCAL = [
-    *_SMOOTHING,
-    ({"gamma": -1}, "gamma must be a number >= 0; got -1"),
-    ({"gamma": float("inf")}, "gamma must be a number >= 0; got inf"),
-    ({"gamma": float("nan")}, "gamma must be a number >= 0; got nan"),
-    ({"gamma": 10**400}, "gamma must be a number >= 0; got 1000"),
-    ({"reduced_threshold": 0}, r"reduced_threshold must be a number in \(0, 1\]; got 0"),
-    ({"reduced_threshold": 1.5}, r"reduced_threshold must be a number in \(0, 1\]; got 1.5"),
-    ({"alpha": torch.ones(4)}, r"alpha must have one number for each of the . classes; got a tensor of shape \(4,\)"),
-    ({"alpha": torch.ones(())}, r"alpha must have one number for each of the . classes; got a tensor of shape \(\)"),
-]
-OUT_OF_RANGE = {
-    "sigmoid_focal_loss": _FOCAL,
-    "softmax_focal_loss": _FOCAL,
-    "poly_loss": [
-        *_SMOOTHING,
-        ({"gamma": -0.5}, "gamma must be a number >= 0; got -0.5"),
-        ({"epsilon": -1.01}, "epsilon must be a number >= -1; got -1.01"),
-        ({"epsilon": [1, -1]}, r"epsilon\[1\] must be a number >= -0.5; got -1"),
-        ({"epsilon": (0.0, 0.0, -0.34)}, r"epsilon\[2\] must be a number >= -0.333333; got -0.34"),
-    ],
-    "dice_loss": [
-        ({"smooth": -1.0}, "smooth must be a number >= 0; got -1.0"),
-        ({"tversky_alpha": -0.1}, "tversky_alpha must be a number >= 0; got -0.1"),
-        ({"tversky_beta": -0.1}, "tversky_beta must be a number >= 0; got -0.1"),
-        ({"focal_tversky_gamma": 0}, "focal_tversky_gamma must be a number > 0; got 0"),
-        ({"class_weights": torch.ones(2)}, r"class_weights must have .* the 3 classes; got a tensor of shape \(2,"),
-    ],
-    "lovasz_softmax_loss": [
-        ({"classes": [0, 7]}, r"classes: \[0, 7\], but there is no class 7; there are"),
-        ({"classes": [0, -1]}, "there is no class -1"),
-    ],
-    "nt_xent_loss": [
-        ({"temperature": -1}, "temperature must be a number > 0; got -1"),
-        ({"temperature": 0.0}, "temperature must be a number > 0; got 0.0"),
-        ({"temperature": float("nan")}, "temperature must be a number > 0; got nan"),
-        ({"chunk_size": 2.5}, "chunk_size must be a whole number >= 1, or None; got 2.5"),
-    ],
-    "entmax15_loss": _SMOOTHING,
-    "sparsemax_loss": _SMOOTHING,
-    "entmax_loss": [
-        *_SMOOTHING,
-        *(({"alpha": value}, rf"alpha must be a number in \(1, 2\]; got {value}") for value in (1, 2.5, float("nan"))),
-    ],
-    "bi_tempered_logistic_loss": [
-        *_SMOOTHING,
-        ({"t1": 1.5}, r"t1 must be a number in \[0, 1\]; got 1.5"),
-        ({"t1": float("nan")}, r"t1 must be a number in \[0, 1\]; got nan"),
-        ({"t2": 0.5}, r"t2 must be a number in \[1, 10\]; got 0.5"),
-    ],
-    "entropic_open_set_loss": [
-        ({"known": torch.tensor([1, 1])}, r"known names a class twice; got \[1, 1\]"),
-        ({"known": torch.tensor([[0, 1]])}, r"known must be \[K\], the indices of one class or more; got .* \(1, 2\)"),
-    ],
-    "objectosphere_loss": [
-        ({"known": torch.tensor([0, 1, 0])}, r"known names a class twice; got \[0, 1, 0\]"),
-        ({"xi": -1}, "xi must be a number >= 0; got -1"),
-        ({"zeta": -0.1}, "zeta must be a number >= 0; got -0.1"),
-        ({"zeta": float("inf")}, "zeta must be a number >= 0; got inf"),
-    ],
-}
-NO_NUMBER = [
-    *((name, {"gamma": value}) for name in ("softmax_focal_loss", "poly_loss") for value in ("2", None, True)),
-    ("sigmoid_focal_loss", {"gamma": "2"}),
-    ("softmax_focal_loss", {"reduced_threshold": "0.5"}),
-    ("softmax_focal_loss", {"label_smoothing": torch.tensor(0.1)}),
-    ("poly_loss", {"epsilon": [1.0, None]}),
-    ("poly_loss", {"epsilon": "1"}),
-    ("dice_loss", {"smooth": "1"}),
-    ("dice_loss", {"focal_tversky_gamma": None}),
-    ("nt_xent_loss", {"temperature": "0.1"}),
-    ("entmax_loss", {"alpha": "1.5"}),
-    ("sparsemax_loss", {"label_smoothing": None}),
-    ("bi_tempered_logistic_loss", {"t1": "1"}),
-    ("bi_tempered_logistic_loss", {"t2": None}),
-    ("objectosphere_loss", {"xi": "10"}),
-]
+OUT_OF_RANGE = [(name, *row) for name in LOSSES for row in oracles.FUNCTIONS[name].out_of_range]
+NO_NUMBER = [(name, options) for name in LOSSES for options in oracles.FUNCTIONS[name].no_number]
 
 
 def call(name: str, **options: Any) -> torch.Tensor:
-    shape = (6, 3, 2) if name in ("softmax_focal_loss", "poly_loss", "dice_loss") else None
+    shape = (6, 3, 2) if LOSSES[name].make_target is class_first else None
     return getattr(functional, name)(*LOSSES[name].batch(shape, torch.float32), **options)
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "words"), [(name, *row) for name, rows in OUT_OF_RANGE.items() for row in rows], ids=str
-)
+@pytest.mark.parametrize(("name", "options", "words"), OUT_OF_RANGE, ids=str)
 def test_hyperparameters_out_of_range_are_named(name: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call(name, **options)
@@ -161,28 +83,22 @@ def test_what_is_not_0_is_of_the_positive_class() -> None:
     assert torch.equal(functional.sigmoid_focal_loss(logits, target), expected)
 
 
-# Losses whose labels are compared, not looked up, and so may be of any type.
+# Arguments that hold labels which are compared, not looked up, and so may be of any type.
 LABELS = {
-    "sigmoid_focal_loss": ("target", lambda y: functional.sigmoid_focal_loss(torch.randn(4, 2), y)),
-    "deep_sad_loss": ("target", lambda y: functional.deep_sad_loss(torch.rand(4), y[:, 0])),
-    "nt_xent_loss": ("labels", lambda y: functional.nt_xent_loss(torch.randn(4, 3), y[:, 0])),
-    "nt_xent_loss with a memory": (
-        "memory_labels",
-        lambda y: functional.nt_xent_loss(
-            torch.randn(4, 3), torch.arange(4) // 2, memory=torch.randn(4, 3), memory_labels=y[:, 0]
-        ),
-    ),
+    (name, argument): partial(call, getattr(functional, name))
+    for name in LOSSES
+    for argument, call in oracles.FUNCTIONS[name].labels.items()
 }
-every_label = pytest.mark.parametrize("name", LABELS)
+every_label = pytest.mark.parametrize(("name", "what"), LABELS)
 
 
 @every_label
 @pytest.mark.parametrize("value", [0.3, -0.5, 1.75, float("nan")])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_labels_are_whole_numbers(name: str, value: float, dtype: torch.dtype) -> None:
+def test_labels_are_whole_numbers(name: str, what: str, value: float, dtype: torch.dtype) -> None:
     labels = torch.zeros(4, 2, dtype=dtype)
     labels[2, 0] = value
-    what, call = LABELS[name]
+    call = LABELS[name, what]
     if name == "deep_sad_loss" and math.isnan(value):  # a missing label, which hides no wrong one
         call(labels)
         labels[3, 0] = value = 0.5
@@ -196,9 +112,9 @@ def test_labels_are_whole_numbers(name: str, value: float, dtype: torch.dtype) -
 @pytest.mark.parametrize(
     "dtype", [torch.bool, torch.uint8, torch.int8, torch.int64, torch.float16, torch.bfloat16, torch.float64]
 )
-def test_whole_labels_are_of_any_type(name: str, dtype: torch.dtype) -> None:
+def test_whole_labels_are_of_any_type(name: str, what: str, dtype: torch.dtype) -> None:
     labels = torch.tensor([[0, 1], [1, 1], [0, 0], [1, 0]])
-    _, call = LABELS[name]
+    call = LABELS[name, what]
     torch.manual_seed(0)
     expected = call(labels)
     torch.manual_seed(0)
@@ -206,17 +122,16 @@ def test_whole_labels_are_of_any_type(name: str, dtype: torch.dtype) -> None:
 
 
 @every_label
-def test_labels_are_not_complex(name: str) -> None:
-    what, call = LABELS[name]
+def test_labels_are_not_complex(name: str, what: str) -> None:
     with pytest.raises(TypeError, match=f"{what} must be bool or of a real number type; got torch.complex64"):
-        call(torch.zeros(4, 2, dtype=torch.complex64))
+        LABELS[name, what](torch.zeros(4, 2, dtype=torch.complex64))
 
 
 @every_label
-def test_labels_on_an_accelerator_are_not_looked_at(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labels_on_an_accelerator_are_not_looked_at(name: str, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_numerics, "HOST_DEVICES", frozenset())
     with SynchronisingOperators() as mode:
-        LABELS[name][1](torch.full((4, 2), 0.3))
+        LABELS[name, what](torch.full((4, 2), 0.3))
     assert mode.found == []
 
 
@@ -224,22 +139,18 @@ def test_integer_labels_are_not_looked_at() -> None:
     """Whatever is asked of the numbers of a label costs time in a small batch."""
     for name in ("sigmoid_focal_loss", "deep_sad_loss"):
         with SynchronisingOperators() as mode:
-            LABELS[name][1](torch.ones(4, 2, dtype=torch.int64))
+            LABELS[name, "target"](torch.ones(4, 2, dtype=torch.int64))
         assert mode.found == []
 
 
 # One case for each way of each loss that looks up classes: of few numbers and of many, of two classes and of more.
 LOOK_UPS = [
     *((case, shape) for case in LOSSES.values() for shape in ((2, 3, 4, 5), (2, 2, 90, 100), (4, 3, 60, 60))),
-    *((Case("softmax_focal_loss", class_first, ()), shape) for shape in ((6, 4), (8, 4000))),
-    (Case("dice_loss", class_first, (), {"focal_tversky_gamma": 2.0}), (2, 3, 4, 5)),
-    (Case("dice_loss", class_first, (), {"focal_tversky_gamma": 2.0}), (2, 2, 4, 5)),
-    (Case("poly_loss", class_first, (), {"label_smoothing": 0.1}), (2, 3, 4, 5)),
-    (Case("softmax_focal_loss", class_first, (), {"alpha": torch.ones(3)}), (2, 3, 4, 5)),
-    (Case("lovasz_softmax_loss", class_first, (), {"classes": "all", "per_image": True}), (2, 3, 4, 5)),
-    *((Case("entmax_loss", class_last, (), {"alpha": alpha}), (6, 4)) for alpha in (1.1, 1.5, 2.0)),
-    (Case("entmax_loss", class_last, (), {"alpha": 1.5, "label_smoothing": 0.2}), (6, 4000)),
-    *((Case("bi_tempered_logistic_loss", class_last, (), {"label_smoothing": s}), (6, 4)) for s in (0.0, 0.2)),
+    *(
+        (Case(name, case.make_target, (), options), shape)
+        for name, case in LOSSES.items()
+        for options, shape in oracles.FUNCTIONS[name].look_ups
+    ),
 ]
 OF_INDICES = [(case, shape) for case, shape in LOOK_UPS if case.name in OF_CLASSES]
 
@@ -250,7 +161,7 @@ def test_a_target_that_is_no_class_is_named(case: Case, shape: tuple[int, ...], 
     """Whichever way is taken, with its value, the number of classes, and what to write if it shall not count."""
     logits, target = case.batch(shape, torch.float32)
     dim = 1 if case.make_target is class_first else -1
-    classes = shape[dim] + (case.name == "corn_loss")
+    classes = shape[dim] + (case.make_target is ranks)
     wrong = classes if index is None else index
     target.view(-1)[-1] = wrong
     words = f"^target has the value {wrong}, which is out of range: the {classes} classes are numbered from 0\\."
@@ -260,7 +171,7 @@ def test_a_target_that_is_no_class_is_named(case: Case, shape: tuple[int, ...], 
     assert (f"ignore_index={wrong}" in str(raised.value)) == has_option
 
 
-@pytest.mark.parametrize("name", WITH_IGNORE_INDEX)
+@pytest.mark.parametrize("name", [name for name in WITH_IGNORE_INDEX if name in OF_CLASSES])
 def test_a_target_that_is_ignored_is_not_the_wrong_one(name: str) -> None:
     case = replace(LOSSES[name], options={"ignore_index": 255})
     logits, target = case.batch((2, 3, 4, 5), torch.float32)
@@ -282,13 +193,13 @@ def test_known_classes_exist(known: list[int]) -> None:
             loss(logits, target, known=torch.tensor(known))
 
 
-@pytest.mark.parametrize("name", ["sigmoid_focal_loss", *WITH_IGNORE_INDEX])
+@pytest.mark.parametrize("name", WITH_IGNORE_INDEX)
 @pytest.mark.parametrize("index", [np.int64(1), np.uint8(1), [np.int64(1)], np.array([1]), (1,), {1}], ids=repr)
 def test_ignore_index_is_any_kind_of_whole_number(name: str, index: Any) -> None:
     assert torch.equal(call(name, ignore_index=index), call(name, ignore_index=1))
 
 
-@pytest.mark.parametrize("name", ["sigmoid_focal_loss", *WITH_IGNORE_INDEX])
+@pytest.mark.parametrize("name", WITH_IGNORE_INDEX)
 @pytest.mark.parametrize("index", [1.0, "1", [1, 0.5], ["1"], torch.tensor(1)], ids=repr)
 def test_ignore_index_is_nothing_else(name: str, index: Any) -> None:
     with pytest.raises(TypeError, match="ignore_index must be a whole number, a list of them, or None; got"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 
 import pytest
@@ -10,30 +11,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import oracles
-from functional.cases import assert_close, class_first, class_last, per_element, random_batch, value_and_gradient
+from functional.cases import CASES, assert_close, per_element, random_batch, value_and_gradient
 from ludwig_losses import functional
 
+SHARED = {"ignore_index", "label_smoothing"}
 MAKE_TARGET = {
-    "sigmoid_focal_loss": per_element,
-    "softmax_focal_loss": class_first,
-    "poly_loss": class_first,
-    "entmax15_loss": class_last,
-    "sparsemax_loss": class_last,
-    "entmax_loss": class_last,
+    case.name: case.make_target
+    for case in CASES
+    if {*inspect.signature(getattr(functional, case.name)).parameters} >= SHARED
 }
-# Everything that leads to code of its own.
-OPTIONS = [
-    ("sigmoid_focal_loss", {}),
-    ("sigmoid_focal_loss", {"label_smoothing": 0.2, "reduced_threshold": 0.5}),
-    ("softmax_focal_loss", {}),
-    ("softmax_focal_loss", {"label_smoothing": 0.2, "reduced_threshold": 0.5}),
-    ("poly_loss", {}),
-    ("poly_loss", {"gamma": 0.5, "epsilon": [1.0, 0.5]}),
-    ("poly_loss", {"gamma": 0.5, "label_smoothing": 0.2}),
-    ("entmax15_loss", {}),
-    ("sparsemax_loss", {"label_smoothing": 0.2}),
-    ("entmax_loss", {"alpha": 1.2, "label_smoothing": 0.2}),
-]
+OPTIONS = [(name, options) for name in MAKE_TARGET for options in oracles.FUNCTIONS[name].ways]
 
 every_loss = pytest.mark.parametrize("name", MAKE_TARGET)
 every_option = pytest.mark.parametrize(("name", "options"), OPTIONS, ids=str)
@@ -75,7 +62,7 @@ def test_where_all_is_ignored_there_is_no_loss_and_no_gradient(name: str, option
 
 @every_option
 def test_a_masked_class_may_be_ignored_and_smoothed(name: str, options: dict) -> None:
-    if name == "sigmoid_focal_loss":
+    if MAKE_TARGET[name] is per_element:
         return
     logits, target = batch(name)
     logits[:, 0] = -torch.inf
@@ -261,10 +248,11 @@ def test_reduced_focal_loss_does_not_overflow(gamma: float, threshold: float, sm
 @every_option
 def test_ignored_elements_may_have_senseless_logits(name: str, options: dict, fill: float, dtype) -> None:
     logits, target = batch(name, dtype=dtype)
-    loss = partial(getattr(functional, name), ignore_index=[0, 1] if name == "sigmoid_focal_loss" else 2, **options)
-    if name == "sigmoid_focal_loss":
+    of_elements = MAKE_TARGET[name] is per_element
+    loss = partial(getattr(functional, name), ignore_index=[0, 1] if of_elements else 2, **options)
+    if of_elements:
         target[1] = 7
-    ignored = (target < 2) if name == "sigmoid_focal_loss" else (target == 2)
+    ignored = (target < 2) if of_elements else (target == 2)
     expected = value_and_gradient(loss, logits, target)
     spoiled = logits.masked_fill(ignored if ignored.ndim == logits.ndim else ignored.unsqueeze(1), fill)
     for actual, wanted in zip(value_and_gradient(loss, spoiled, target), expected, strict=True):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+import oracles
 from functional.cases import (
     CASES,
     Case,
@@ -24,13 +25,6 @@ from functional.cases import (
 from ludwig_losses.functional import _contrast
 from ludwig_losses.functional._numerics import is_small
 
-DIFFERENTIABLE_ONCE = (
-    "entmax15_loss",
-    "sparsemax_loss",
-    "entmax_loss",
-    "nt_xent_loss",
-    "bi_tempered_logistic_loss",
-)
 POINTS = torch.tensor([[0.0, 0.0], [0.5, -1.0], [-2.0, 0.25]], dtype=torch.float64)
 ALONG = torch.tensor([2.0, -1.0], dtype=torch.float64)
 
@@ -51,7 +45,7 @@ def function_and_expectation(case: Case, shape: tuple[int, ...]) -> tuple[Callab
     logits, target = case.batch(shape)
     generator = torch.Generator().manual_seed(1)
     directions = torch.randn(2, *shape, dtype=torch.float64, generator=generator)
-    if case.name in ("deep_svdd_loss", "deep_sad_loss"):  # distances stay above 0
+    if oracles.FUNCTIONS[case.name].of_distances:  # they stay above 0
         directions = directions.tanh() * logits / 8
 
     def function(point: Tensor) -> Tensor:
@@ -84,7 +78,7 @@ def test_each_transform_is_right_at_every_size(case: Case, of_shape: Callable[[C
         dual = function(forward_ad.make_dual(POINTS[1], ALONG))
         near(forward_ad.unpack_dual(dual).tangent, expected[1] @ ALONG)
     hessians = (torch.func.hessian(function), torch.func.jacrev(torch.func.jacrev(function)))
-    if case.name in DIFFERENTIABLE_ONCE:
+    if oracles.FUNCTIONS[case.name].differentiable_once:
         for hessian in hessians:
             with pytest.raises(RuntimeError, match="differentiable once"):
                 hessian(POINTS[1])

@@ -36,6 +36,7 @@ class Case:
         identifier: a name that is another one in all of Ludwig's source.
         trained: pairs of a feature type and a loss that are trained if their configuration is not refused.
         parsed: pairs whose configuration is read only.
+        options: parameters of the loss of a pair, by ``"FEATURE LOSS"``.
     """
 
     patches: list[str]
@@ -43,6 +44,7 @@ class Case:
     identifier: str
     trained: list[list[str]]
     parsed: list[list[str]]
+    options: dict[str, dict[str, Any]]
 
 
 def alter_table(case: Case) -> None:
@@ -112,7 +114,7 @@ def try_everything(case: Case, folder: pathlib.Path) -> dict[str, Any]:
     for feature, loss in [*case.trained, *case.parsed]:
         place = folder / f"{feature}-{loss}"
         place.mkdir(parents=True)
-        section = {} if loss == DEFAULT else {"loss": {"type": loss, **matrix.OPTIONS.get((feature, loss), {})}}
+        section = {} if loss == DEFAULT else {"loss": {"type": loss, **case.options[f"{feature} {loss}"]}}
         try:
             config, data = matrix.write(feature, section.get("loss", {}), place)
             if not section:

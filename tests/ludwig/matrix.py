@@ -1,4 +1,4 @@
-"""Every documented (feature, loss) pair as a configuration with data it can learn from."""
+"""Of every feature type a configuration with data it can learn from, with any loss."""
 
 from __future__ import annotations
 
@@ -9,70 +9,6 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
-
-PAIRS = [
-    ("binary", "focal_loss"),
-    ("category", "focal_loss"),
-    ("image", "focal_loss"),
-    ("image", "dice_loss"),
-    ("image", "lovasz_softmax_loss"),
-    ("category", "poly_loss"),
-    ("vector", "nt_xent_loss"),
-    ("category", "entmax_1.5_loss"),
-    ("text", "entmax_1.5_loss"),
-    ("sequence", "entmax_1.5_loss"),
-    ("category", "sparsemax_loss"),
-    ("text", "sparsemax_loss"),
-    ("sequence", "sparsemax_loss"),
-    ("binary", "entropic_open_set"),
-    ("category", "entropic_open_set"),
-    ("binary", "objectosphere"),
-    ("category", "objectosphere"),
-    ("binary", "tempered_softmax_cross_entropy"),
-    ("category", "tempered_softmax_cross_entropy"),
-    ("category", "corn"),
-    ("anomaly", "deep_svdd"),
-    ("anomaly", "deep_sad"),
-    ("anomaly", "drocc"),
-]
-
-# The same losses with a parameter, or on a further feature type: trained through the API, not by the command line.
-MORE_PAIRS = [
-    ("image", "poly_loss"),
-    ("category", "entmax_loss"),
-    ("text", "entmax_loss"),
-    ("sequence", "entmax_loss"),
-]
-
-COMPOUND = [
-    (feature, "compound_loss")
-    for feature in ("binary", "category", "image", "number", "sequence", "set", "text", "timeseries", "vector")
-]
-
-ALIASES = {
-    "focal_loss": "focal",
-    "dice_loss": "dice",
-    "lovasz_softmax_loss": "lovasz_softmax",
-    "poly_loss": "poly",
-    "nt_xent_loss": "nt_xent",
-    "entmax_1.5_loss": "entmax15",
-    "sparsemax_loss": "sparsemax",
-}
-
-ALIAS_PAIRS = [(feature, ALIASES[loss]) for feature, loss in PAIRS if loss in ALIASES]
-
-# Parameters without which a loss has little to show.
-OPTIONS = {
-    ("binary", "entropic_open_set"): {"background_class": "benign"},
-    ("category", "entropic_open_set"): {"background_class": "class_2"},
-    ("binary", "objectosphere"): {"background_class": 0},
-    ("category", "objectosphere"): {"background_class": ["class_2"]},
-    ("binary", "tempered_softmax_cross_entropy"): {"t1": 0.5, "t2": 1.5},
-    ("anomaly", "deep_sad"): {"contamination": 0.1},
-    ("anomaly", "drocc"): {"radius": "auto", "warmup_epochs": 1, "num_perturbation_steps": 2},
-    ("category", "tempered_softmax_cross_entropy"): {"t1": 0.8, "t2": 2.0, "label_smoothing": 0.1},
-    ("category", "corn"): {"order": ["class_0", "class_1", "class_2"]},
-}
 
 # Without an eval_batch_size Ludwig takes the one with which it has measured the most rows per second: on a busy machine
 # it may be 1, and metrics that compare rows have nothing to compare.

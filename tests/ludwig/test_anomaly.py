@@ -20,6 +20,7 @@ from ludwig.trainers.trainer import Trainer
 from sklearn.datasets import load_digits
 from sklearn.metrics import average_precision_score, f1_score, roc_auc_score
 
+import declared
 from ludwig_losses.host import contract
 from ludwig_losses.host.anomaly import contamination, labels, training, verdict
 from ludwig_losses.host.anomaly.feature import AnomalyDecoder
@@ -531,19 +532,7 @@ class Straight:
         return compute(self.inputs, lambda x: x.sum(dim=1).tanh())
 
 
-CHANGES = {
-    "deep_svdd": {"nu": 0.5, "contamination": 0.1},
-    "deep_sad": {"eta": 2.0, "contamination": 0.1},
-    "drocc": {
-        "radius": 3.0,
-        "gamma": 1.0,
-        "mu": 0.5,
-        "perturbation_strength": 1.0,
-        "num_perturbation_steps": 1,
-        "warmup_epochs": 1,
-        "contamination": 0.1,
-    },
-}
+CHANGES = {name: declared.FACTS[name].changes for name, found in declared.SINGLE.items() if "anomaly" in found.features}
 
 
 @pytest.mark.parametrize(("name", "key"), [(name, key) for name, values in CHANGES.items() for key in values])

@@ -13,6 +13,7 @@ import yaml
 from ludwig.api import LudwigModel
 
 import commands
+import declared
 import ludwig_losses
 import matrix
 from ludwig_losses.cli import main
@@ -101,27 +102,27 @@ def test_the_numbers_are_those_of_ludwig_itself(killed, tmp_path):
         assert frame["weighted focal", 1, metric] == pytest.approx(expected, abs=1e-3)
 
 
-DEFAULTS = {
-    "binary": ["focal_loss", "tempered_softmax_cross_entropy"],
-    "category": [
-        *("entmax_1.5_loss", "entmax_loss", "focal_loss", "poly_loss", "sparsemax_loss"),
-        "tempered_softmax_cross_entropy",
-    ],
-    "image": ["dice_loss", "focal_loss", "lovasz_softmax_loss", "poly_loss"],
-    "vector": ["nt_xent_loss"],
-    "text": ["entmax_1.5_loss", "entmax_loss", "sparsemax_loss"],
-    "anomaly": ["deep_sad", "drocc"],
-}
+# Ludwig, or the test, takes these where the configuration says nothing.
+OWN = {"anomaly": "deep_svdd", "vector": "mean_squared_error"}
 
 
-@pytest.mark.parametrize("feature", DEFAULTS)
+def needing_nothing(feature: str) -> list[str]:
+    """The losses of the pack that a feature may have and that need nothing from the user."""
+    return [
+        name
+        for name, found in declared.SINGLE.items()
+        if feature in found.features and not declared.FACTS[name].needs_the_user and name != OWN.get(feature)
+    ]
+
+
+@pytest.mark.parametrize("feature", ["binary", "category", "image", "vector", "text", "anomaly"])
 def test_the_default_losses_need_nothing_from_the_user(feature, tmp_path):
-    own = {"anomaly": "deep_svdd", "vector": "mean_squared_error"}.get(feature)
+    own = OWN.get(feature)
     config, _ = matrix.write(feature, {"type": own} if own else {}, tmp_path)
     if own is None:
         del config["output_features"][0]["loss"]
     losses = [*candidates.default_losses(config, 0)]
-    assert losses[1:] == DEFAULTS[feature] and losses[0] not in DEFAULTS[feature]
+    assert losses[1:] == needing_nothing(feature) != [] and losses[0] not in losses[1:]
 
 
 def test_the_configurations_own_loss_comes_first_and_once(tmp_path):

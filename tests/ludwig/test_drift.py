@@ -13,14 +13,14 @@ import sys
 
 import pytest
 
+import declared
 import drift
-import matrix
 from ludwig_losses import _switch, patches
 from ludwig_losses.host import contract
 
-NOTHING = drift.Case(patches=[], module="", identifier="", trained=[], parsed=[])
+NOTHING = drift.Case(patches=[], module="", identifier="", trained=[], parsed=[], options={})
 TRAINED = [["category", drift.DEFAULT], ["vector", "nt_xent_loss"], ["anomaly", "deep_svdd"], ["category", "corn"]]
-PARSED = [list(pair) for pair in matrix.PAIRS if list(pair) not in TRAINED and pair[0] != "image"]
+PARSED = [list(pair) for pair in declared.PAIRS if list(pair) not in TRAINED and pair[0] != "image"]
 
 # Names that mean more than one thing in Ludwig's source: the table is altered instead.
 AMBIGUOUS = {"from_dict", "hyperopt", "len", "to", "train"}
@@ -60,8 +60,9 @@ def _file(name: str) -> str:
 
 
 def run(cases: dict[str, drift.Case], trained: list[list[str]], parsed: list[list[str]], folder: pathlib.Path) -> dict:
+    options = {f"{feature} {loss}": declared.options(feature, loss) for feature, loss in [*trained, *parsed]}
     complete = {
-        name: dataclasses.asdict(dataclasses.replace(case, trained=trained, parsed=parsed))
+        name: dataclasses.asdict(dataclasses.replace(case, trained=trained, parsed=parsed, options=options))
         for name, case in cases.items()
     }
     (folder / "cases.json").write_text(json.dumps(complete))
@@ -135,5 +136,5 @@ def test_what_losses_need_are_groups_of_the_table():
 def test_every_target_module_and_name(kind, tmp_path):
     """Half an hour: run by `make test-drift`."""
     cases = {name: case for name, case in all_cases().items() if name.startswith((kind, "nothing"))}
-    pairs = [list(pair) for pair in matrix.PAIRS if pair[0] != "image"]
+    pairs = [list(pair) for pair in declared.PAIRS if pair[0] != "image"]
     assert_right_or_refused(run(cases, [TRAINED[0], *pairs], [], tmp_path))

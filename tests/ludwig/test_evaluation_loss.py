@@ -19,11 +19,12 @@ from ludwig.schema.features.loss.loss import get_loss_cls
 from ludwig.utils.strings_utils import SpecialSymbol
 from torch import Tensor
 
+import declared
 from ludwig_losses import ClassificationLoss, Loss
 from ludwig_losses.declare.remembered import Remembered
 from ludwig_losses.functional import _numerics
 from ludwig_losses.host.model.metrics import DeclaredLossMetric
-from ludwig_losses.host.registry import catalogue, find, losses_for
+from ludwig_losses.host.registry import find, losses_for
 from ludwig_losses.metrics.reported.terms import TermsMetric
 from synchronising import SynchronisingOperators
 
@@ -67,16 +68,9 @@ BATCHES: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
 }
 
 
-def declared() -> dict[str, Any]:
-    """The losses of the pack, without those that other tests declare."""
-    return {n: found for n, found in catalogue().items() if found.module_cls.__module__.startswith("ludwig_losses.")}
-
-
 def cases() -> Iterator[tuple[str, str, dict[str, Any]]]:
     """Every loss on every feature, with each option that it has and with all of them."""
-    for name, declaration in declared().items():
-        if declaration.has_terms:
-            continue
+    for name, declaration in declared.SINGLE.items():
         for feature in declaration.features:
             options = {
                 key: value
@@ -88,13 +82,8 @@ def cases() -> Iterator[tuple[str, str, dict[str, Any]]]:
                 yield feature, name, chosen
 
 
-def compared_as_a_whole(name: str) -> bool:
-    """Whether a loss compares the rows of a batch, or takes it as one image."""
-    return name in ("lovasz_softmax_loss", "nt_xent_loss")
-
-
 CASES = list(cases())
-MEANS = [case for case in CASES if not compared_as_a_whole(case[1])] + [
+MEANS = [case for case in CASES if not declared.FACTS[case[1]].of_whole_batch] + [
     ("image", "lovasz_softmax_loss", {"per_image": True, **options})
     for options in ({}, {"ignore_index": [1]}, {"classes": [2, 3], "ignore_index": [1]})
 ]
@@ -104,7 +93,7 @@ with_every_mean = pytest.mark.parametrize(("feature", "name", "options"), MEANS,
 def test_every_declared_loss_is_here() -> None:
     found = {(feature, name) for feature, name, _ in CASES} | {(feature, "compound_loss") for feature in BATCHES}
     assert found - {("anomaly", "compound_loss")} == {
-        (feature, name) for name, loss in declared().items() for feature in loss.features
+        (feature, name) for name, loss in declared.DECLARATIONS.items() for feature in loss.features
     }
     used = {key for _, _, options in CASES for key in options}
     assert used == {*OPTIONS}

@@ -18,6 +18,7 @@ from ludwig.schema.features.loss.loss import get_loss_cls
 from torch.multiprocessing.reductions import StorageWeakRef
 from torchmetrics import Metric
 
+import declared
 import matrix
 from ludwig_losses.declare import remembered as _remembered
 from ludwig_losses.declare.loss import ClassificationLoss
@@ -136,7 +137,12 @@ OTHERS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options"), [*PROJECTING, *OTHERS], ids=str)
+AS_DECLARED = [(name, {}) for name, found in declared.SINGLE.items() if "category" in found.features]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"), [*PROJECTING, *OTHERS, *(row for row in AS_DECLARED if row not in PROJECTING)], ids=str
+)
 def test_neither_training_nor_predictions_wait_for_a_batch(
     name: str, options: dict, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,7 @@ from ludwig.schema.features.loss.loss import get_loss_cls
 from ludwig.schema.trainer import ECDTrainerConfig
 
 import commands
-import matrix
+import declared
 import ranks_program as program
 from ludwig_losses import distributed
 from ludwig_losses.functional import nt_xent_loss
@@ -197,7 +197,7 @@ def test_the_command_says_how_it_is_started(capsys, monkeypatch):
 
 def test_what_travels_arrives_in_a_process_that_has_imported_nothing(tmp_path):
     things = []
-    for feature, name in [*matrix.PAIRS, *matrix.ALIAS_PAIRS]:
+    for feature, name in [*declared.PAIRS, *declared.ALIAS_PAIRS]:
         config = get_loss_cls(feature, name).from_dict({"type": name})
         things += [config, create_loss(config), DeclaredLossMetric(config=config)]
     things.append(

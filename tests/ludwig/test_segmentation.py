@@ -18,6 +18,7 @@ from ludwig.schema.model_types.base import ModelConfig
 from PIL import Image
 from sklearn.datasets import load_digits
 
+import declared
 from ludwig_losses import functional
 from ludwig_losses.host.data.colours import names_of_colours
 from ludwig_losses.host.registry import find
@@ -187,22 +188,9 @@ def test_metrics_are_known_to_training_and_hyperopt(name, loss):
     assert not SegmentationMetric.can_report(get_output_type_registry()["image"])
 
 
+# Of the losses that category features have, too, see test_options.py.
 SECOND_VALUES = {
-    "dice_loss": {
-        "smooth": 0.5,
-        "squared_denominator": True,
-        "include_background": False,
-        "per_image": False,
-        "ignore_index": [1],
-        "class_weights": [1.0, 2.0, 3.0],
-        "jaccard": True,
-        "tversky_alpha": 0.7,
-        "tversky_beta": 0.7,
-        "focal_tversky_gamma": 2.0,
-        "log_dice": True,
-        "generalized": True,
-    },
-    "lovasz_softmax_loss": {"classes": [0], "per_image": True, "ignore_index": [1]},
+    name: declared.FACTS[name].changes for name, found in declared.SINGLE.items() if found.features == ("image",)
 }
 
 

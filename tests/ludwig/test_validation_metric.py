@@ -8,6 +8,7 @@ import pytest
 from ludwig.api import LudwigModel
 from ludwig.schema.model_types.base import ModelConfig
 
+import declared
 import matrix
 
 CORN = {"type": "corn", "order": ["class_0", "class_1", "class_2"]}
@@ -34,30 +35,11 @@ def parse(*outputs, **trainer) -> ModelConfig:
 
 # The loss where the feature's default metric does not judge what the loss trains; else Ludwig's default.
 DEFAULTS = [
-    ("category", CORN, "loss"),
-    ("category", BACKGROUND, "loss"),
-    ("category", {"type": "objectosphere", "background_class": [0]}, "loss"),
-    ("category", {"type": "entropic_open_set"}, "accuracy"),
-    ("category", {"type": "objectosphere"}, "loss"),  # which pulls at the magnitudes first
-    ("category", {"type": "objectosphere", "zeta": 0}, "accuracy"),
-    ("binary", {"type": "entropic_open_set", "background_class": True}, "loss"),
-    ("binary", {"type": "objectosphere"}, "loss"),
-    ("binary", {"type": "entropic_open_set"}, "roc_auc"),
-    ("category", {"type": "focal_loss", "ignore_index": 0}, "loss"),
-    ("category", {"type": "poly_loss", "ignore_index": ["a", "b"]}, "loss"),
-    ("category", {"type": "sparsemax", "ignore_index": "a"}, "loss"),
-    ("category", {"type": "focal_loss"}, "accuracy"),
-    ("category", {"type": "poly_loss"}, "accuracy"),
-    ("category", {"type": "entmax15"}, "accuracy"),
-    ("category", {"type": "sparsemax"}, "accuracy"),
-    ("category", {"type": "tempered_softmax_cross_entropy"}, "accuracy"),
-    ("binary", {"type": "focal_loss"}, "roc_auc"),
-    ("binary", {"type": "tempered_softmax_cross_entropy"}, "roc_auc"),
-    ("vector", {"type": "nt_xent_loss", "pairing": "target"}, "loss"),
-    ("text", {"type": "sparsemax"}, "loss"),
-    ("sequence", {"type": "entmax_loss"}, "loss"),
-    ("image", {"type": "dice_loss"}, "loss"),
-    ("anomaly", {"type": "deep_sad"}, "anomaly_auroc"),
+    *(
+        (feature, {"type": name, **options}, metric)
+        for name, facts in declared.FACTS.items()
+        for feature, options, metric in facts.validates_by
+    ),
     ("category", compound(CORN, CROSS_ENTROPY), "loss"),
     ("category", compound(CROSS_ENTROPY, BACKGROUND), "loss"),
     ("category", compound(CROSS_ENTROPY, {**CORN, "weight": 0}), "accuracy"),

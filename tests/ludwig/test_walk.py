@@ -9,11 +9,12 @@ import pandas as pd
 import pytest
 from ludwig.api import LudwigModel
 
+import declared
 import matrix
 from ludwig_losses.host.registry import find, losses_by_feature
 
 # What other tests train: the matrix by the command line, its aliases through the API, and sums of losses.
-TRAINED_ELSEWHERE = {*matrix.PAIRS, *matrix.ALIAS_PAIRS, *matrix.COMPOUND}
+TRAINED_ELSEWHERE = {*declared.PAIRS, *declared.ALIAS_PAIRS, *declared.SUMS}
 OFFERED = {
     (feature, name)
     for feature, names in losses_by_feature().items()
@@ -67,7 +68,7 @@ def test_an_offered_pair_trains(prepared, feature, name):
     model = LudwigModel(
         {
             **config,
-            "output_features": [{**output, "loss": {"type": name, **matrix.OPTIONS.get((feature, name), {})}}],
+            "output_features": [{**output, "loss": {"type": name, **declared.options(feature, name)}}],
             "trainer": {**config["trainer"], "epochs": 1},
         },
         logging_level=logging.ERROR,

@@ -1,61 +1,32 @@
 """Slow, obvious transcriptions of the definitions, in the dtype of their input (give them float64).
 
 Each has the name and the arguments of the function in ``ludwig_losses.functional`` that it judges, shares no code with
-it, and is differentiable by autograd.
+it, and is differentiable by autograd. A module is a family: beside its oracles it says what the tests of every function
+(``FUNCTIONS``, by their names) and of every declared loss (``LOSSES``) need to know. A new family is a new file here.
 """
 
-from oracles.bi_tempered import bi_tempered_logistic_loss, tempered_softmax
-from oracles.corn import corn_loss, corn_probabilities, corn_rank
-from oracles.dice import dice_loss, dice_scores
-from oracles.fenchel_young import (
-    entmax,
-    entmax15,
-    entmax15_loss,
-    entmax_loss,
-    sparsemax,
-    sparsemax_loss,
-)
-from oracles.focal import sigmoid_focal_loss, softmax_focal_loss
-from oracles.lovasz import jaccard_loss, lovasz_softmax_loss
-from oracles.nt_xent import nt_xent_loss
-from oracles.one_class import (
-    deep_sad_loss,
-    deep_svdd_loss,
-    drocc_adversary,
-    drocc_loss,
-    initial_center,
-    squared_distance,
-)
-from oracles.open_set import entropic_open_set_loss, known_softmax, objectosphere_loss
-from oracles.poly import poly_loss
+from __future__ import annotations
 
-__all__ = [
-    "bi_tempered_logistic_loss",
-    "corn_loss",
-    "corn_probabilities",
-    "corn_rank",
-    "deep_sad_loss",
-    "deep_svdd_loss",
-    "dice_loss",
-    "dice_scores",
-    "drocc_adversary",
-    "drocc_loss",
-    "entmax",
-    "entmax15",
-    "entmax15_loss",
-    "entmax_loss",
-    "entropic_open_set_loss",
-    "initial_center",
-    "jaccard_loss",
-    "known_softmax",
-    "lovasz_softmax_loss",
-    "nt_xent_loss",
-    "objectosphere_loss",
-    "poly_loss",
-    "sigmoid_focal_loss",
-    "softmax_focal_loss",
-    "sparsemax",
-    "sparsemax_loss",
-    "squared_distance",
-    "tempered_softmax",
-]
+import importlib
+import inspect
+import pkgutil
+from types import FunctionType
+
+from oracles._facts import Declared, Function
+
+FUNCTIONS: dict[str, Function] = {}
+LOSSES: dict[str, Declared] = {}
+ORACLES: dict[str, FunctionType] = {}
+
+for _found in pkgutil.iter_modules(__path__):
+    if not _found.name.startswith("_"):
+        _family = importlib.import_module(f"{__name__}.{_found.name}")
+        FUNCTIONS |= getattr(_family, "FUNCTIONS", {})
+        LOSSES |= getattr(_family, "LOSSES", {})
+        ORACLES |= {
+            name: function
+            for name, function in inspect.getmembers(_family, inspect.isfunction)
+            if function.__module__ == _family.__name__ and not name.startswith("_")
+        }
+
+globals().update(ORACLES)

@@ -8,6 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from oracles import _hostile as hostile
+from oracles import _inputs as inputs
+from oracles._facts import BESIDE_CLASS_WEIGHTS, CLASS_WEIGHTS, LABEL_SMOOTHING, Declared, Function
 from oracles._rows import per_row, smoothed_label
 
 
@@ -61,3 +64,59 @@ def _normaliser(x: Tensor, t: float) -> float:
 
 def _log_exp_t(u: Tensor, t: float) -> Tensor:
     return -((1 - t) * u).log1p() / (t - 1)
+
+
+FUNCTIONS = {
+    "bi_tempered_logistic_loss": Function(
+        cases=inputs.each(
+            inputs.class_last,
+            inputs.CLASS_LAST,
+            {},
+            *(
+                {"t1": t1, "t2": t2}
+                for t1, t2 in ((0.0, 1.0), (0.7, 1.0), (1.0, 1.4), (1.0, 4.0), (0.8, 1.4), (0.2, 4.0))
+            ),
+            *(
+                {"t1": t1, "t2": t2, "label_smoothing": smoothing}
+                for t1, t2, smoothing in ((1.0, 1.0, 0.1), (1.0, 1.4, 0.1), (0.8, 1.0, 0.1), (0.2, 4.0, 0.3))
+            ),
+        ),
+        hostile=hostile.Subject(
+            hostile.CLASS_LAST,
+            {
+                "t1": lambda d: d.choice((0.0, 0.3, 0.8, 1.0)),
+                "t2": lambda d: d.choice((1.0, 1.2, 2.0, 4.0)),
+                **hostile.SMOOTHING,
+            },
+        ),
+        wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
+        out_of_range=(
+            *LABEL_SMOOTHING,
+            ({"t1": 1.5}, r"t1 must be a number in \[0, 1\]; got 1.5"),
+            ({"t1": float("nan")}, r"t1 must be a number in \[0, 1\]; got nan"),
+            ({"t2": 0.5}, r"t2 must be a number in \[1, 10\]; got 0.5"),
+        ),
+        no_number=({"t1": "1"}, {"t2": None}),
+        look_ups=tuple(({"label_smoothing": smoothing}, (6, 4)) for smoothing in (0.0, 0.2)),
+        differentiable_once=True,
+    ),
+    "tempered_softmax": Function(
+        hostile=hostile.Subject(hostile.CLASS_LAST, {"t": lambda d: d.choice((1.0, 1.2, 2.0, 4.0))}, has_target=False),
+    ),
+}
+
+LOSSES = {
+    "tempered_softmax_cross_entropy": Declared(
+        options={
+            "binary": {"t1": 0.5, "t2": 1.5},
+            "category": {"t1": 0.8, "t2": 2.0, "label_smoothing": 0.1},
+        },
+        changes={**CLASS_WEIGHTS, "t1": 0.5, "t2": 2.0, "label_smoothing": 0.2},
+        beside=BESIDE_CLASS_WEIGHTS,
+        predicts=(
+            *(("category", {"t1": 0.5, "t2": t2}) for t2 in (1.0, 1.5)),
+            ("binary", {"t2": 2.0}),
+        ),
+        validates_by=(("category", {}, "accuracy"), ("binary", {}, "roc_auc")),
+    ),
+}

@@ -7,6 +7,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from oracles import _hostile as hostile
+from oracles import _inputs as inputs
+from oracles._facts import BESIDE_CLASS_WEIGHTS, CLASS_WEIGHTS, Declared, Function
 from oracles._rows import per_row
 
 
@@ -39,3 +42,30 @@ def _exceeds(logits: Tensor) -> list[Tensor]:
     for k in range(logits.shape[-1]):
         exceeds.append(exceeds[-1] * logits[..., k].sigmoid())
     return [*exceeds, torch.zeros_like(exceeds[0])]
+
+
+FUNCTIONS = {
+    "corn_loss": Function(
+        cases=inputs.each(inputs.ranks, inputs.CLASS_LAST, {}),
+        hostile=hostile.Subject(hostile.ORDERED),
+        wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
+    ),
+    "corn_probabilities": Function(hostile=hostile.Subject(hostile.ORDERED, has_target=False)),
+    "corn_rank": Function(not_drawn="a rank has no gradient"),
+}
+
+_ORDER = {"order": ["a", "b", "c", "d"]}
+LOSSES = {
+    "corn": Declared(
+        options={"category": {"order": ["class_0", "class_1", "class_2"]}},
+        needs_the_user=True,
+        changes={**CLASS_WEIGHTS, "class_weights": [1, 9, 1, 1], "order": ["b", "a", "c", "d"]},
+        beside={
+            "class_weights": _ORDER,
+            "effective_number_beta": {**_ORDER, **BESIDE_CLASS_WEIGHTS["effective_number_beta"]},
+            "order": _ORDER,
+        },
+        predicts=(("category", {"order": None}), ("category", {"order": [{"a": 2}, {"b": 0}, {"c": 3}]})),
+        validates_by=(("category", {"order": ["class_0", "class_1", "class_2"]}, "loss"),),
+    ),
+}

@@ -8,11 +8,15 @@ autograd (Danskin), so the gradient of ``L`` comes out as ``p* - q``.
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from oracles import _hostile as hostile
+from oracles import _inputs as inputs
+from oracles._facts import BESIDE_CLASS_WEIGHTS, CLASS_WEIGHTS, LABEL_SMOOTHING, Declared, Function
 from oracles._rows import per_row, smoothed_label
 
 
@@ -91,3 +95,97 @@ def _project(z: Tensor, a: float) -> Tensor:
     moved = (weights / weights.sum() * (x[support] - fixed)).sum()
     p = (torch.log1p((a - 1) * (x[support] - s - moved)) / (a - 1)).exp()
     return torch.zeros_like(z).masked_scatter(support, p)
+
+
+def _to_threshold(logits: Tensor, _: Tensor, options: inputs.Options, alpha: float = 1.5) -> float:
+    """The least distance of a logit from the threshold, from where on its probability is not 0."""
+    if not logits.numel():
+        return math.inf
+    alpha = options.get("alpha", alpha)
+    x = (alpha - 1) * (logits - logits.amax(dim=-1, keepdim=True))
+    p = entmax(logits, alpha)
+    distance = (x + p.amax(dim=-1, keepdim=True) ** (alpha - 1)).abs().min().item()
+    # There the derivative, p**(2 - alpha), has a slope that is infinite: rounding changes it from farther away.
+    return distance**1.5 / 3 if 1.5 < alpha < 2 else distance
+
+
+_ALPHA = {"alpha": lambda d: 1 + d.choice((0.24, 0.26, 0.5, 1.0, d.random(), d.logarithmic(1e-9, 1.0)))}
+# With the two logits of inputs.CLASS_LAST the prediction is nearly the label: terms near 1 cancel to a loss near 0.
+_MANY_LOGITS = ((6, 4), (5,), (2, 5, 7), (2, 2, 3, 6))
+
+FUNCTIONS = {
+    "entmax15_loss": Function(
+        cases=inputs.each(inputs.class_last, inputs.CLASS_LAST, {}, {"label_smoothing": 0.3}),
+        hostile=hostile.Subject(hostile.WIDE, hostile.CLASSIFICATION),
+        wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
+        out_of_range=LABEL_SMOOTHING,
+        differentiable_once=True,
+    ),
+    "sparsemax_loss": Function(
+        cases=inputs.each(inputs.class_last, inputs.CLASS_LAST, {}, {"label_smoothing": 0.1, "ignore_index": 1}),
+        hostile=hostile.Subject(hostile.WIDE, hostile.CLASSIFICATION),
+        wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
+        out_of_range=LABEL_SMOOTHING,
+        no_number=({"label_smoothing": None},),
+        ways=({"label_smoothing": 0.2},),
+        differentiable_once=True,
+    ),
+    "entmax_loss": Function(
+        cases=(
+            *inputs.each(inputs.class_last, inputs.CLASS_LAST, *({"alpha": alpha} for alpha in (1.01, 1.3, 1.5, 1.8))),
+            *inputs.each(inputs.class_last, _MANY_LOGITS, {"alpha": 1.05, "label_smoothing": 0.1}),
+            *inputs.each(inputs.class_last, inputs.CLASS_LAST, {"alpha": 1.7, "ignore_index": [0, 2]}),
+        ),
+        hostile=hostile.Subject(hostile.WIDE, {**_ALPHA, **hostile.CLASSIFICATION}),
+        wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
+        out_of_range=(
+            *LABEL_SMOOTHING,
+            *(
+                ({"alpha": value}, rf"alpha must be a number in \(1, 2\]; got {value}")
+                for value in (1, 2.5, float("nan"))
+            ),
+        ),
+        no_number=({"alpha": "1.5"},),
+        ways=({"alpha": 1.2, "label_smoothing": 0.2},),
+        look_ups=(
+            *(({"alpha": alpha}, (6, 4)) for alpha in (1.1, 1.5, 2.0)),
+            ({"alpha": 1.5, "label_smoothing": 0.2}, (6, 4000)),
+        ),
+        differentiable_once=True,
+    ),
+    "entmax": Function(
+        hostile=hostile.Subject(hostile.CLASS_LAST, _ALPHA, has_target=False, distance=_to_threshold),
+    ),
+    "entmax15": Function(hostile=hostile.Subject(hostile.CLASS_LAST, has_target=False, distance=_to_threshold)),
+    "sparsemax": Function(
+        hostile=hostile.Subject(hostile.CLASS_LAST, has_target=False, distance=partial(_to_threshold, alpha=2.0)),
+    ),
+}
+
+_CHANGES = {**CLASS_WEIGHTS, "ignore_index": "b", "label_smoothing": 0.2, "padding_index": 1}
+LOSSES = {
+    "entmax_1.5_loss": Declared(
+        changes=_CHANGES,
+        beside=BESIDE_CLASS_WEIGHTS,
+        predicts=(("category", {}), ("text", {})),
+        validates_by=(("category", {}, "accuracy"),),
+    ),
+    "sparsemax_loss": Declared(
+        changes=_CHANGES,
+        beside=BESIDE_CLASS_WEIGHTS,
+        predicts=(("category", {}),),
+        validates_by=(
+            ("category", {"ignore_index": "a"}, "loss"),
+            ("category", {}, "accuracy"),
+            ("text", {}, "loss"),
+        ),
+    ),
+    # The two above with a parameter.
+    "entmax_loss": Declared(
+        by_command_line=(),
+        changes={**_CHANGES, "alpha": 1.2},
+        beside=BESIDE_CLASS_WEIGHTS,
+        predicts=tuple(("category", {"alpha": alpha}) for alpha in (1.1, 1.5, 1.7, 2.0)),
+        validates_by=(("sequence", {}, "loss"),),
+    ),
+}

@@ -8,6 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from oracles import _hostile as hostile
+from oracles import _inputs as inputs
+from oracles._facts import Declared, Function
+
 
 def squared_distance(hidden: Tensor, center: Tensor) -> Tensor:
     return _stack(hidden, [sum((z - c) ** 2 for z, c in zip(row, center, strict=True)) for row in hidden])
@@ -93,3 +97,112 @@ def _cutoffs(rows: Tensor, cutoff: float | Tensor) -> list[float]:
 def _stack(like: Tensor, rows: list[Tensor]) -> Tensor:
     """One number for each row of a tensor, which may have none."""
     return torch.stack(rows) if rows else like.flatten(1)[:, :0].sum(dim=1) if like.dim() > 1 else like * 0
+
+
+def _to_boundary(distance: Tensor, target: Tensor | None, options: inputs.Options) -> float:
+    """The least difference between a distance and the radius, where the soft boundary has a corner, or the cutoff."""
+    to_cutoff = _to_cutoff(distance, target, options)
+    if options.get("nu", 0) == 0 or not distance.numel():
+        return to_cutoff
+    return min((distance - options["radius2"]).abs().min().item(), to_cutoff)
+
+
+def _to_cutoff(score: Tensor, _: Tensor | None, options: inputs.Options) -> float:
+    """The least difference between a score and its cutoff."""
+    return (score - options.get("cutoff", math.inf)).abs().min().item() if score.numel() else math.inf
+
+
+def _draw_cutoff(draw: hostile.Draw) -> float | Tensor:
+    """One number, or one for each row; exact in every type, so that all agree which rows are beyond it."""
+    cutoff = draw.choice((0.0, 1.0, 2.5, 512.0, math.inf))
+    if draw.chance(0.5):
+        return cutoff
+    each = torch.where(draw.uniform(*draw.shape) < 0.5, cutoff, draw.choice((0.0, 0.5, math.inf)))
+    return each if draw.chance(0.5) else torch.tensor(cutoff, dtype=torch.float64)
+
+
+def _draw_radius2(draw: hostile.Draw) -> float | Tensor:
+    radius2 = draw.choice((0.0, 1.0, draw.logarithmic(1e-3, 1e4)))
+    return radius2 if draw.chance(0.5) else torch.tensor(radius2, dtype=torch.float64)
+
+
+FUNCTIONS = {
+    "deep_svdd_loss": Function(
+        cases=inputs.each(
+            inputs.nothing,
+            inputs.SCORES,
+            {"nu": 0.0},
+            {"nu": 0.0, "cutoff": 1.7},
+            {"nu": 0.1, "radius2": 2.0},
+            {"nu": 1.0, "radius2": 0.0},
+            {"nu": 0.1, "radius2": 0.5, "cutoff": torch.tensor(1.7)},
+        ),
+        hostile=hostile.Subject(
+            hostile.DISTANCES,
+            {"nu": lambda d: d.choice((0.0, 0.01, 0.5, 1.0)), "radius2": _draw_radius2, "cutoff": _draw_cutoff},
+            demanded=("radius2",),
+            has_target=False,
+            distance=_to_boundary,
+        ),
+        of_distances=True,
+    ),
+    "deep_sad_loss": Function(
+        cases=inputs.each(
+            inputs.anomaly_labels, inputs.SCORES, {}, {"eta": 0.3, "eps": 0.1}, {"eta": 2.0, "cutoff": 1.7}
+        ),
+        hostile=hostile.Subject(
+            hostile.DISTANCES,
+            {
+                "eta": lambda d: d.choice((0.1, 3.0, 10.0)),
+                "eps": lambda d: d.choice((1e-9, 1e-3, 0.5)),
+                "cutoff": _draw_cutoff,
+            },
+            distance=_to_boundary,
+        ),
+        wrong_shapes=inputs.WRONG_FOR_SCORES,
+        labels={"target": lambda loss, labels: loss(torch.rand(4), labels[:, 0])},
+        of_distances=True,
+    ),
+    "drocc_loss": Function(
+        cases=inputs.each(
+            inputs.other_scores, inputs.SCORES, *({"mu": mu} for mu in (0.0, 1.0, 2.5)), {"mu": 0.5, "cutoff": -0.3}
+        ),
+        hostile=hostile.Subject(
+            hostile.SCORES,
+            {
+                "adversarial_score": lambda d: d.logarithmic(1e-2, 1e4) * d.normal(*d.shape).to(d.dtype),
+                "mu": lambda d: d.choice((0.0, 0.3, 10.0)),
+                "cutoff": _draw_cutoff,
+            },
+            demanded=("adversarial_score",),
+            has_target=False,
+            distance=_to_cutoff,
+        ),
+        wrong_shapes=inputs.WRONG_FOR_SCORES,
+    ),
+    **dict.fromkeys(
+        ("squared_distance", "initial_center", "drocc_adversary"), Function(not_drawn="see test_one_class.py")
+    ),
+}
+
+LOSSES = {
+    "deep_svdd": Declared(changes={"nu": 0.5, "contamination": 0.1}),
+    "deep_sad": Declared(
+        options={"anomaly": {"contamination": 0.1}},
+        changes={"eta": 2.0, "contamination": 0.1},
+        validates_by=(("anomaly", {}, "anomaly_auroc"),),
+    ),
+    "drocc": Declared(
+        options={"anomaly": {"radius": "auto", "warmup_epochs": 1, "num_perturbation_steps": 2}},
+        may_grow=True,  # The adversary does, with the network.
+        changes={
+            "radius": 3.0,
+            "gamma": 1.0,
+            "mu": 0.5,
+            "perturbation_strength": 1.0,
+            "num_perturbation_steps": 1,
+            "warmup_epochs": 1,
+            "contamination": 0.1,
+        },
+    ),
+}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from oracles import _hostile as hostile
+from oracles import _inputs as inputs
+from oracles._facts import BESIDE_CLASS_WEIGHTS, CLASS_WEIGHTS, Declared, Function
 from oracles._rows import per_row
 
 
@@ -59,3 +64,112 @@ def _classes(logits: Tensor, known: Tensor | None) -> tuple[list[int], set[int]]
     everything = list(range(logits.shape[-1]))
     listed = everything if known is None else known.tolist()
     return (everything if len(listed) == 1 else listed), set(listed)
+
+
+def _unknown_classes(options: inputs.Options, classes: int) -> Any:
+    """Examples of no known class want something of every one that is known; of a single known class, of all."""
+    known = options.get("known")
+    if known is None:
+        return range(classes)
+    return () if len(known) == 1 else [c for c in range(classes) if c not in known.tolist()]
+
+
+# Of at least five classes the last one is never known.
+_SHAPES = ((6, 5), (5,), (1, 5), (2, 5, 7), (2, 2, 3, 6))
+_KNOWN = torch.tensor([0, 2, 3])
+_KNOWN_UNSORTED = torch.tensor([3, 1])
+_EACH_KNOWN = tuple({"known": known} for known in (_KNOWN, _KNOWN_UNSORTED, torch.tensor([2])))
+_DRAWN = {"known": hostile.Draw.some_classes}
+
+FUNCTIONS = {
+    "entropic_open_set_loss": Function(
+        cases=(
+            *inputs.each(inputs.class_last, inputs.CLASS_LAST, {}),
+            *inputs.each(inputs.class_last, _SHAPES, *_EACH_KNOWN),
+        ),
+        hostile=hostile.Subject(hostile.CLASS_LAST, _DRAWN, maskable=_unknown_classes),
+        wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
+        out_of_range=(
+            ({"known": torch.tensor([1, 1])}, r"known names a class twice; got \[1, 1\]"),
+            (
+                {"known": torch.tensor([[0, 1]])},
+                r"known must be \[K\], the indices of one class or more; got .* \(1, 2\)",
+            ),
+        ),
+    ),
+    "objectosphere_loss": Function(
+        cases=(
+            *inputs.each(inputs.class_last, inputs.CLASS_LAST, {}),
+            *inputs.each(inputs.class_last, _SHAPES, *_EACH_KNOWN),
+            # Random logits have about this magnitude: some of the known examples fall short of it. The gradient for the
+            # others, 2 * zeta * F, fits float16 for its largest logits up to a zeta of about 0.5.
+            *inputs.each(inputs.class_last, _SHAPES, {"known": _KNOWN, "xi": 5.0, "zeta": 0.3}),
+            *inputs.each(inputs.class_last, _SHAPES, {"known": _KNOWN_UNSORTED, "xi": 0.0, "zeta": 0.01}),
+            *inputs.each(inputs.class_last, _SHAPES, {"known": _KNOWN, "zeta": 0.0}),
+        ),
+        hostile=hostile.Subject(
+            hostile.CLASS_LAST,
+            {
+                **_DRAWN,
+                "xi": lambda d: d.choice((0.0, 1.0, 100.0)),
+                # The gradient, 2 zeta F, has to fit float16.
+                "zeta": lambda d: d.choice((0.0, 0.01, 0.5)),
+                "features": lambda d: d.logarithmic(1e-3, 1e4) * d.normal(*d.shape[:-1], d.randint(1, 4)).to(d.dtype),
+            },
+            maskable=_unknown_classes,
+        ),
+        wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
+        out_of_range=(
+            ({"known": torch.tensor([0, 1, 0])}, r"known names a class twice; got \[0, 1, 0\]"),
+            ({"xi": -1}, "xi must be a number >= 0; got -1"),
+            ({"zeta": -0.1}, "zeta must be a number >= 0; got -0.1"),
+            ({"zeta": float("inf")}, "zeta must be a number >= 0; got inf"),
+        ),
+        no_number=({"xi": "10"},),
+    ),
+    "known_softmax": Function(
+        hostile=hostile.Subject(
+            hostile.CLASS_LAST, _DRAWN, demanded=("known",), maskable=_unknown_classes, has_target=False
+        ),
+    ),
+    "known_score": Function(not_drawn="it is the largest probability of known_softmax"),
+}
+
+LOSSES = {
+    "entropic_open_set": Declared(
+        options={"binary": {"background_class": "benign"}, "category": {"background_class": "class_2"}},
+        needs_the_user=True,
+        changes={**CLASS_WEIGHTS, "background_class": "b"},
+        beside=BESIDE_CLASS_WEIGHTS,
+        predicts=(
+            *(("category", {"background_class": background}) for background in (None, [1], [0, 3], [0, 1, 3])),
+            *(("binary", {"background_class": background}) for background in (None, [0], [1])),
+        ),
+        validates_by=(
+            ("category", {"background_class": "class_2"}, "loss"),
+            ("category", {}, "accuracy"),
+            ("binary", {"background_class": True}, "loss"),
+            ("binary", {}, "roc_auc"),
+        ),
+    ),
+    "objectosphere": Declared(
+        options={"binary": {"background_class": 0}, "category": {"background_class": ["class_2"]}},
+        needs_the_user=True,
+        changes={**CLASS_WEIGHTS, "background_class": "b", "xi": 1.0, "zeta": 0.5},
+        beside={
+            **BESIDE_CLASS_WEIGHTS,
+            "xi": {"background_class": "b"},
+            "zeta": {"background_class": "b"},
+        },
+        predicts=(
+            *(("category", {"background_class": background}) for background in (None, [1], [0, 3], [0, 1, 3])),
+            ("binary", {"background_class": [0]}),
+        ),
+        validates_by=(
+            ("category", {"background_class": [0]}, "loss"),
+            ("category", {}, "loss"),  # It pulls at the magnitudes first.
+            ("category", {"zeta": 0}, "accuracy"),
+            ("binary", {}, "loss"),
+        ),
+    ),
+}

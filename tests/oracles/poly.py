@@ -8,6 +8,9 @@ import math
 import torch
 from torch import Tensor
 
+from oracles import _hostile as hostile
+from oracles import _inputs as inputs
+from oracles._facts import BESIDE_CLASS_WEIGHTS, CLASS_WEIGHTS, LABEL_SMOOTHING, Declared, Function
 from oracles._rows import per_row, smoothed_label
 
 
@@ -38,3 +41,59 @@ def poly_loss(
         return (gamma * log_miss).exp() * (cross_entropy + polynomial)
 
     return per_row(loss, logits, target, class_dim=1, ignore_index=ignore_index)
+
+
+def _coefficients(draw: hostile.Draw) -> float | list[float]:
+    """The change of the first coefficient of the expansion, or of the first few; down to what removes it."""
+    epsilons = [draw.choice((-1.0, -0.5, 0.0, 2.0, 5.0)) / j for j in range(1, draw.randint(1, 4) + 1)]
+    return epsilons[0] if draw.chance(0.4) else epsilons
+
+
+_OPTIONS = (
+    *({"epsilon": epsilon} for epsilon in (-1.0, 1.0, 2.5)),
+    {"label_smoothing": 0.1},
+    {"epsilon": [1.0, -0.5, 0.25]},
+    {"gamma": 2.0},
+    {"gamma": 2.0, "epsilon": -1.0, "label_smoothing": 0.2},
+    {"gamma": 0.5, "epsilon": [2.0, 0.5], "ignore_index": [0, 2]},
+)
+
+FUNCTIONS = {
+    "poly_loss": Function(
+        cases=inputs.each(inputs.class_first, inputs.CLASS_FIRST, *_OPTIONS),
+        hostile=hostile.Subject(
+            hostile.CLASS_FIRST,
+            {
+                "gamma": lambda d: d.choice((0.0, 0.3, 1.0, 2.0, 5.0)),
+                **hostile.CLASSIFICATION,
+                "epsilon": _coefficients,
+            },
+        ),
+        wrong_shapes=inputs.WRONG_FOR_CLASS_FIRST,
+        out_of_range=(
+            *LABEL_SMOOTHING,
+            ({"gamma": -0.5}, "gamma must be a number >= 0; got -0.5"),
+            ({"epsilon": -1.01}, "epsilon must be a number >= -1; got -1.01"),
+            ({"epsilon": [1, -1]}, r"epsilon\[1\] must be a number >= -0.5; got -1"),
+            ({"epsilon": (0.0, 0.0, -0.34)}, r"epsilon\[2\] must be a number >= -0.333333; got -0.34"),
+        ),
+        no_number=(*({"gamma": value} for value in ("2", None, True)), {"epsilon": [1.0, None]}, {"epsilon": "1"}),
+        ways=({}, {"gamma": 0.5, "epsilon": [1.0, 0.5]}, {"gamma": 0.5, "label_smoothing": 0.2}),
+        look_ups=(({"label_smoothing": 0.1}, (2, 3, 4, 5)),),
+    ),
+}
+
+LOSSES = {
+    "poly_loss": Declared(
+        by_command_line=("category",),
+        changes={
+            **CLASS_WEIGHTS,
+            "ignore_index": "b",
+            "label_smoothing": 0.2,
+            "epsilon": [1.0, 0.5],
+            "gamma": 1.0,
+        },
+        beside=BESIDE_CLASS_WEIGHTS,
+        validates_by=(("category", {"ignore_index": ["a", "b"]}, "loss"), ("category", {}, "accuracy")),
+    ),
+}
