@@ -36,6 +36,7 @@ tempered = partial(functional.bi_tempered_logistic_loss, t1=0.5, t2=1.5)
 dice, lovasz = functional.dice_loss, functional.lovasz_softmax_loss
 ignoring_dice, ignoring_lovasz = partial(dice, ignore_index=255), partial(lovasz, ignore_index=255)
 weighted_dice = {classes: partial(dice, class_weights=torch.linspace(0.5, 1.5, classes)) for classes in (2, 21)}
+weighted_ignoring_dice = partial(weighted_dice[21], ignore_index=255)
 TWO, MANY = (4, 2, 64, 64), (2, 21, 32, 32)
 
 # The loss, the shape of its logits, its target; at most so many operators, and bytes in multiples of the logits.
@@ -55,13 +56,16 @@ BARS = [
     ("poly", functional.poly_loss, (4096, 100), class_first, 17, None),
     ("NT-Xent", functional.nt_xent_loss, (128, 64), consecutive, 30, None),
     ("NT-Xent", functional.nt_xent_loss, (1024, 64), consecutive, 30, None),
-    ("Dice, two classes", dice, TWO, class_first, 30, 4),
-    ("Dice, two classes, one absent", dice, TWO, half_absent, 30, 4),
-    ("Dice, two classes, ignored pixels", ignoring_dice, TWO, partly_ignored, 30, 4),
-    ("Dice, two classes, weights", weighted_dice[2], TWO, class_first, 30, 4),
+    ("Dice, two classes", dice, TWO, class_first, 30, 3),
+    ("Dice, two classes, one absent", dice, TWO, half_absent, 30, 3),
+    ("Dice, two classes, ignored pixels", ignoring_dice, TWO, partly_ignored, 30, 5),
+    ("Dice, two classes, weights", weighted_dice[2], TWO, class_first, 30, 3),
     ("Dice, 21 classes", dice, MANY, class_first, 30, 3),
     ("Dice, 21 classes, half of them absent", dice, MANY, half_absent, 30, 3),
     ("Dice, 21 classes, ignored pixels", ignoring_dice, MANY, partly_ignored, 30, 3),
+    ("Dice, 21 classes, an ignored class", partial(dice, ignore_index=7), MANY, class_first, 30, 3),
+    ("Dice, 21 classes, without background", partial(dice, include_background=False), MANY, class_first, 30, 3),
+    ("Dice, 21 classes, ignored pixels and weights", weighted_ignoring_dice, MANY, partly_ignored, 30, 3),
     ("Dice, 21 classes, weights", weighted_dice[21], MANY, class_first, 30, 3),
     ("Lovász, two classes", lovasz, TWO, class_first, 50, None),
     ("Lovász, 21 classes", lovasz, MANY, class_first, 50, None),
