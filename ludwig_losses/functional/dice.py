@@ -114,11 +114,11 @@ def dice_loss(
     classes = counted_classes(logits.shape[1], include_background, ignore_index)
     form = DiceForm(smooth, alpha, beta, squared_denominator, per_image, classes, ignore_index)
     score = _Score(log_dice, focal_tversky_gamma, generalized)
-    by_operators = partial(_mean_loss, target=target, class_weights=class_weights, form=form, score=score)
     logits = full_precision(logits)
-    if score == _Score() and saves_operators(logits):
+    if score == _PLAIN and saves_operators(logits):
+        by_operators = partial(_mean_loss, target=target, class_weights=class_weights, form=form, score=score)
         return dice_in_few_operators(logits, target, class_weights, form, by_operators)
-    return by_operators(logits)
+    return _mean_loss(logits, target, class_weights, form, score)
 
 
 class _Score(NamedTuple):
@@ -127,6 +127,9 @@ class _Score(NamedTuple):
     log: bool = False
     gamma: float = 1.0
     generalized: bool = False
+
+
+_PLAIN = _Score()
 
 
 def _mean_loss(logits: Tensor, target: Tensor, class_weights: Tensor | None, form: DiceForm, score: _Score) -> Tensor:
@@ -138,7 +141,8 @@ def _mean_loss(logits: Tensor, target: Tensor, class_weights: Tensor | None, for
     if not form.per_image:
         sums = _of_each_sum(lambda each: each.sum(dim=0, keepdim=True), sums)
     weight = _weights(sums.true, class_weights, form)
-    sums = _of_each_sum(lambda each: _chosen_columns(each, form.classes), sums)
+    if len(form.classes) < logits.shape[1]:
+        sums = _of_each_sum(lambda each: _chosen_columns(each, form.classes), sums)
     if score.generalized:
         sums = _merge_classes(sums)
     if isinstance(sums, ClassSums):

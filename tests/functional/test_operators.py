@@ -67,9 +67,11 @@ BARS = [
     ("Dice, 21 classes, without background", partial(dice, include_background=False), MANY, class_first, 30, 3),
     ("Dice, 21 classes, ignored pixels and weights", weighted_ignoring_dice, MANY, partly_ignored, 30, 3),
     ("Dice, 21 classes, weights", weighted_dice[21], MANY, class_first, 30, 3),
-    ("Lovász, two classes", lovasz, TWO, class_first, 50, None),
-    ("Lovász, 21 classes", lovasz, MANY, class_first, 50, None),
-    ("Lovász, 21 classes, ignored pixels", ignoring_lovasz, MANY, partly_ignored, 50, None),
+    ("Lovász, two classes", lovasz, TWO, class_first, 50, 8),
+    ("Lovász, 21 classes", lovasz, MANY, class_first, 50, 7.5),
+    ("Lovász, 21 classes, ignored pixels", ignoring_lovasz, MANY, partly_ignored, 50, 7.5),
+    ("Lovász, 21 classes, of each image", partial(lovasz, per_image=True), MANY, class_first, 50, 7.5),
+    ("Lovász, 21 classes, one chosen", partial(lovasz, classes=[3]), MANY, class_first, 50, 7.5),
 ]
 
 
