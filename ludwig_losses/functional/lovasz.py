@@ -1,9 +1,32 @@
-"""Lovász-Softmax: a convex surrogate of the Jaccard index (IoU)."""
+"""Lovász-Softmax: a convex surrogate of the Jaccard index (IoU).
+
+**What.** Of one class, declare the pixels wrong one after the other, the largest error first. Each one raises the
+Jaccard loss, ``1 - IoU``, by a step, and the loss is the sum of the errors times their steps. Four pixels:
+
+    ====================== ========== ========== ========== ==========
+    error                  0.7        0.6        0.1        0.05
+    foreground             no         yes        yes        no
+    ====================== ========== ========== ========== ==========
+    IoU, up to this wrong  2 of 3     1 of 3     0 of 3     0 of 4
+    step of ``1 - IoU``    1/3        1/3        1/3        0
+    error times step       0.233      0.2        0.033      0
+    ====================== ========== ========== ========== ==========
+
+The loss is 0.467. Below the smallest error of the foreground (0.1) nothing is left of the IoU: all further steps are 0.
+
+**Why three ways.** The time goes into the sort. A CPU looks which pixels are *candidates*, those with errors at least
+as large as the smallest one of the foreground, and sorts only them. Two classes have the same errors, so one sort does
+for both. An accelerator would have to be waited for, to say which pixels are candidates: there all are sorted, all
+classes in one operator.
+
+The steps are constant between two orders of the errors, so the loss is linear there and the steps are its gradient.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from numbers import Integral
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -80,8 +103,8 @@ def lovasz_softmax_loss(
     probabilities = z.softmax(dim=1)
     del z  # as large as the logits
     # The gradient of the extension is its weights, so neither the sort nor the weights belong to the graph.
-    loss_and_slopes = _of_all_classes if is_static(probabilities) else _of_candidates
-    loss, slopes = loss_and_slopes(probabilities.detach(), labels, counted, chosen, per_image)
+    loss_and_gradient = _loss_by_one_sort if is_static(probabilities) else _loss_of_candidates
+    loss, slopes = loss_and_gradient(probabilities.detach(), labels, counted, chosen, per_image)
     return with_gradient(loss, probabilities, slopes, linear=True)
 
 
@@ -112,10 +135,10 @@ def chosen_classes(
     return sorted(set(classes))
 
 
-def _of_all_classes(
+def _loss_by_one_sort(
     probabilities: Tensor, labels: Tensor, counted: Tensor | None, classes: list[int] | None, per_image: bool
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`_of_candidates`, with shapes that no number decides: one sort of every class, and absent ones weigh 0.
+    """As :func:`_loss_of_candidates`, with shapes that no number decides; absent classes have the weight 0.
 
     On an accelerator starting operators takes most of the time, and the tensors as large as the logits most of the
     memory. Both are few: the keys of the sort have the errors and the foreground, and the steps are computed in place.
@@ -131,7 +154,7 @@ def _of_all_classes(
     steps, present = _sorted_steps(foreground, probabilities.dtype)
     if classes is not None:  # of an absent class any error is wrong altogether: the largest one has the weight 1
         steps[..., -1].masked_fill_(~present, 1)
-    weight = _weights(present, classes, counted is not None, per_image, steps.dtype)
+    weight = _weights_in_the_mean(present, classes, counted is not None, per_image, steps.dtype)
     steps.mul_(weight.unsqueeze(2))
     loss = (errors_of_keys(keys, steps.dtype) * steps).sum()
     # The error of the foreground is 1 - p, of all others p.
@@ -167,7 +190,7 @@ def _sorted_steps(foreground: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tenso
     return steps.div_(union.sub_(1).clamp_min_(1)), present
 
 
-def _weights(
+def _weights_in_the_mean(
     present: Tensor, classes: list[int] | None, some_ignored: bool, per_image: bool, dtype: torch.dtype
 ) -> Tensor:
     """Return what each class ``[B, C]`` weighs in the mean over classes, and over images of which anything is left."""
@@ -183,32 +206,37 @@ def _weights(
     return weight / len(present) if per_image else weight
 
 
-def _of_candidates(
+def _loss_of_candidates(
     probabilities: Tensor, labels: Tensor, counted: Tensor | None, classes: list[int] | None, per_image: bool
 ) -> tuple[Tensor, Tensor]:
-    """Loss and its derivative by the probabilities ``[B, C, P]``, for labels ``[B, P]``; ``None`` for all pixels, and
-    for the classes present."""
+    """Return the loss and its derivative by the probabilities ``[B, C, P]``.
+
+    Args:
+        labels: ``[B, P]``.
+        counted: which pixels are not ignored, ``None`` for all.
+        classes: those of the mean, ``None`` for those present.
+    """
     if counted is None and not per_image:
-        return _loss_and_slopes(probabilities, labels, classes)
-    # Each image, or the batch as one, without the pixels that do not count.
+        return _loss_of_pixels(probabilities, labels, classes)
+    # Each image, or the batch as one, without its ignored pixels.
     loss, slopes, images = probabilities.new_zeros(()), torch.zeros_like(probabilities), 0
     counted = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
     for rows in [slice(i, i + 1) for i in range(len(labels))] if per_image else [slice(None)]:
         p, kept = probabilities[rows].movedim(1, 0).flatten(1), counted[rows].flatten().nonzero().squeeze(1)
         if len(kept):
-            part, slope = _loss_and_slopes(p[None, :, kept], labels[rows].flatten()[None, kept], classes)
+            part, slope = _loss_of_pixels(p[None, :, kept], labels[rows].flatten()[None, kept], classes)
             by_p = torch.zeros_like(p).index_copy_(1, kept, slope[0])
             slopes[rows] = by_p.unflatten(1, (-1, labels.shape[1])).movedim(0, 1)
             loss, images = loss + part, images + 1
     return loss / max(images, 1), slopes.div_(max(images, 1))
 
 
-def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | None) -> tuple[Tensor, Tensor]:
-    """:func:`_of_candidates` of the batch as one image in which every pixel counts."""
+def _loss_of_pixels(probabilities: Tensor, labels: Tensor, chosen: list[int] | None) -> tuple[Tensor, Tensor]:
+    """:func:`_loss_of_candidates` of the batch as one image without ignored pixels."""
     classes, pixels = probabilities.shape[1:]
-    present = _present(labels.flatten(), classes)
+    present = _present_classes(labels.flatten(), classes)
     averaged = present if chosen is None else {*chosen}
-    of_present = _of_two_classes if classes == 2 else _of_several_classes
+    of_present = _loss_of_two_classes if classes == 2 else _loss_of_several_classes
     loss, slopes = of_present(probabilities, labels, sorted(averaged & present))
     for c in averaged - present if labels.numel() else ():
         # Any error is wrong altogether: the largest one has the weight 1.
@@ -219,7 +247,7 @@ def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | 
     return loss.div_(count), slopes.div_(count)
 
 
-def _present(labels: Tensor, classes: int) -> set[int]:
+def _present_classes(labels: Tensor, classes: int) -> set[int]:
     """Return which classes there are among labels ``[N]``."""
     if not len(labels):
         return set()
@@ -230,7 +258,7 @@ def _present(labels: Tensor, classes: int) -> set[int]:
     return {c for c, count in enumerate(torch.bincount(labels, minlength=classes).tolist()) if count}
 
 
-def _of_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
+def _loss_of_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
     """Return the sum of the losses of some classes that are present, and its derivative by the probabilities.
 
     What one class gets wrong, so does the other: one order serves both. And as their probabilities sum to 1, the
@@ -239,7 +267,7 @@ def _of_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) 
     of_class_1, p = labels.flatten() == 1, probabilities[:, 1].flatten()
     target = indicator(of_class_1, p.dtype)
     error, hit, order = sort_errors((target - p).abs_(), of_class_1)
-    missed_1 = _missed(hit)
+    missed_1 = _foreground_before(hit)
     missed_0 = torch.arange(len(hit), dtype=torch.int32, device=hit.device).sub_(missed_1)
     steps = torch.zeros_like(error)
     for c in averaged:
@@ -252,26 +280,37 @@ def _of_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) 
     return error.mul_(steps).sum(), slopes
 
 
-def _of_several_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
-    """As :func:`_of_two_classes`, for any number of classes."""
+def _loss_of_several_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
+    """As :func:`_loss_of_two_classes`, for any number of classes."""
     loss, slopes = probabilities.new_zeros(()), torch.zeros_like(probabilities)
-    for group, error, foreground, place, counts in _rank_candidates(probabilities, labels, averaged):
-        steps = _jaccard_steps(foreground, counts, error.dtype)
-        loss += (error * steps).sum()
-        by_class = error.new_zeros(len(counts) * labels.numel())
-        sign = torch.rsub(indicator(foreground, steps.dtype), 1, alpha=2)
-        by_class.index_copy_(0, place, steps.mul_(sign))
-        slopes[:, group] = by_class.view(len(counts), *labels.shape).movedim(0, 1)
+    for ranked in _rank_candidates(probabilities, labels, averaged):
+        steps = _jaccard_steps(ranked.foreground, ranked.counts, ranked.error.dtype)
+        loss += (ranked.error * steps).sum()
+        by_class = steps.new_zeros(len(ranked.counts) * labels.numel())
+        sign = torch.rsub(indicator(ranked.foreground, steps.dtype), 1, alpha=2)
+        by_class.index_copy_(0, ranked.place, steps.mul_(sign))
+        slopes[:, ranked.classes] = by_class.view(len(ranked.counts), *labels.shape).movedim(0, 1)
     return loss, slopes
 
 
-# The pixels of some classes, class by class in the order of ascending errors: which classes, the errors, which pixels
-# are foreground, their places in ``[classes, B, P]``, and how many each class has.
-_Ranked = tuple[slice, Tensor, Tensor, Tensor, Tensor]
+class _Ranked(NamedTuple):
+    """The candidates of consecutive classes, class by class in the order of ascending errors."""
+
+    classes: slice
+    error: Tensor
+    foreground: Tensor
+    place: Tensor  # in [classes, B, P], flattened
+    counts: Tensor  # how many candidates each class has
 
 
 def _rank_candidates(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> Iterator[_Ranked]:
-    """Below the smallest error of the foreground the Jaccard loss is 1 already: every step is 0, and is left out."""
+    """Sort the pixels of each class that are foreground, or have an error at least as large as the smallest of those.
+
+    All others have smaller errors than the whole foreground, and steps of 0. With the errors 0.7, 0.6, 0.1 and 0.05 of
+    the example above the foreground has 0.6 and 0.1, and the last pixel is left out. Of a network that is mostly right
+    few pixels are left. Classes with few candidates are sorted together, which takes fewer calls: by their errors, and
+    then, stably, by their class.
+    """
     by_class, flat = probabilities.movedim(1, 0), labels.flatten()
     classes, pixels = len(by_class), len(flat)
     true_error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
@@ -291,7 +330,7 @@ def _rank_candidates(probabilities: Tensor, labels: Tensor, averaged: list[int])
         if len(counts) > 1:
             again = of_class.to(torch.int8).index_select(0, order).sort(stable=True).indices
             error, foreground, order = error[again], foreground[again], order[again]
-        yield group, error, foreground, place.index_select(0, order), number
+        yield _Ranked(group, error, foreground, place.index_select(0, order), number)
 
 
 def _groups(counts: list[int]) -> Iterator[tuple[slice, list[int]]]:
@@ -330,7 +369,7 @@ def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Te
     The steps of each class sum to 1, which is the Jaccard loss of an empty overlap.
     """
     total = len(foreground)
-    missed = _missed(foreground)
+    missed = _foreground_before(foreground)
     union = torch.arange(total, 0, -1, dtype=torch.int32, device=foreground.device).add_(missed)
     if len(counts) > 1:
         ends = counts.cumsum(0)
@@ -341,8 +380,8 @@ def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Te
     return _step_sizes(foreground, missed, union, dtype)
 
 
-def _missed(foreground: Tensor) -> Tensor:
-    """Return how much foreground has smaller errors, in their ascending order: ``G - f`` without the pixel itself."""
+def _foreground_before(foreground: Tensor) -> Tensor:
+    """Return how many foreground pixels stand before each one, and so have smaller errors."""
     return foreground.cumsum(0, dtype=torch.int32).sub_(as_uint8(foreground))
 
 
