@@ -12,6 +12,8 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -101,11 +103,16 @@ def as_on_an_accelerator() -> Iterator[None]:
 
 
 def count(loss: Callable[..., Tensor], logits: Tensor, target: Tensor | None) -> Count:
-    """Count forward and backward of a loss, after a step that fills every cache."""
+    """Count forward and backward of a loss."""
+    return count_calls(lambda: step(loss, logits, target))
+
+
+def count_calls(call: Callable[[], object]) -> Count:
+    """Count what is called, after a call that fills every cache."""
     with as_on_an_accelerator():
-        step(loss, logits, target)
+        call()
         with Count() as counted:
-            step(loss, logits, target)
+            call()
     return counted
 
 
@@ -192,7 +199,16 @@ def counted_works() -> list[Work]:
     ]
 
 
-HEAD = """# Operators and memory of every loss on an accelerator
+def metric_rows() -> str:
+    """Count the update of every metric of the package, in a process in which its losses are not switched off."""
+    environment = {name: value for name, value in os.environ.items() if name != "LUDWIG_LOSSES_DISABLE"}
+    program = pathlib.Path(__file__).with_name("metric_updates.py")
+    return subprocess.run(
+        [sys.executable, str(program)], check=True, stdout=subprocess.PIPE, text=True, env=environment
+    ).stdout
+
+
+PAGE = """# Operators and memory of every loss on an accelerator
 
 Forward and backward of the mean, in float32, counted on CPU tensors by `benchmarks/operators.py` (torch {torch}).
 Operators are those that start work: neither views nor allocations. Memory is the peak of all tensors that are made,
@@ -201,7 +217,16 @@ another value compute something else.
 
 | work | implementation | right value | operators | peak memory, times the logits |
 |---|---|---|---|---|
-"""
+{losses}
+
+## Metrics
+
+What the metrics of this package start per batch that is evaluated, beside the loss itself. None waits for the
+accelerator before the end of an evaluation.
+
+| metrics | operators |
+|---|---|
+{metrics}"""
 
 
 def main(arguments: Mapping[str, Any]) -> None:
@@ -214,7 +239,7 @@ def main(arguments: Mapping[str, Any]) -> None:
                 print(row, flush=True)
                 table.append(str(row))
     if not parts:
-        RESULT.write_text(HEAD.format(torch=torch.__version__) + "\n".join(table) + "\n")
+        RESULT.write_text(PAGE.format(torch=torch.__version__, losses="\n".join(table), metrics=metric_rows()))
 
 
 if __name__ == "__main__":

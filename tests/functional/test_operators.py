@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import pathlib
 from collections.abc import Callable
 from functools import partial
 
@@ -11,13 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from counting import operators
 from functional.cases import MakeTarget, class_first, consecutive, per_element
 from ludwig_losses import functional
-
-ROOT = pathlib.Path(__file__).parents[2]
-spec = importlib.util.spec_from_file_location("operators", ROOT / "benchmarks" / "operators.py")
-operators = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(operators)
 
 
 def partly_ignored(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

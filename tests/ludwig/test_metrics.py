@@ -19,6 +19,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torchmetrics import Metric
 
 import matrix
+from counting import operators
 from ludwig_losses.functional import _numerics
 from ludwig_losses.host.metrics import RowsMetric
 from ludwig_losses.host.registry import DeclaredLossMetric
@@ -57,6 +58,18 @@ METRICS = {
     "anomaly ranking": AnomalyRankingMetric,
     "anomaly threshold": AnomalyThresholdMetric,
 }
+# What each of them starts per batch on an accelerator, beside the loss itself.
+MOST_OPERATORS = {
+    "loss": 2,
+    "terms": 3,
+    "consecutive pairs": 33,
+    "pairs by target": 31,
+    "open set": 15,
+    "ordinal": 27,
+    "segmentation": 11,
+    "anomaly ranking": 1,
+    "anomaly threshold": 1,
+}
 
 
 def batch(name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -77,6 +90,13 @@ def test_no_batch_is_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     with SynchronisingOperators() as mode:
         metric.update(preds, target)
     assert mode.found == []
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_batch_starts_few_operators(name: str) -> None:
+    metric, (preds, target) = METRICS[name](), batch(name)
+    counted = operators.count_calls(lambda: metric.update(preds, target))
+    assert len(counted.operators) <= MOST_OPERATORS[name], counted.operators
 
 
 @pytest.mark.parametrize("name", METRICS)
