@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 RESULT = pathlib.Path(__file__).parent / "results" / "operators.md"
 IGNORED = 255
+OURS = "ludwig-losses"
 _ALLOCATIONS = ("empty", "empty_like", "empty_permuted", "empty_strided", "new_empty", "new_empty_strided")
 
 
@@ -175,13 +176,13 @@ def masks_with_options() -> Iterator[Work]:
     for shape in ((4, 2, 64, 64), (8, 21, 128, 128)):
         yield works.Work("Dice, absent classes", shape, works.DICE, None, make=half_absent)
         ignoring = {
-            "ludwig-losses": partial(functional.dice_loss, ignore_index=IGNORED),
+            OURS: partial(functional.dice_loss, ignore_index=IGNORED),
             "plain": partial(plain.dice, ignore_index=IGNORED),
         }
         yield works.Work("Dice, ignored pixels", shape, ignoring, None, make=partly_ignored)
         weights = torch.linspace(0.5, 1.5, shape[1])
         weighted = {
-            "ludwig-losses": partial(functional.dice_loss, class_weights=weights),
+            OURS: partial(functional.dice_loss, class_weights=weights),
             "plain": partial(plain.dice, class_weights=weights),
         }
         yield works.Work("Dice, class weights", shape, weighted, None)
@@ -199,25 +200,38 @@ def counted_works() -> list[Work]:
     ]
 
 
+def summary(table: Sequence[Row]) -> str:
+    """One line per work: ours, and the right peers that start the fewest operators and take the least memory."""
+    lines = []
+    for title in dict.fromkeys(row.title for row in table):
+        of_work = [row for row in table if row.title == title and row.right]
+        (ours,) = (row for row in of_work if row.implementation == OURS)
+        peers = [row for row in of_work if not row.implementation.startswith(OURS)]
+        few, small = min(peers, key=lambda row: row.operators), min(peers, key=lambda row: row.peak)
+        lines.append(
+            f"| {title} | {ours.operators} | {few.operators} ({few.implementation}) "
+            f"| {ours.peak:.1f} | {small.peak:.1f} ({small.implementation}) |"
+        )
+    return "\n".join(lines)
+
+
 def metric_rows() -> str:
     """Count the update of every metric of the package, in a process in which its losses are not switched off."""
     environment = {name: value for name, value in os.environ.items() if name != "LUDWIG_LOSSES_DISABLE"}
     program = pathlib.Path(__file__).with_name("metric_updates.py")
-    return subprocess.run(
-        [sys.executable, str(program)], check=True, stdout=subprocess.PIPE, text=True, env=environment
-    ).stdout
+    lines = subprocess.check_output([sys.executable, program], text=True, env=environment).splitlines()
+    return "\n".join(line for line in lines if line.startswith("|"))  # Libraries print what they lack.
 
 
 PAGE = """# Operators and memory of every loss on an accelerator
 
 Forward and backward of the mean, in float32, counted on CPU tensors by `benchmarks/operators.py` (torch {torch}).
 Operators are those that start work: neither views nor allocations. Memory is the peak of all tensors that are made,
-in multiples of the logits; what an operator takes inside itself, as a sort does, is not seen. Implementations with
-another value compute something else.
+in multiples of the logits; what an operator takes inside itself, as a sort does, is not seen.
 
-| work | implementation | right value | operators | peak memory, times the logits |
+| work | our operators | fewest of a right peer | our memory | least of a right peer |
 |---|---|---|---|---|
-{losses}
+{summary}
 
 ## Metrics
 
@@ -226,7 +240,16 @@ accelerator before the end of an evaluation.
 
 | metrics | operators |
 |---|---|
-{metrics}"""
+{metrics}
+
+## Every implementation
+
+Those with another value compute something else.
+
+| work | implementation | right value | operators | memory |
+|---|---|---|---|---|
+{losses}
+"""
 
 
 def main(arguments: Mapping[str, Any]) -> None:
@@ -237,9 +260,15 @@ def main(arguments: Mapping[str, Any]) -> None:
         if not parts or any(part in work.title for part in parts):
             for row in rows(work):
                 print(row, flush=True)
-                table.append(str(row))
+                table.append(row)
     if not parts:
-        RESULT.write_text(PAGE.format(torch=torch.__version__, losses="\n".join(table), metrics=metric_rows()))
+        page = PAGE.format(
+            torch=torch.__version__.partition("+")[0],
+            summary=summary(table),
+            metrics=metric_rows(),
+            losses="\n".join(map(str, table)),
+        )
+        RESULT.write_text(page)
 
 
 if __name__ == "__main__":

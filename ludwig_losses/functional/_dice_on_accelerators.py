@@ -27,9 +27,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._elementwise import is_transformed
-from ludwig_losses.functional._mask_sums import by_columns
-from ludwig_losses.functional._numerics import ignored_classes, is_static, softmax_backward, summation_dtype
+from ludwig_losses.functional._mask_sums import by_columns, which_are_ignored
+from ludwig_losses.functional._numerics import ignored_classes, softmax_backward, summation_dtype
 
 # A denominator that is less counts as none: float32 cannot hold the derivatives of its quotients and logarithm.
 SMALLEST = 1e-30
@@ -45,11 +44,6 @@ class DiceForm(NamedTuple):
     per_image: bool
     classes: list[int]
     ignore_index: int | Sequence[int] | None
-
-
-def saves_operators(logits: Tensor) -> bool:
-    """Whether starting operators is what takes the time; a compiler starts few, and transforms need each of them."""
-    return is_static(logits) and not torch.compiler.is_compiling() and not is_transformed(logits)
 
 
 def dice_in_few_operators(
@@ -75,7 +69,7 @@ class _DiceFunction(torch.autograd.Function):
     ) -> Tensor:
         """Return the mean loss, and keep the probabilities, the loss of each class, its denominator and its share."""
         p = logits.flatten(2).softmax(dim=1)
-        ignored = _ignored(target, form.ignore_index)
+        ignored = which_are_ignored(target, form.ignore_index)
         if ignored is not None:
             if not {*ignored_classes(form.ignore_index)} <= {*range(p.shape[1])}:  # 255 has no probability
                 target = target.masked_fill(ignored, 0)
@@ -105,14 +99,6 @@ class _DiceFunction(torch.autograd.Function):
         # Not in place: the expanded tensor has no memory, and one operator makes it and adds.
         by_p = by_p.scatter_add(1, index, by_true_p)
         return softmax_backward(by_p, p).view_as(logits), None, None, None, None
-
-
-def _ignored(target: Tensor, ignore_index: int | Sequence[int] | None) -> Tensor | None:
-    """Return which pixels are ignored, ``None`` for none."""
-    ignored = None
-    for index in ignored_classes(ignore_index):
-        ignored = target == index if ignored is None else ignored | (target == index)
-    return ignored
 
 
 def _true_sums(p: Tensor, target: Tensor, ignored: Tensor | None, per_image: bool) -> tuple[Tensor, Tensor]:

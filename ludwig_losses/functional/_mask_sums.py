@@ -22,6 +22,7 @@ from torch import Tensor
 from ludwig_losses.functional._elementwise import is_transformed
 from ludwig_losses.functional._numerics import (
     check_classes,
+    ignored_classes,
     is_counted,
     is_static,
     softmax_backward,
@@ -52,6 +53,19 @@ class ClassMistakes(NamedTuple):
 Sums = ClassSums | ClassMistakes
 
 
+def saves_operators(logits: Tensor) -> bool:
+    """Whether starting operators is what takes the time; a compiler starts few, and transforms need each of them."""
+    return is_static(logits) and not torch.compiler.is_compiling() and not is_transformed(logits)
+
+
+def which_are_ignored(target: Tensor, ignore_index: int | Sequence[int] | None) -> Tensor | None:
+    """Return where the target, in int64, is one of the ignored classes; ``None`` if no class is ignored."""
+    ignored = None
+    for index in ignored_classes(ignore_index):
+        ignored = target == index if ignored is None else ignored | (target == index)
+    return ignored
+
+
 def class_sums(logits: Tensor, target: Tensor, ignore_index: int | Sequence[int] | None, squared: bool) -> ClassSums:
     """Return the sums of logits ``[B, C, ...]`` in full precision."""
     target, counted = _only_classes(target, ignore_index)
@@ -59,7 +73,8 @@ def class_sums(logits: Tensor, target: Tensor, ignore_index: int | Sequence[int]
     if is_transformed(logits):
         sums = _overlap_and_mass
     else:
-        sums = _TwoClassSumsFunction.apply if logits.shape[1] == 2 else _SumsFunction.apply
+        two_classes = logits.shape[1] == 2 and not saves_operators(logits)
+        sums = _TwoClassSumsFunction.apply if two_classes else _SumsFunction.apply
     overlap, predicted = sums(logits.flatten(2), target, of_pixels, squared)
     return ClassSums(overlap, predicted, _true_mass(target, counted, logits.shape[1]))
 
@@ -73,7 +88,7 @@ def class_mistakes(
     """
     target, counted = _only_classes(target, ignore_index)
     of_pixels = None if counted is None else counted.flatten(1).unsqueeze(1)
-    if logits.shape[1] == 2:
+    if logits.shape[1] == 2 and not saves_operators(logits):
         sums = _two_class_mistakes
     else:
         sums = _overlap_and_mistakes if is_transformed(logits) else _MistakesFunction.apply

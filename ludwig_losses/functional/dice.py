@@ -13,9 +13,15 @@ from ludwig_losses.functional._dice_on_accelerators import (
     SMALLEST,
     DiceForm,
     dice_in_few_operators,
+)
+from ludwig_losses.functional._mask_sums import (
+    ClassMistakes,
+    ClassSums,
+    Sums,
+    class_mistakes,
+    class_sums,
     saves_operators,
 )
-from ludwig_losses.functional._mask_sums import ClassMistakes, ClassSums, Sums, class_mistakes, class_sums
 from ludwig_losses.functional._numerics import (
     check_class_logits,
     check_number,

@@ -32,6 +32,7 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.functional._derivatives import with_gradient
+from ludwig_losses.functional._mask_sums import which_are_ignored
 from ludwig_losses.functional._numerics import (
     as_uint8,
     check_class_logits,
@@ -40,7 +41,6 @@ from ludwig_losses.functional._numerics import (
     full_precision,
     ignored_classes,
     indicator,
-    is_counted,
     is_static,
     true_indices,
 )
@@ -96,15 +96,15 @@ def lovasz_softmax_loss(
     check_class_logits(logits, target, class_dim=1)
     chosen = chosen_classes(classes, ignore_index, logits.shape[1])
     z, labels = full_precision(logits).unsqueeze(-1).flatten(2), target.long().unsqueeze(-1).flatten(1)
-    counted = is_counted(labels, ignore_index)
-    if counted is not None:
+    ignored = which_are_ignored(labels, ignore_index)
+    if ignored is not None:
         # The logits of an ignored pixel may be NaN, and so would be the gradient.
-        z = z.masked_fill(~counted.unsqueeze(1), 0)
+        z = z.masked_fill(ignored.unsqueeze(1), 0)
     probabilities = z.softmax(dim=1)
     del z  # as large as the logits
     # The gradient of the extension is its weights, so neither the sort nor the weights belong to the graph.
     loss_and_gradient = _loss_by_one_sort if is_static(probabilities) else _loss_of_candidates
-    loss, slopes = loss_and_gradient(probabilities.detach(), labels, counted, chosen, per_image)
+    loss, slopes = loss_and_gradient(probabilities.detach(), labels, ignored, chosen, per_image)
     return with_gradient(loss, probabilities, slopes, linear=True)
 
 
@@ -136,7 +136,7 @@ def chosen_classes(
 
 
 def _loss_by_one_sort(
-    probabilities: Tensor, labels: Tensor, counted: Tensor | None, classes: list[int] | None, per_image: bool
+    probabilities: Tensor, labels: Tensor, ignored: Tensor | None, classes: list[int] | None, per_image: bool
 ) -> tuple[Tensor, Tensor]:
     """As :func:`_loss_of_candidates`, with shapes that no number decides; absent classes have the weight 0.
 
@@ -146,7 +146,7 @@ def _loss_by_one_sort(
     images, count, pixels = probabilities.shape
     if not labels.numel():
         return probabilities.sum(), torch.zeros_like(probabilities)
-    keys = _keys_of_all_classes(probabilities, labels, counted)
+    keys = _keys_of_all_classes(probabilities, labels, ignored)
     if not per_image:
         keys = keys.movedim(1, 0).reshape(1, count, images * pixels)
     keys, order = keys.sort(dim=2)
@@ -154,7 +154,7 @@ def _loss_by_one_sort(
     steps, present = _sorted_steps(foreground, probabilities.dtype)
     if classes is not None:  # of an absent class any error is wrong altogether: the largest one has the weight 1
         steps[..., -1].masked_fill_(~present, 1)
-    weight = _weights_in_the_mean(present, classes, counted is not None, per_image, steps.dtype)
+    weight = _weights_in_the_mean(present, classes, ignored is not None, per_image, steps.dtype)
     steps.mul_(weight.unsqueeze(2))
     loss = (errors_of_keys(keys, steps.dtype) * steps).sum()
     # The error of the foreground is 1 - p, of all others p.
@@ -162,16 +162,16 @@ def _loss_by_one_sort(
     return loss, slopes if per_image else slopes.view(count, images, pixels).movedim(0, 1)
 
 
-def _keys_of_all_classes(probabilities: Tensor, labels: Tensor, counted: Tensor | None) -> Tensor:
+def _keys_of_all_classes(probabilities: Tensor, labels: Tensor, ignored: Tensor | None) -> Tensor:
     """Return the keys of the errors of every class, ``[B, C, P]``.
 
     An ignored pixel becomes background with an error of 0: no foreground has a smaller error, so its step is 0, and it
     is in no union, as it has the smallest error.
     """
-    index = (labels if counted is None else labels * counted).unsqueeze(1)
+    index = (labels if ignored is None else labels.masked_fill(ignored, 0)).unsqueeze(1)
     of_foreground = error_keys(1 - probabilities.gather(1, index)) | 1
     keys = error_keys(probabilities).scatter(1, index, of_foreground)
-    return keys if counted is None else keys * counted.unsqueeze(1)
+    return keys if ignored is None else keys.masked_fill(ignored.unsqueeze(1), 0)
 
 
 def _sorted_steps(foreground: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -207,20 +207,20 @@ def _weights_in_the_mean(
 
 
 def _loss_of_candidates(
-    probabilities: Tensor, labels: Tensor, counted: Tensor | None, classes: list[int] | None, per_image: bool
+    probabilities: Tensor, labels: Tensor, ignored: Tensor | None, classes: list[int] | None, per_image: bool
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and its derivative by the probabilities ``[B, C, P]``.
 
     Args:
         labels: ``[B, P]``.
-        counted: which pixels are not ignored, ``None`` for all.
+        ignored: which pixels are ignored, ``None`` for none.
         classes: those of the mean, ``None`` for those present.
     """
-    if counted is None and not per_image:
+    if ignored is None and not per_image:
         return _loss_of_pixels(probabilities, labels, classes)
     # Each image, or the batch as one, without its ignored pixels.
     loss, slopes, images = probabilities.new_zeros(()), torch.zeros_like(probabilities), 0
-    counted = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
+    counted = torch.ones_like(labels, dtype=torch.bool) if ignored is None else ~ignored
     for rows in [slice(i, i + 1) for i in range(len(labels))] if per_image else [slice(None)]:
         p, kept = probabilities[rows].movedim(1, 0).flatten(1), counted[rows].flatten().nonzero().squeeze(1)
         if len(kept):
