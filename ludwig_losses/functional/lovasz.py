@@ -32,7 +32,7 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.functional._derivatives import with_gradient
-from ludwig_losses.functional._mask_sums import which_are_ignored
+from ludwig_losses.functional._mask_sums import saves_operators, which_are_ignored
 from ludwig_losses.functional._numerics import (
     as_uint8,
     check_class_logits,
@@ -48,6 +48,8 @@ from ludwig_losses.functional._radix import error_keys, errors_of_keys, sort_err
 
 # Classes are sorted together while they have so many candidates at most: few calls, and still in the cache.
 _TOGETHER, _MOST_CLASSES = 2**17, 2**7
+# How many sorts there are at most where all classes are sorted: one more operator each, and less memory.
+_SORTS = 4
 
 
 def lovasz_softmax_loss(
@@ -149,7 +151,7 @@ def _loss_by_one_sort(
     keys = _keys_of_all_classes(probabilities, labels, ignored)
     if not per_image:
         keys = keys.movedim(1, 0).reshape(1, count, images * pixels)
-    keys, order = keys.sort(dim=2)
+    keys, order = _sort_in_parts(keys)
     foreground = (keys & 1).to(torch.int8)
     steps, present = _sorted_steps(foreground, probabilities.dtype)
     if classes is not None:  # of an absent class any error is wrong altogether: the largest one has the weight 1
@@ -172,6 +174,22 @@ def _keys_of_all_classes(probabilities: Tensor, labels: Tensor, ignored: Tensor 
     of_foreground = error_keys(1 - probabilities.gather(1, index)) | 1
     keys = error_keys(probabilities).scatter(1, index, of_foreground)
     return keys if ignored is None else keys.masked_fill(ignored.unsqueeze(1), 0)
+
+
+def _sort_in_parts(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort ``[..., P]`` along the last dimension; return the keys and the order.
+
+    Inside itself a sort on a GPU takes about eight times the memory of its keys (indices and rows, twice, and what the
+    radix sort needs), but only for the rows that are sorted at a time.
+    """
+    if not saves_operators(keys):  # no transform and no compiler takes ``out``
+        return keys.sort(dim=-1)
+    ordered, order = torch.empty_like(keys), torch.empty_like(keys, dtype=torch.long)
+    rows = -(-keys[..., 0].numel() // _SORTS)
+    parts = [each.flatten(0, -2).split(rows) for each in (keys, ordered, order)]
+    for given, *sorted_part in zip(*parts, strict=True):
+        torch.sort(given, dim=-1, out=sorted_part)
+    return ordered, order
 
 
 def _sorted_steps(foreground: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
