@@ -121,7 +121,8 @@ def dice_loss(
     form = DiceForm(smooth, alpha, beta, squared_denominator, per_image, classes, ignore_index)
     score = _Score(log_dice, focal_tversky_gamma, generalized)
     logits = full_precision(logits)
-    if score == _PLAIN and saves_operators(logits):
+    constant_weights = class_weights is None or not class_weights.requires_grad
+    if score == _PLAIN and constant_weights and saves_operators(logits):
         by_operators = partial(_mean_loss, target=target, class_weights=class_weights, form=form, score=score)
         return dice_in_few_operators(logits, target, class_weights, form, by_operators)
     return _mean_loss(logits, target, class_weights, form, score)
