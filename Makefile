@@ -110,6 +110,7 @@ BENCH_VENV ?= .venv-bench-$(VERSION)
 
 bench: $(BENCH_VENV)/.installed
 	DEVICE=$(DEVICE) $(BENCH_VENV)/bin/python benchmarks/losses.py $(WORKS)
+	$(BENCH_VENV)/bin/python benchmarks/operators.py $(WORKS)
 	$(BENCH_VENV)/bin/python benchmarks/training.py
 
 $(BENCH_VENV)/.installed: pyproject.toml

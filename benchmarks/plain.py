@@ -22,10 +22,21 @@ def poly(logits: Tensor, target: Tensor, epsilon: float = 1.0) -> Tensor:
     return (nll + epsilon * (1 - torch.exp(-nll))).mean()
 
 
-def dice(logits: Tensor, target: Tensor, smooth: float = 1.0) -> Tensor:
+def dice(
+    logits: Tensor,
+    target: Tensor,
+    smooth: float = 1.0,
+    ignore_index: int | None = None,
+    class_weights: Tensor | None = None,
+) -> Tensor:
     p = logits.softmax(dim=1).flatten(2)
+    counted = None if ignore_index is None else target != ignore_index
+    target = target if counted is None else target * counted
     g = F.one_hot(target.flatten(1), logits.shape[1]).movedim(-1, 1).to(p)
-    return (1 - (2 * (p * g).sum(2) + smooth) / (p.sum(2) + g.sum(2) + smooth)).mean()
+    if counted is not None:
+        p, g = (x * counted.flatten(1).unsqueeze(1) for x in (p, g))
+    loss = 1 - (2 * (p * g).sum(2) + smooth) / (p.sum(2) + g.sum(2) + smooth)
+    return loss.mean() if class_weights is None else ((loss * class_weights).sum(1) / class_weights.sum()).mean()
 
 
 def lovasz(logits: Tensor, target: Tensor) -> Tensor:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from types import SimpleNamespace
+from typing import Any
 
 os.environ["LUDWIG_LOSSES_DISABLE"] = "1"  # Ludwig's own losses are a peer
 
-import entmax
-import kornia.losses
-import lightly.loss
 import ludwig.schema  # noqa: F401  (must come before its modules)
-import monai.losses
-import pytorch_metric_learning.losses
-import segmentation_models_pytorch.losses as smp
 import torch
-import torchvision
 from ludwig.modules import loss_modules
 from torch import Tensor
 from torch.nn import functional as F
@@ -28,6 +23,31 @@ from ludwig_losses import functional
 from ludwig_losses.functional._numerics import weighted_mean
 
 DEVICE = os.environ.get("DEVICE", "cpu")
+# Peers that are left out, by the names of the tables: ``WITHOUT=kornia,SMP``. All others have to be installed.
+WITHOUT = frozenset(filter(None, os.environ.get("WITHOUT", "").split(",")))
+
+
+class _LeftOut:
+    """Stands for every function of a library that is left out."""
+
+    def __getattr__(self, name: str) -> _LeftOut:
+        return self
+
+    def __call__(self, *_: Any, **__: Any) -> _LeftOut:
+        return self
+
+
+def _peer(name: str, module: str) -> Any:
+    return _LeftOut() if name in WITHOUT else importlib.import_module(module)
+
+
+entmax = _peer("entmax", "entmax")
+kornia = _peer("kornia", "kornia")
+lightly = _peer("lightly", "lightly.loss")
+monai = _peer("MONAI", "monai.losses")
+metric_learning = _peer("pytorch-metric-learning", "pytorch_metric_learning.losses")
+smp = _peer("SMP", "segmentation_models_pytorch.losses")
+torchvision = _peer("torchvision", "torchvision")
 
 Shape = tuple[int, ...]
 Loss = Callable[[Tensor, "Tensor | None"], Tensor]
@@ -116,7 +136,7 @@ class _Gram(torch.autograd.Function):
 
 
 def _lightly(x: Tensor, _: Tensor) -> Tensor:
-    return lightly.loss.NTXentLoss(temperature=0.07)(x[0::2], x[1::2])
+    return lightly.NTXentLoss(temperature=0.07)(x[0::2], x[1::2])
 
 
 def _monai_masks(loss: Loss) -> Loss:
@@ -131,7 +151,7 @@ FOCAL = {
     "SMP": smp.FocalLoss("multiclass"),
     "Ludwig": ludwig_own("FocalLoss", alpha=0.25, gamma=2.0),
 }
-MONAI_FOCAL = monai.losses.FocalLoss(to_onehot_y=True, use_softmax=True)
+MONAI_FOCAL = monai.FocalLoss(to_onehot_y=True, use_softmax=True)
 IMAGE_FOCAL = {
     **FOCAL,
     "MONAI": lambda z, y: z.shape[1] * MONAI_FOCAL(z, y.unsqueeze(1)),
@@ -142,7 +162,7 @@ BINARY_FOCAL = {
     "torchvision": partial(torchvision.ops.sigmoid_focal_loss, alpha=-1, reduction="mean"),
     "kornia": lambda z, y: kornia.losses.binary_focal_loss_with_logits(z[None, None], y[None, None], None).mean(),
     "SMP": smp.FocalLoss("binary"),
-    "MONAI": lambda z, y: monai.losses.FocalLoss()(z[None, None], y[None, None]),
+    "MONAI": lambda z, y: monai.FocalLoss()(z[None, None], y[None, None]),
     # Its balance cannot be switched off; 0.5 halves the loss.
     "Ludwig": lambda z, y: 2 * ludwig_own("FocalLoss", alpha=0.5, gamma=2.0)(z, y),
 }
@@ -154,7 +174,7 @@ POLY = {
 DICE = {
     "ludwig-losses": functional.dice_loss,
     "plain": plain.dice,
-    "MONAI": _monai_masks(monai.losses.DiceLoss(to_onehot_y=True, softmax=True, smooth_nr=1, smooth_dr=1)),
+    "MONAI": _monai_masks(monai.DiceLoss(to_onehot_y=True, softmax=True, smooth_nr=1, smooth_dr=1)),
     "SMP": smp.DiceLoss("multiclass", smooth=1.0),
     "kornia": partial(kornia.losses.dice_loss, average="macro"),
     "Ludwig": ludwig_own("DiceLoss", smooth=1.0),
@@ -174,7 +194,7 @@ NT_XENT = {
     "Ludwig": ludwig_own("NTXentLoss", temperature=0.07),
 }
 # pytorch-metric-learning needs 68 GB at a batch of 4096.
-SMALL_NT_XENT = {**NT_XENT, "pytorch-metric-learning": pytorch_metric_learning.losses.NTXentLoss(temperature=0.07)}
+SMALL_NT_XENT = {**NT_XENT, "pytorch-metric-learning": metric_learning.NTXentLoss(temperature=0.07)}
 ENTMAX = {
     "ludwig-losses": mean_of(functional.entmax15_loss),
     "plain": plain.entmax15,
@@ -259,3 +279,6 @@ WORKS += [
     )
 ]
 WORKS += [Work("Dice", (4, 2, 64, 64), DICE, None), Work("Lovász", (4, 2, 64, 64), LOVASZ, 5)]
+for work in WORKS:
+    for peer in WITHOUT:
+        work.losses.pop(peer, None)

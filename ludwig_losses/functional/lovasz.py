@@ -1,15 +1,38 @@
-"""Lovász-Softmax: a convex surrogate of the Jaccard index (IoU)."""
+"""Lovász-Softmax: a convex surrogate of the Jaccard index (IoU).
+
+**What.** Of one class, declare the pixels wrong one after the other, the largest error first. Each one raises the
+Jaccard loss, ``1 - IoU``, by a step, and the loss is the sum of the errors times their steps. Four pixels:
+
+    ====================== ========== ========== ========== ==========
+    error                  0.7        0.6        0.1        0.05
+    foreground             no         yes        yes        no
+    ====================== ========== ========== ========== ==========
+    IoU, up to this wrong  2 of 3     1 of 3     0 of 3     0 of 4
+    step of ``1 - IoU``    1/3        1/3        1/3        0
+    error times step       0.233      0.2        0.033      0
+    ====================== ========== ========== ========== ==========
+
+The loss is 0.467. Below the smallest error of the foreground (0.1) nothing is left of the IoU: all further steps are 0.
+
+**Why three ways.** The time goes into the sort. A CPU looks which pixels are *candidates*, those with errors at least
+as large as the smallest one of the foreground, and sorts only them. Two classes have the same errors, so one sort does
+for both. An accelerator would have to be waited for, to say which pixels are candidates: there all are sorted, all
+classes in one operator.
+
+The steps are constant between two orders of the errors, so the loss is linear there and the steps are its gradient.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from numbers import Integral
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ludwig_losses.functional._derivatives import with_gradient
+from ludwig_losses.functional._mask_sums import saves_operators, which_are_ignored
 from ludwig_losses.functional._numerics import (
     as_uint8,
     check_class_logits,
@@ -18,15 +41,15 @@ from ludwig_losses.functional._numerics import (
     full_precision,
     ignored_classes,
     indicator,
-    is_counted,
     is_static,
     true_indices,
 )
+from ludwig_losses.functional._radix import error_keys, errors_of_keys, sort_errors
 
 # Classes are sorted together while they have so many candidates at most: few calls, and still in the cache.
 _TOGETHER, _MOST_CLASSES = 2**17, 2**7
-# How many numbers take less time to sort half by half: torch compares fewer, and from 2**15 on sorts by radix itself.
-_BY_HALVES = range(2**12, 2**15)
+# How many sorts there are at most where all classes are sorted: one more operator each, and less memory.
+_SORTS = 4
 
 
 def lovasz_softmax_loss(
@@ -75,14 +98,15 @@ def lovasz_softmax_loss(
     check_class_logits(logits, target, class_dim=1)
     chosen = chosen_classes(classes, ignore_index, logits.shape[1])
     z, labels = full_precision(logits).unsqueeze(-1).flatten(2), target.long().unsqueeze(-1).flatten(1)
-    counted = is_counted(labels, ignore_index)
-    if counted is not None:
-        # The logits of a pixel that does not count may be NaN, and so would be the gradient.
-        z = torch.where(counted.unsqueeze(1), z, 0)
+    ignored = which_are_ignored(labels, ignore_index)
+    if ignored is not None:
+        # The logits of an ignored pixel may be NaN, and so would be the gradient.
+        z = z.masked_fill(ignored.unsqueeze(1), 0)
     probabilities = z.softmax(dim=1)
+    del z  # as large as the logits
     # The gradient of the extension is its weights, so neither the sort nor the weights belong to the graph.
-    loss_and_slopes = _of_all_classes if is_static(probabilities) else _of_candidates
-    loss, slopes = loss_and_slopes(probabilities.detach(), labels, counted, chosen, per_image)
+    loss_and_gradient = _loss_by_one_sort if is_static(probabilities) else _loss_of_candidates
+    loss, slopes = loss_and_gradient(probabilities.detach(), labels, ignored, chosen, per_image)
     return with_gradient(loss, probabilities, slopes, linear=True)
 
 
@@ -113,82 +137,124 @@ def chosen_classes(
     return sorted(set(classes))
 
 
-def _of_all_classes(
-    probabilities: Tensor, labels: Tensor, counted: Tensor | None, classes: list[int] | None, per_image: bool
+def _loss_by_one_sort(
+    probabilities: Tensor, labels: Tensor, ignored: Tensor | None, classes: list[int] | None, per_image: bool
 ) -> tuple[Tensor, Tensor]:
-    """As :func:`_of_candidates`, with shapes that no number decides: every class is sorted, and absent ones weigh 0.
+    """As :func:`_loss_of_candidates`, with shapes that no number decides; absent classes have the weight 0.
 
-    Pixels that do not count come before all others in the order of ascending errors, where they change nothing.
+    On an accelerator starting operators takes most of the time, and the tensors as large as the logits most of the
+    memory. Both are few: the keys of the sort have the errors and the foreground, and the steps are computed in place.
     """
     images, count, pixels = probabilities.shape
-    counted = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
-    labels = labels.where(counted, 0)
-    foreground = torch.zeros_like(probabilities, dtype=torch.bool).scatter(1, labels.unsqueeze(1), counted.unsqueeze(1))
-    p, valid = probabilities, counted.unsqueeze(1)
+    if not labels.numel():
+        return probabilities.sum(), torch.zeros_like(probabilities)
+    keys = _keys_of_all_classes(probabilities, labels, ignored)
     if not per_image:
-        p, foreground, valid = (x.movedim(1, 0).flatten(1).unsqueeze(0) for x in (p, foreground, valid))
-    weight = _weights(foreground, valid, classes, p.dtype)
-    loss, slopes = _sorted_classes(p, foreground, valid)
-    slopes = weight.unsqueeze(2) * slopes
-    if not per_image:
-        slopes = slopes.view(count, images, pixels).movedim(0, 1)
-    return (weight * loss).sum(), slopes
+        keys = keys.movedim(1, 0).reshape(1, count, images * pixels)
+    keys, order = _sort_in_parts(keys)
+    foreground = (keys & 1).to(torch.int8)
+    steps, present = _sorted_steps(foreground, probabilities.dtype)
+    if classes is not None:  # of an absent class any error is wrong altogether: the largest one has the weight 1
+        steps[..., -1].masked_fill_(~present, 1)
+    weight = _weights_in_the_mean(present, classes, ignored is not None, per_image, steps.dtype)
+    steps.mul_(weight.unsqueeze(2))
+    loss = (errors_of_keys(keys, steps.dtype) * steps).sum()
+    # The error of the foreground is 1 - p, of all others p.
+    slopes = steps.scatter(2, order, steps * (1 - 2 * foreground))
+    return loss, slopes if per_image else slopes.view(count, images, pixels).movedim(0, 1)
 
 
-def _weights(foreground: Tensor, counted: Tensor, classes: list[int] | None, dtype: torch.dtype) -> Tensor:
+def _keys_of_all_classes(probabilities: Tensor, labels: Tensor, ignored: Tensor | None) -> Tensor:
+    """Return the keys of the errors of every class, ``[B, C, P]``.
+
+    An ignored pixel becomes background with an error of 0: no foreground has a smaller error, so its step is 0, and it
+    is in no union, as it has the smallest error.
+    """
+    index = (labels if ignored is None else labels.masked_fill(ignored, 0)).unsqueeze(1)
+    of_foreground = error_keys(1 - probabilities.gather(1, index)) | 1
+    keys = error_keys(probabilities).scatter(1, index, of_foreground)
+    return keys if ignored is None else keys.masked_fill(ignored.unsqueeze(1), 0)
+
+
+def _sort_in_parts(keys: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort ``[..., P]`` along the last dimension; return the keys and the order.
+
+    Inside itself a sort on a GPU takes about eight times the memory of its keys (indices and rows, twice, and what the
+    radix sort needs), but only for the rows that are sorted at a time.
+    """
+    if not saves_operators(keys):  # no transform and no compiler takes ``out``
+        return keys.sort(dim=-1)
+    ordered, order = torch.empty_like(keys), torch.empty_like(keys, dtype=torch.long)
+    rows = -(-keys[..., 0].numel() // _SORTS)
+    parts = [each.flatten(0, -2).split(rows) for each in (keys, ordered, order)]
+    for given, *sorted_part in zip(*parts, strict=True):
+        torch.sort(given, dim=-1, out=sorted_part)
+    return ordered, order
+
+
+def _sorted_steps(foreground: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Return ``J_k - J_(k-1)`` of ``[..., P]`` pixels in the order of ascending errors, and which rows have foreground.
+
+    As in :func:`_step_sizes`, with what is missed *including* the pixel itself. For background that is the same; for
+    foreground it makes the union larger by 1, so that one denominator serves both: ``1 / (union - 1)`` for foreground,
+    ``missed / union / (union - 1)`` for background.
+    """
+    missed = foreground.cumsum(dim=-1, dtype=torch.int32)
+    later = torch.arange(foreground.shape[-1], 0, -1, dtype=torch.int32, device=foreground.device)
+    union = missed + later.to(dtype)
+    steps, present = missed / union, missed[..., -1] > 0
+    del missed  # as large as the logits
+    steps.clamp_min_(foreground)
+    return steps.div_(union.sub_(1).clamp_min_(1)), present
+
+
+def _weights_in_the_mean(
+    present: Tensor, classes: list[int] | None, some_ignored: bool, per_image: bool, dtype: torch.dtype
+) -> Tensor:
     """Return what each class ``[B, C]`` weighs in the mean over classes, and over images of which anything is left."""
-    averaged = foreground.any(dim=2)
-    if classes is not None:
-        averaged = torch.zeros_like(averaged)
+    if classes is None:
+        weight = present.to(dtype) / present.sum(dim=1, keepdim=True).clamp_min(1)
+    else:
+        weight = torch.zeros_like(present[:1], dtype=dtype)
         for c in classes:  # a list of indices would have to be copied to the device
-            averaged[:, c] = True
-    left = counted.any(dim=2)
-    return (averaged & left).to(dtype) / (averaged.sum(dim=1, keepdim=True).clamp_min(1) * left.sum().clamp_min(1))
+            weight[:, c] = 1 / len(classes)
+    if some_ignored and (per_image or classes is not None):
+        left = present.any(dim=1, keepdim=True)
+        return weight * left / left.sum().clamp_min(1)
+    return weight / len(present) if per_image else weight
 
 
-def _sorted_classes(p: Tensor, foreground: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss ``[B, C]`` of each class of each image, and its derivative by ``p`` ``[B, C, P]``."""
-    sign = torch.rsub(indicator(foreground, p.dtype), 1, alpha=2)
-    error = (indicator(foreground, p.dtype) - p).abs()
-    keys = _keys(error, foreground).masked_fill(~counted, -1)
-    keys, order = keys.sort(dim=2)
-    hit = (keys & 1).bool() & (keys >= 0)
-    missed = hit.cumsum(dim=2, dtype=torch.int32) - as_uint8(hit)
-    union = torch.arange(p.shape[2], 0, -1, dtype=torch.int32, device=p.device) + missed
-    steps = _step_sizes(hit, missed, union, p.dtype)
-    # Of an absent class any error is wrong altogether: the largest one has the weight 1.
-    last = torch.arange(p.shape[2], device=p.device) == p.shape[2] - 1
-    steps = torch.where(last & ~foreground.any(dim=2, keepdim=True), 1, steps) * (keys >= 0)
-    steps = torch.zeros_like(p).scatter(2, order, steps)
-    return (error * steps).sum(dim=2), steps * sign
-
-
-def _of_candidates(
-    probabilities: Tensor, labels: Tensor, counted: Tensor | None, classes: list[int] | None, per_image: bool
+def _loss_of_candidates(
+    probabilities: Tensor, labels: Tensor, ignored: Tensor | None, classes: list[int] | None, per_image: bool
 ) -> tuple[Tensor, Tensor]:
-    """Loss and its derivative by the probabilities ``[B, C, P]``, for labels ``[B, P]``; ``None`` for all pixels, and
-    for the classes present."""
-    if counted is None and not per_image:
-        return _loss_and_slopes(probabilities, labels, classes)
-    # Each image, or the batch as one, without the pixels that do not count.
+    """Return the loss and its derivative by the probabilities ``[B, C, P]``.
+
+    Args:
+        labels: ``[B, P]``.
+        ignored: which pixels are ignored, ``None`` for none.
+        classes: those of the mean, ``None`` for those present.
+    """
+    if ignored is None and not per_image:
+        return _loss_of_pixels(probabilities, labels, classes)
+    # Each image, or the batch as one, without its ignored pixels.
     loss, slopes, images = probabilities.new_zeros(()), torch.zeros_like(probabilities), 0
-    counted = torch.ones_like(labels, dtype=torch.bool) if counted is None else counted
+    counted = torch.ones_like(labels, dtype=torch.bool) if ignored is None else ~ignored
     for rows in [slice(i, i + 1) for i in range(len(labels))] if per_image else [slice(None)]:
         p, kept = probabilities[rows].movedim(1, 0).flatten(1), counted[rows].flatten().nonzero().squeeze(1)
         if len(kept):
-            part, slope = _loss_and_slopes(p[None, :, kept], labels[rows].flatten()[None, kept], classes)
+            part, slope = _loss_of_pixels(p[None, :, kept], labels[rows].flatten()[None, kept], classes)
             by_p = torch.zeros_like(p).index_copy_(1, kept, slope[0])
             slopes[rows] = by_p.unflatten(1, (-1, labels.shape[1])).movedim(0, 1)
             loss, images = loss + part, images + 1
     return loss / max(images, 1), slopes.div_(max(images, 1))
 
 
-def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | None) -> tuple[Tensor, Tensor]:
-    """:func:`_of_candidates` of the batch as one image in which every pixel counts."""
+def _loss_of_pixels(probabilities: Tensor, labels: Tensor, chosen: list[int] | None) -> tuple[Tensor, Tensor]:
+    """:func:`_loss_of_candidates` of the batch as one image without ignored pixels."""
     classes, pixels = probabilities.shape[1:]
-    present = _present(labels.flatten(), classes)
+    present = _present_classes(labels.flatten(), classes)
     averaged = present if chosen is None else {*chosen}
-    of_present = _of_two_classes if classes == 2 else _of_several_classes
+    of_present = _loss_of_two_classes if classes == 2 else _loss_of_several_classes
     loss, slopes = of_present(probabilities, labels, sorted(averaged & present))
     for c in averaged - present if labels.numel() else ():
         # Any error is wrong altogether: the largest one has the weight 1.
@@ -199,7 +265,7 @@ def _loss_and_slopes(probabilities: Tensor, labels: Tensor, chosen: list[int] | 
     return loss.div_(count), slopes.div_(count)
 
 
-def _present(labels: Tensor, classes: int) -> set[int]:
+def _present_classes(labels: Tensor, classes: int) -> set[int]:
     """Return which classes there are among labels ``[N]``."""
     if not len(labels):
         return set()
@@ -210,7 +276,7 @@ def _present(labels: Tensor, classes: int) -> set[int]:
     return {c for c, count in enumerate(torch.bincount(labels, minlength=classes).tolist()) if count}
 
 
-def _of_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
+def _loss_of_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
     """Return the sum of the losses of some classes that are present, and its derivative by the probabilities.
 
     What one class gets wrong, so does the other: one order serves both. And as their probabilities sum to 1, the
@@ -218,8 +284,8 @@ def _of_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) 
     """
     of_class_1, p = labels.flatten() == 1, probabilities[:, 1].flatten()
     target = indicator(of_class_1, p.dtype)
-    error, hit, order = _ascending((target - p).abs_(), of_class_1)
-    missed_1 = _missed(hit)
+    error, hit, order = sort_errors((target - p).abs_(), of_class_1)
+    missed_1 = _foreground_before(hit)
     missed_0 = torch.arange(len(hit), dtype=torch.int32, device=hit.device).sub_(missed_1)
     steps = torch.zeros_like(error)
     for c in averaged:
@@ -232,26 +298,37 @@ def _of_two_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) 
     return error.mul_(steps).sum(), slopes
 
 
-def _of_several_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
-    """As :func:`_of_two_classes`, for any number of classes."""
+def _loss_of_several_classes(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> tuple[Tensor, Tensor]:
+    """As :func:`_loss_of_two_classes`, for any number of classes."""
     loss, slopes = probabilities.new_zeros(()), torch.zeros_like(probabilities)
-    for group, error, foreground, place, counts in _rank_candidates(probabilities, labels, averaged):
-        steps = _jaccard_steps(foreground, counts, error.dtype)
-        loss += (error * steps).sum()
-        by_class = error.new_zeros(len(counts) * labels.numel())
-        sign = torch.rsub(indicator(foreground, steps.dtype), 1, alpha=2)
-        by_class.index_copy_(0, place, steps.mul_(sign))
-        slopes[:, group] = by_class.view(len(counts), *labels.shape).movedim(0, 1)
+    for ranked in _rank_candidates(probabilities, labels, averaged):
+        steps = _jaccard_steps(ranked.foreground, ranked.counts, ranked.error.dtype)
+        loss += (ranked.error * steps).sum()
+        by_class = steps.new_zeros(len(ranked.counts) * labels.numel())
+        sign = torch.rsub(indicator(ranked.foreground, steps.dtype), 1, alpha=2)
+        by_class.index_copy_(0, ranked.place, steps.mul_(sign))
+        slopes[:, ranked.classes] = by_class.view(len(ranked.counts), *labels.shape).movedim(0, 1)
     return loss, slopes
 
 
-# The pixels of some classes, class by class in the order of ascending errors: which classes, the errors, which pixels
-# are foreground, their places in ``[classes, B, P]``, and how many each class has.
-_Ranked = tuple[slice, Tensor, Tensor, Tensor, Tensor]
+class _Ranked(NamedTuple):
+    """The candidates of consecutive classes, class by class in the order of ascending errors."""
+
+    classes: slice
+    error: Tensor
+    foreground: Tensor
+    place: Tensor  # in [classes, B, P], flattened
+    counts: Tensor  # how many candidates each class has
 
 
 def _rank_candidates(probabilities: Tensor, labels: Tensor, averaged: list[int]) -> Iterator[_Ranked]:
-    """Below the smallest error of the foreground the Jaccard loss is 1 already: every step is 0, and is left out."""
+    """Sort the pixels of each class that are foreground, or have an error at least as large as the smallest of those.
+
+    All others have smaller errors than the whole foreground, and steps of 0. With the errors 0.7, 0.6, 0.1 and 0.05 of
+    the example above the foreground has 0.6 and 0.1, and the last pixel is left out. Of a network that is mostly right
+    few pixels are left. Classes with few candidates are sorted together, which takes fewer calls: by their errors, and
+    then, stably, by their class.
+    """
     by_class, flat = probabilities.movedim(1, 0), labels.flatten()
     classes, pixels = len(by_class), len(flat)
     true_error = 1 - probabilities.gather(1, labels.unsqueeze(1)).flatten()
@@ -267,11 +344,11 @@ def _rank_candidates(probabilities: Tensor, labels: Tensor, averaged: list[int])
         of_class = torch.arange(len(counts), device=place.device).repeat_interleave(number, output_size=len(place))
         error = by_class[group].reshape(-1).index_select(0, place)
         foreground = flat.index_select(0, place - of_class * pixels) == of_class + group.start
-        error, foreground, order = _ascending((indicator(foreground, error.dtype) - error).abs_(), foreground)
+        error, foreground, order = sort_errors((indicator(foreground, error.dtype) - error).abs_(), foreground)
         if len(counts) > 1:
             again = of_class.to(torch.int8).index_select(0, order).sort(stable=True).indices
             error, foreground, order = error[again], foreground[again], order[again]
-        yield group, error, foreground, place.index_select(0, order), number
+        yield _Ranked(group, error, foreground, place.index_select(0, order), number)
 
 
 def _groups(counts: list[int]) -> Iterator[tuple[slice, list[int]]]:
@@ -285,52 +362,44 @@ def _groups(counts: list[int]) -> Iterator[tuple[slice, list[int]]]:
     yield slice(first, len(counts)), counts[first:]
 
 
-def _ascending(error: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Sort errors >= 0, and with them the foreground; return both and the order."""
-    keys, order = _sort(_keys(error, foreground))
-    foreground = (keys & 1).bool()
-    return keys.bitwise_right_shift_(1).view(error.dtype), foreground, order
-
-
-def _sort(keys: Tensor) -> tuple[Tensor, Tensor]:
-    """Return keys >= 0 on a CPU in ascending order, and the order."""
-    if keys.dtype != torch.int32 or len(keys) not in _BY_HALVES:
-        return keys.sort()
-    # By their lower halves, then by their upper ones: numpy sorts numbers of 16 bits by radix.
-    numbers = keys.numpy()
-    order = numbers.astype(np.uint16).argsort(kind="stable")
-    order = order[(numbers >> 16).astype(np.uint16)[order].argsort(kind="stable")]
-    return torch.from_numpy(numbers[order]), torch.from_numpy(order)
-
-
-def _keys(error: Tensor, foreground: Tensor) -> Tensor:
-    """Return integers >= 0 in the order of errors >= 0, with the foreground in the last bit; torch sorts integers by
-    radix."""
-    # The bits of positive numbers are ordered as the numbers, which leaves the first one free.
-    bits = torch.int32 if error.dtype == torch.float32 else torch.int64
-    return (error.view(bits) << 1).bitwise_or_(as_uint8(foreground))
-
-
 def _jaccard_steps(foreground: Tensor, counts: Tensor, dtype: torch.dtype) -> Tensor:
     """Return ``J_k - J_(k-1)`` for classes of ``counts`` pixels, each in the order of *ascending* errors.
 
     The steps are written out, since a difference of Jaccard values near 1 has no correct digits in float32:
-    a foreground pixel adds ``1 / (G + b)``; a background one, ``(G - f) / ((G + b - 1) (G + b))``,
-    with ``f`` and ``b`` the foreground and background pixels with errors at least as large, itself included.
+    a foreground pixel adds ``1 / union``; a background one, ``missed / ((union - 1) union)``,
+    with ``missed`` the foreground that has smaller errors, and ``union`` that and all pixels from this one on.
+
+    The classes stand one after the other. A running sum over all of them goes on from one class into the next: it is
+    taken once, and what it was at the start of each class is subtracted. Two classes of 3 and 2 pixels:
+
+    ======================= === === === === ===
+    class                     0   0   0   1   1
+    foreground                0   1   1   1   0
+    ======================= === === === === ===
+    foreground before         0   0   1   2   3
+    at the start of a class   0   0   0   2   2
+    missed (the difference)   0   0   1   0   1
+    pixels from here on       3   2   1   2   1
+    union (their sum)         3   2   2   2   2
+    step                      0 1/2 1/2 1/2 1/2
+    ======================= === === === === ===
+
+    The steps of each class sum to 1, which is the Jaccard loss of an empty overlap.
     """
     total = len(foreground)
-    missed = _missed(foreground)
+    missed = _foreground_before(foreground)
     union = torch.arange(total, 0, -1, dtype=torch.int32, device=foreground.device).add_(missed)
-    if len(counts) > 1:  # as if each class were alone
+    if len(counts) > 1:
         ends = counts.cumsum(0)
-        before = torch.nn.functional.pad(missed, (0, 1))[ends - counts]
-        missed -= before.repeat_interleave(counts, output_size=total)
-        union -= (before + total - ends).int().repeat_interleave(counts, output_size=total)
+        at_start = torch.nn.functional.pad(missed, (0, 1))[ends - counts]
+        missed -= at_start.repeat_interleave(counts, output_size=total)
+        of_other_classes = at_start + total - ends  # foreground before the class, and pixels after it
+        union -= of_other_classes.int().repeat_interleave(counts, output_size=total)
     return _step_sizes(foreground, missed, union, dtype)
 
 
-def _missed(foreground: Tensor) -> Tensor:
-    """Return how much foreground has smaller errors, in their ascending order: ``G - f`` without the pixel itself."""
+def _foreground_before(foreground: Tensor) -> Tensor:
+    """Return how many foreground pixels stand before each one, and so have smaller errors."""
     return foreground.cumsum(0, dtype=torch.int32).sub_(as_uint8(foreground))
 
 

@@ -95,6 +95,23 @@ def test_both_ways_are_equal(name: str, monkeypatch: pytest.MonkeyPatch) -> None
             assert_near(f"{case}: gradient", other_gradient, gradient.double(), TOLERANCE, case.subject.scale(case))
 
 
+@pytest.mark.parametrize("case", [case for case in CASES if case.name == "dice_loss"], ids=str)
+def test_both_ways_have_the_same_second_derivative(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a loss whose gradient is in closed form on an accelerator."""
+    logits, target = case.batch()
+    direction = torch.randn(logits.shape, generator=torch.Generator().manual_seed(0), dtype=logits.dtype)
+
+    def curvature() -> Tensor:
+        leaf = logits.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(2 * case.loss(leaf, target), leaf, create_graph=True)
+        (product,) = torch.autograd.grad(gradient, leaf, direction)
+        return product
+
+    expected = curvature()
+    monkeypatch.setattr(_numerics, "HOST_DEVICES", frozenset())
+    torch.testing.assert_close(curvature(), expected, rtol=1e-9, atol=1e-12)
+
+
 class Exported(torch.nn.Module):
     def __init__(self, loss: Callable[..., Tensor]) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 import oracles
 from functional.cases import assert_close, random_batch, value_and_gradient
-from ludwig_losses.functional import _numerics, lovasz, lovasz_softmax_loss
+from ludwig_losses.functional import _numerics, _radix, lovasz, lovasz_softmax_loss
 
 
 def certain(classes: Tensor, count: int) -> Tensor:
@@ -83,6 +83,26 @@ def test_classes_alone_and_together(
     expected, expected_gradient = value_and_gradient(oracles.lovasz_softmax_loss, logits, target)
     assert_close(value, expected, 1e-13)
     assert_close(gradient, expected_gradient, 1e-13)
+
+
+def test_the_steps_of_the_example_of_two_classes() -> None:
+    """The table in the docstring: classes of three and two pixels, one after the other."""
+    foreground = torch.tensor([False, True, True, True, False])
+    steps = lovasz._jaccard_steps(foreground, torch.tensor([3, 2]), torch.float64)
+    assert steps.tolist() == [0, 0.5, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("error", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("count", [1000, 5000, 40_000], ids=["torch compares", "half by half", "torch by radix"])
+def test_errors_are_sorted_with_their_foreground(count: int, error: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    given = torch.rand(count, generator=generator, dtype=error) ** 20
+    given[:10] = torch.tensor([0.0, 1.0]).repeat(5)
+    foreground = torch.rand(count, generator=generator) < 0.3
+    ascending, sorted_foreground, order = _radix.sort_errors(given.clone(), foreground)
+    assert torch.equal(ascending, given.sort().values)
+    assert torch.equal(ascending, given[order])
+    assert torch.equal(sorted_foreground, foreground[order])
 
 
 def test_two_classes_both_count_where_the_network_is_right_everywhere() -> None:

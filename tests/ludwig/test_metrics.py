@@ -20,6 +20,7 @@ from torchmetrics import Metric
 
 import declared
 import matrix
+from counting import operators
 from ludwig_losses.declare import remembered as _remembered
 from ludwig_losses.declare.loss import ClassificationLoss
 from ludwig_losses.declare.remembered import Remembered
@@ -59,6 +60,18 @@ METRICS = {
     "anomaly ranking": AnomalyRankingMetric,
     "anomaly threshold": AnomalyThresholdMetric,
 }
+# What each of them starts per batch on an accelerator, beside the loss itself.
+MOST_OPERATORS = {
+    "loss": 2,
+    "terms": 3,
+    "consecutive pairs": 33,
+    "pairs by target": 31,
+    "open set": 15,
+    "ordinal": 27,
+    "segmentation": 11,
+    "anomaly ranking": 1,
+    "anomaly threshold": 1,
+}
 
 
 def batch(name: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -79,6 +92,13 @@ def test_no_batch_is_waited_for(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     with SynchronisingOperators() as mode:
         metric.update(preds, target)
     assert mode.found == []
+
+
+@pytest.mark.parametrize("name", METRICS)
+def test_a_batch_starts_few_operators(name: str) -> None:
+    metric, (preds, target) = METRICS[name](), batch(name)
+    counted = operators.count_calls(lambda: metric.update(preds, target))
+    assert len(counted.operators) <= MOST_OPERATORS[name], counted.operators
 
 
 @pytest.mark.parametrize("name", METRICS)

@@ -22,12 +22,11 @@ def pair_sums(vectors: Tensor, labels: Tensor) -> dict[str, Tensor]:
         labels: ``[N]``; rows with the same label are partners.
     """
     unit = normalize(vectors.detach(), dim=1)
-    sums = empty_sums(unit)
     rows = max(_CHUNK // max(len(unit), 1), 1)
-    for start in range(0, len(unit), rows):
-        for name, value in _sums_of(unit, labels, start, rows).items():
-            sums[name] += value
-    return sums
+    chunks = [_sums_of(unit, labels, start, rows) for start in range(0, len(unit), rows)]
+    if len(chunks) == 1:  # as most batches are; then there is nothing to add up
+        return chunks[0]
+    return {name: sum((chunk[name] for chunk in chunks), start=zero) for name, zero in empty_sums(unit).items()}
 
 
 def empty_sums(like: Tensor) -> dict[str, Tensor]:
@@ -39,8 +38,8 @@ def empty_sums(like: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _sums_of(unit: Tensor, labels: Tensor, start: int, count: int) -> dict[str, Tensor | int]:
-    """The sums over the pairs of some of the rows with all others."""
+def _sums_of(unit: Tensor, labels: Tensor, start: int, count: int) -> dict[str, Tensor]:
+    """Return the sums over the pairs of some of the rows with all others."""
     rows = slice(start, start + count)
     with torch.autocast(unit.device.type, enabled=False):
         similarity = unit[rows] @ unit.T
@@ -56,7 +55,7 @@ def _sums_of(unit: Tensor, labels: Tensor, start: int, count: int) -> dict[str, 
         "distance": (distance * positive).sum(),
         "partners": positive.sum(),
         "potential": potential.sum(),
-        "pairs": potential.numel() - len(potential),
+        "pairs": labels.new_full((), potential.numel() - len(potential), dtype=torch.long),
         "hits": (hit & has_partner).sum(),
         "anchors": has_partner.sum(),
     }
