@@ -10,28 +10,29 @@ from typing import Any
 
 import ludwig.schema  # noqa: F401  (must come before its modules)
 import torch
+from ludwig.modules.loss_modules import create_loss
 from ludwig.modules.metric_modules import LudwigMetric
 from ludwig.schema.features.loss.loss import get_loss_cls
-from ludwig_losses.metrics.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
-from ludwig_losses.metrics.contrastive import ContrastiveMetric
-from ludwig_losses.metrics.open_set import OpenSetMetric
-from ludwig_losses.metrics.ordinal import OrdinalMetric
-from ludwig_losses.metrics.segmentation import SegmentationMetric
-from ludwig_losses.metrics.terms import TermsMetric
 from torch import Tensor
 
 import operators
+from ludwig_losses.metrics.reported.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
+from ludwig_losses.metrics.reported.contrastive import ContrastiveMetric
+from ludwig_losses.metrics.reported.open_set import OpenSetMetric
+from ludwig_losses.metrics.reported.ordinal import OrdinalMetric
+from ludwig_losses.metrics.reported.segmentation import SegmentationMetric
+from ludwig_losses.metrics.reported.terms import TermsMetric
 
 ROWS, CLASSES = 128, 10
 Batch = tuple[Tensor, Tensor]
 
 
-def config(feature: str, name: str, **options: Any) -> Any:
-    """The configuration of a loss in which classes are indices already."""
+def loss(feature: str, name: str, **options: Any) -> Any:
+    """A loss in whose configuration classes are indices already."""
     made = get_loss_cls(feature, name).from_dict({"type": name})
     for option, value in options.items():
         setattr(made, option, value)
-    return made
+    return create_loss(made)
 
 
 def classes() -> Batch:
@@ -52,18 +53,18 @@ def flags() -> Batch:
 
 def terms() -> TermsMetric:
     both = {"terms": [{"type": "focal_loss"}, {"type": "poly_loss"}]}
-    return TermsMetric(config=get_loss_cls("category", "compound_loss").from_dict(both))
+    return TermsMetric(create_loss(get_loss_cls("category", "compound_loss").from_dict(both)))
 
 
 METRICS: dict[str, tuple[Callable[[], LudwigMetric], Callable[[], Batch]]] = {
     "terms of a compound loss": (terms, classes),
-    "alignment, uniformity, pair accuracy": (lambda: ContrastiveMetric(config("vector", "nt_xent_loss")), rows),
+    "alignment, uniformity, pair accuracy": (lambda: ContrastiveMetric(loss("vector", "nt_xent_loss")), rows),
     "open-set AUROC, OSCR": (
-        lambda: OpenSetMetric(config("category", "entropic_open_set", background_class=[1])),
+        lambda: OpenSetMetric(loss("category", "entropic_open_set", background_class=[1])),
         classes,
     ),
     "rank error, quadratic kappa": (
-        lambda: OrdinalMetric(config("category", "corn", order=[{str(c): c} for c in range(CLASSES)])),
+        lambda: OrdinalMetric(loss("category", "corn", order=[{str(c): c} for c in range(CLASSES)])),
         classes,
     ),
     "mean IoU, Dice, pixel accuracy": (lambda: SegmentationMetric(CLASSES), masks),

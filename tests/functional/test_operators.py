@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from counting import operators
-from functional.cases import MakeTarget, class_first, consecutive, per_element
 from ludwig_losses import functional
+from oracles._inputs import MakeTarget, class_first, consecutive, per_element
 
 
 def partly_ignored(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
