@@ -41,9 +41,25 @@ def test_every_parameter_changes_the_loss(name: str, key: str) -> None:
     assert abs(create_loss(resolved(name, {**base, key: second}))(logits, target) - without) > 1e-3
 
 
+OF_PREDICTIONS = [(name, key) for name in SECOND for key in declared.FACTS[name].of_predictions]
+
+
+@pytest.mark.parametrize(("name", "key"), OF_PREDICTIONS)
+def test_other_parameters_change_the_predictions(name: str, key: str) -> None:
+    logits = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    options = [{}, {key: declared.FACTS[name].of_predictions[key]}]
+    losses = [(create_loss(config), config) for config in (resolved(name, each) for each in options)]
+    without, second = (
+        loss.projection(logits) if loss.projects(config) else logits.softmax(dim=1) for loss, config in losses
+    )
+    assert (second - without).abs().max() > 1e-3
+
+
 def test_no_parameter_is_left_out() -> None:
     for name, values in SECOND.items():
-        assert {*values, "weight"} == set(declared.SINGLE[name].parameters)  # Ludwig applies the weight
+        assert {*values, *declared.FACTS[name].of_predictions, "weight"} == set(
+            declared.SINGLE[name].parameters
+        )  # Ludwig applies the weight
 
 
 def weights(word: str, **options) -> list[float]:

@@ -59,6 +59,7 @@ class Declared:
         changes: for each parameter a value that changes the loss; a loss of category features has the classes a to d, a
             loss of masks three.
         beside: what a parameter needs beside it to change anything.
+        of_predictions: parameters, each with a value, that change what is predicted, not the loss.
         predicts: feature types and parameters, with classes as indices, of which each set leads to predictions that
             Ludwig does not make; none where the loss predicts as Ludwig does.
         validates_by: the metric that chooses the best model where the configuration says nothing: feature type,
@@ -72,6 +73,7 @@ class Declared:
     of_whole_batch: bool = False
     changes: Options = field(default_factory=dict)
     beside: Mapping[str, Options] = field(default_factory=dict)
+    of_predictions: Options = field(default_factory=dict)
     predicts: tuple[tuple[str, dict[str, Any]], ...] = ()
     validates_by: tuple[tuple[str, dict[str, Any], str], ...] = ()
 
