@@ -1,0 +1,142 @@
+from functools import partial
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ludwig_losses.advice import Advice
+from ludwig_losses.curves import Panel, by_lead
+from ludwig_losses.declare.config import ClassificationLossConfig, ignore_index
+from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.declare.schema import BINARY, CATEGORY, field, loss_type
+from ludwig_losses.functional import logit_adjusted_loss
+from ludwig_losses.functional._numerics import class_logits
+from ludwig_losses.functional.logit_adjusted import adjusted_softmax
+from ludwig_losses.host.registration import register_loss
+from ludwig_losses.parameters import Choice, Feature, Number, PerClass
+
+TRAINING, BALANCED = "training", "balanced"
+
+
+class LogitAdjustedLossConfig(ClassificationLossConfig):
+    """Cross-entropy that allows for the frequencies of the classes, for long tails (Menon et al., ICLR 2021)."""
+
+    type: str = loss_type("logit_adjusted_loss")
+
+    advice: ClassVar[Advice | None] = Advice(
+        need="class imbalance, and every class matters as much",
+        helps="classes are judged by their mean recall or macro F1, and the rare ones have examples enough",
+        hinders="predictions have to be right as often as possible, or calibrated (predict: training is)",
+        start="{type: logit_adjusted_loss}",
+        watch=("accuracy", "balanced_accuracy", "macro_f1"),
+        page="logit_adjusted",
+    )
+
+    tau: float = field(
+        Number(
+            default=1.0,
+            minimum=0,
+            maximum=10,
+            description="How much is adjusted. 1 is for the balanced error (balanced softmax), 0 gives cross-entropy.",
+        )
+    )
+
+    priors: list[float] | dict[str, float] | None = field(
+        PerClass(
+            default=None,
+            minimum=1e-12,
+            description=(
+                "Share or count of each class in the training data; only ratios matter. null takes the counts of the "
+                "data, which Ludwig has for category features; a class without an example counts as one."
+            ),
+        )
+    )
+
+    predict: str = field(
+        Choice(
+            default=BALANCED,
+            options=(BALANCED, TRAINING),
+            description=(
+                "What predictions are for: data in which classes are equally frequent (balanced), or as frequent as in "
+                "the training data (training), for which probabilities are calibrated."
+            ),
+        )
+    )
+
+    ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
+        ignore_index(features=(CATEGORY,))
+    )
+
+    def resolve(self, feature: Feature) -> None:
+        if self.priors is None:
+            self.priors = counts_of_classes(feature)
+        super().resolve(feature)
+
+    @classmethod
+    def figures(cls) -> dict[str, list[Panel]]:
+        losses = {
+            f"true class: {share:.0%} of the rows": partial(
+                logit_adjusted_loss, priors=torch.tensor([1 - share, share])
+            )
+            for share in (0.5, 0.1, 0.01)
+        }
+        return {"logit_adjusted": by_lead(losses, reach=8)}
+
+
+def counts_of_classes(feature: Feature) -> list[float]:
+    """Return how often each class occurs, at least once.
+
+    Raises:
+        ValueError: that is not known.
+    """
+    if feature.frequencies is None:
+        classes = ", ".join(f"{name}: ..." for name in feature.classes or ("0", "1"))
+        raise ValueError(
+            f"{feature.place('priors')}: null takes how often each class occurs, which Ludwig does not count for this "
+            f"type of feature. Write the shares of the training data: priors: {{{classes}}}."
+        )
+    return [float(max(count, 1)) for count in feature.frequencies]
+
+
+@register_loss(LogitAdjustedLossConfig, features=[BINARY, CATEGORY])
+class LogitAdjustedLoss(ClassificationLoss):
+    """Mean logit-adjusted cross-entropy; a binary feature's logit ``z`` is the pair ``[0, z]``.
+
+    The counts of the classes are in the schema once Ludwig has preprocessed data; without them nothing is adjusted.
+    """
+
+    def __init__(self, config: LogitAdjustedLossConfig) -> None:
+        super().__init__(config)
+        self.options: dict[str, Any] = {"tau": config.tau, "ignore_index": config.ignore_index}
+        self.probabilities = AdjustedProbabilities(config.priors, config.tau)
+        self.ranks_by_logits = not self.projects(config)
+
+    @classmethod
+    def projects(cls, config: LogitAdjustedLossConfig) -> bool:
+        return config.predict == TRAINING
+
+    @property
+    def projection(self) -> nn.Module:
+        return self.probabilities
+
+    def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        priors = self.probabilities.priors
+        loss = logit_adjusted_loss(class_logits(preds), target, priors=priors, **self.options)
+        return self.mean(loss, target, self.counted(target))
+
+
+class AdjustedProbabilities(nn.Module):
+    """Probabilities for the shares of the training data, or that of True of a binary feature."""
+
+    priors: Tensor | None
+
+    def __init__(self, priors: Any, tau: float) -> None:
+        super().__init__()
+        self.register_buffer("priors", None if priors is None else torch.tensor(priors), persistent=False)
+        self.tau = tau
+
+    def forward(self, logits: Tensor) -> Tensor:
+        z = class_logits(logits)
+        priors = self.priors
+        p = torch.softmax(z.float(), dim=-1) if priors is None else adjusted_softmax(z, priors, self.tau)
+        return p[:, 1] if logits.dim() == 1 else p
