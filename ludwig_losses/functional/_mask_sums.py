@@ -23,7 +23,6 @@ from ludwig_losses.functional._elementwise import is_transformed
 from ludwig_losses.functional._numerics import (
     check_classes,
     ignored_classes,
-    is_counted,
     is_static,
     softmax_backward,
     summation_dtype,
@@ -118,8 +117,8 @@ def _two_class_mistakes(
 def _only_classes(target: Tensor, ignore_index: int | Sequence[int] | None) -> tuple[Tensor, Tensor | None]:
     """Return the target with class 0 for what is ignored, and which pixels count, ``None`` for all."""
     target = target.long()
-    counted = is_counted(target, ignore_index)
-    return (target if counted is None else target.where(counted, 0)), counted
+    ignored = which_are_ignored(target, ignore_index)
+    return (target, None) if ignored is None else (target.masked_fill(ignored, 0), ~ignored)
 
 
 def _true_mass(target: Tensor, counted: Tensor | None, classes: int) -> Tensor:
