@@ -19,7 +19,7 @@ BALANCED, EFFECTIVE_NUMBER = "balanced", "effective_number"
 
 # Parameters that several losses share.
 LABEL_SMOOTHING = Number(
-    default=0.0, minimum=0, maximum=1, description="Part of each label that is spread evenly over all classes."
+    default=0.0, minimum=0, maximum=1, description="Share of each label that is spread evenly over all classes."
 )
 
 
@@ -28,7 +28,7 @@ def ignore_index(features: tuple[str, ...] | None = None) -> Classes:
     return Classes(
         default=None,
         features=features,
-        description="The class, or classes, whose elements do not count, in the sum and in what it is divided by.",
+        description="The class, or classes, whose elements are ignored: in the sum, and in what it is divided by.",
     )
 
 
@@ -42,7 +42,7 @@ def one_class(loss: str, classes: list[str] | None = None) -> str:
 
 
 class LossConfig(DeclaredLossConfig):
-    """Base of all schemas: the weight of the loss, and what the pack asks of a loss beside its parameters.
+    """Base of all schemas: the weight of the loss, and what the package asks of a loss beside its parameters.
 
     The docstring of a subclass is shown to users; its ``type`` is the name of the loss.
     """
@@ -66,7 +66,7 @@ class LossConfig(DeclaredLossConfig):
     keeps_pairs: ClassVar[bool] = False
     instead_of_pairs: ClassVar[str] = "choose another loss"
     # How many rows a training batch, of all ranks together, and an evaluation batch must have: with fewer, the loss is
-    # the same number whatever the model is like.
+    # the same number whatever the model predicts.
     fewest_rows: ClassVar[int] = 1
     fewest_rows_in_evaluation: ClassVar[int] = 1
 
@@ -87,7 +87,7 @@ class LossConfig(DeclaredLossConfig):
 
     @property
     def ignored_classes(self) -> list[int]:
-        """Indices of the classes that the loss does not count, once they are resolved; metrics leave them out, too."""
+        """Indices of the classes that the loss ignores, once they are resolved; metrics ignore them, too."""
         return list(ignored_classes(self.ignore_index))
 
     def indices(self, name: str) -> list[int] | None:
@@ -146,9 +146,9 @@ class ClassificationLossConfig(LossConfig):
             by_frequency=(BALANCED, EFFECTIVE_NUMBER),
             features=(CATEGORY, TEXT, SEQUENCE, IMAGE),
             description=(
-                "Weight of each true class; the mean divides by the sum of the weights. balanced weighs a class by "
-                "1 / n, with n its examples in the data, effective_number by (1 - beta) / (1 - beta**n) (Cui et al., "
-                "CVPR 2019); both average 1 over the examples."
+                "Weight of each true class; the mean divides by the sum of the weights. balanced weights a class with n "
+                "examples by 1 / n, effective_number by (1 - beta) / (1 - beta**n) (Cui et al., CVPR 2019); both "
+                "average 1 over the examples."
             ),
         )
     )
@@ -159,7 +159,7 @@ class ClassificationLossConfig(LossConfig):
             minimum=0,
             maximum=1,
             features=(CATEGORY, TEXT, SEQUENCE),
-            description="beta of class_weights: effective_number, from 0 (all classes alike) to 1 (balanced).",
+            description="beta of class_weights: effective_number, from 0 (equal weights) to 1 (balanced).",
         )
     )
 
