@@ -146,8 +146,8 @@ class ClassificationLossConfig(LossConfig):
             by_frequency=(BALANCED, EFFECTIVE_NUMBER),
             features=(CATEGORY, TEXT, SEQUENCE, IMAGE),
             description=(
-                "Weight of each true class; the mean divides by the sum of the weights. balanced weights a class with n "
-                "examples by 1 / n, effective_number by (1 - beta) / (1 - beta**n) (Cui et al., CVPR 2019); both "
+                "Weight of each true class; the mean divides by the sum of the weights. balanced weights a class with "
+                "n examples by 1 / n, effective_number by (1 - beta) / (1 - beta**n) (Cui et al., CVPR 2019); both "
                 "average 1 over the examples."
             ),
         )
