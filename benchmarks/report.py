@@ -29,9 +29,9 @@ def lines(title: str, row: dict) -> str:
 
 
 def summary(results: dict) -> str:
-    """The first table of docs/guides/speed.md: ours, what was aimed at, and the best peer with the right value."""
+    """The first table of docs/guides/speed.md: ours, the target, and the best library with the correct value."""
     table = [
-        "| work | limit | at most | ours | best right peer | our memory | least memory of a right peer |",
+        "| case | baseline | target | ours | best correct library | our memory | least memory of a correct library |",
         "|---|---|---|---|---|---|---|",
     ]
     for title, row in results["works"].items():
@@ -51,7 +51,7 @@ def summary(results: dict) -> str:
 def summary_of_small(results: dict) -> str:
     """The second table of docs/guides/speed.md: batches so small that calls cost more than arithmetic."""
     table = [
-        "| work | limit | its µs | plain, µs | ours, µs | over the limit | over plain | best other right peer, µs |",
+        "| case | baseline | its µs | plain, µs | ours, µs | over baseline | over plain | best other correct library, µs |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for title, row in results["works"].items():
@@ -67,9 +67,9 @@ def summary_of_small(results: dict) -> str:
 
 
 def summary_of_gpu(results: dict) -> str:
-    """The third table of docs/guides/speed.md: on a GPU, large works and small ones."""
+    """The third table of docs/guides/speed.md: on a GPU, large cases and small ones."""
     table = [
-        "| work | plain, µs | ours, µs | over the limit | over plain | best right peer, µs | our memory | of plain |",
+        "| case | plain, µs | ours, µs | over baseline | over plain | best correct library, µs | our memory | of plain |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for title, row in results["works"].items():
@@ -94,7 +94,7 @@ def _microseconds(result: dict) -> str:
 
 
 def _right(row: dict) -> tuple[dict, dict[str, dict]]:
-    """Ours, and the peers with the right value."""
+    """Our result, and those of the libraries with the correct value."""
     implementations = row["implementations"]
     right = {name: result for name, result in implementations.items() if result.get("same_value")}
     return implementations[OURS], {name: result for name, result in right.items() if not name.startswith(OURS)}
@@ -103,7 +103,7 @@ def _right(row: dict) -> tuple[dict, dict[str, dict]]:
 def write(results: dict, folder: pathlib.Path) -> None:
     """Write the complete table and one plot per loss."""
     machine = "; ".join(f"{key} {value}" for key, value in results["machine"].items())
-    head = "| work | implementation | right value | ms | ratio to the limit | peak extra memory (times the logits) |"
+    head = "| case | implementation | correct value | ms | ratio to baseline | peak extra memory (times the logits) |"
     table = "\n".join(lines(title, row) for title, row in results["works"].items())
     text = (
         "# Forward and backward of every loss\n\n"
