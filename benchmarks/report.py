@@ -51,7 +51,8 @@ def summary(results: dict) -> str:
 def summary_of_small(results: dict) -> str:
     """The second table of docs/guides/speed.md: batches so small that calls cost more than arithmetic."""
     table = [
-        "| case | baseline | its µs | plain, µs | ours, µs | over baseline | over plain | best other correct library, µs |",
+        "| case | baseline | its µs | plain, µs | ours, µs | over baseline | over plain | "
+        "best other correct library, µs |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for title, row in results["works"].items():
@@ -69,7 +70,8 @@ def summary_of_small(results: dict) -> str:
 def summary_of_gpu(results: dict) -> str:
     """The third table of docs/guides/speed.md: on a GPU, large cases and small ones."""
     table = [
-        "| case | plain, µs | ours, µs | over baseline | over plain | best correct library, µs | our memory | of plain |",
+        "| case | plain, µs | ours, µs | over baseline | over plain | best correct library, µs | "
+        "our memory | of plain |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for title, row in results["works"].items():

@@ -1,4 +1,4 @@
-"""The schema of a loss: its parameters, what they say together, and what the loss needs of its feature."""
+"""The schema of a loss: its parameters, checks across them, and what the loss needs of its feature."""
 
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ LABEL_SMOOTHING = Number(
 
 
 def ignore_index(features: tuple[str, ...] | None = None) -> Classes:
-    """The parameter that names the classes whose elements take no part in the loss."""
+    """The parameter that names the classes whose elements are ignored."""
     return Classes(
         default=None,
         features=features,
@@ -95,12 +95,12 @@ class LossConfig(DeclaredLossConfig):
         return getattr(self, name)
 
     def is_default(self, name: str) -> bool:
-        """Whether a parameter has the value that it has when the configuration says nothing."""
+        """Whether a parameter has its default value."""
         parameter = parameters_of(type(self))[name]
         return parameter is not None and getattr(self, name) == parameter.default
 
     def check(self) -> None:
-        """Check what the parameters say together.
+        """Check combinations of parameters.
 
         Raises:
             ValueError: naming the parameters, their values and what to write instead.
@@ -127,7 +127,7 @@ class LossConfig(DeclaredLossConfig):
                 setattr(self, name, class_indices(name, value, feature))
 
     def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
-        """Return the class weights that a word stands for.
+        """Return the class weights that ``balanced`` or ``effective_number`` stands for.
 
         Raises:
             ValueError: how often the classes occur is not known.
@@ -169,7 +169,7 @@ class ClassificationLossConfig(LossConfig):
 
     def check(self) -> None:
         super().check()
-        # A list may be what effective_number has become in a saved model.
+        # In a saved model, the list of numbers may come from effective_number.
         unused = self.class_weights is None or self.class_weights == BALANCED
         if unused and not self.is_default("effective_number_beta"):
             raise ValueError(

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_lead
-from ludwig_losses.declare.config import ClassificationLossConfig
+from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig
 from ludwig_losses.declare.loss import ClassificationLoss
 from ludwig_losses.declare.probabilities import Probabilities
 from ludwig_losses.declare.schema import BINARY, CATEGORY, field, loss_type
@@ -49,14 +49,7 @@ class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
         )
     )
 
-    label_smoothing: float = field(
-        Number(
-            default=0.0,
-            minimum=0,
-            maximum=1,
-            description="Share of each label that is spread evenly over all classes.",
-        )
-    )
+    label_smoothing: float = field(LABEL_SMOOTHING)
 
     @classmethod
     def figures(cls) -> dict[str, list[Panel]]:

@@ -153,7 +153,7 @@ class CompoundLossConfig(LossConfig):
 def _validates_on_loss(term: Any, feature_type: str) -> bool:
     if isinstance(term, LossConfig):
         return term.validates_on_loss(feature_type)
-    # The squared error of logits, which such a vector predicts, against a distribution says nothing.
+    # The default metric is the squared error between logits and a distribution, which says nothing.
     return feature_type == VECTOR and term.type == SOFTMAX_CROSS_ENTROPY
 
 
@@ -181,7 +181,7 @@ class CompoundLoss(Loss):
         self.is_root = [own_losses.is_root(module) for module in self.terms]
         self.projecting = next(iter(config.projecting), None)
         self.of_batch_alone = all(module.of_batch_alone for module in self.terms if isinstance(module, Loss))
-        # Where configurations come from another process, Ludwig has yet to learn the names.
+        # A configuration from another process did not register the names here.
         register_term_metrics(self.names, FEATURES)
 
     @property

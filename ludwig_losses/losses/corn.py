@@ -121,7 +121,7 @@ class CornLoss(ClassificationLoss):
         classes = class_order(preds, self.order)
         ranks = torch.full((preds.shape[-1],), -1, dtype=torch.long, device=preds.device)
         ranks = ranks.index_copy(0, classes, torch.arange(len(classes), device=preds.device))
-        # Not indexing, which would count a negative one from the end.
+        # Not by indexing: a negative target would count from the end.
         of_targets = ranks, 0, target.long().flatten()
         rank = naming_the_target(torch.index_select, of_targets, target, len(ranks), can_ignore=False)
         return rank.view(target.shape)

@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class FocalLossConfig(ClassificationLossConfig):
-    """Cross-entropy that plays down the examples a model already gets right (Lin et al., ICCV 2017)."""
+    """Cross-entropy that down-weights the examples a model already gets right (Lin et al., ICCV 2017)."""
 
     type: str = loss_type("focal_loss")
 

@@ -101,12 +101,12 @@ class NTXentLossConfig(LossConfig):
 
     @property
     def fewest_rows(self) -> int:
-        """A pair and a negative: without one of them the loss is 0. What is in the memory bank may be either, but the
-        partner of a consecutive row is in its batch."""
+        """A pair and a negative: without them the loss is 0. The memory bank may have either, but the partner of a
+        consecutive row is in its batch."""
         return max(2 if self.keeps_pairs else 1, self.fewest_rows_in_evaluation - (self.memory_bank or 0))
 
     def validates_on_loss(self, feature_type: str) -> bool:
-        """The distance to the target vectors, which do not matter, says nothing."""
+        """The default metric, the distance to the target vectors, says nothing about embeddings."""
         return True
 
     @classmethod
@@ -193,7 +193,7 @@ class NTXentLoss(Loss):
         return loss
 
 
-# In the figure of the page.
+# Pairs in the batch of the figure.
 _PAIRS = 32
 
 
