@@ -22,17 +22,17 @@ Loss = dict[str, Any]
 # Numbers of other versions are not compared with each other.
 PACKAGES = ("ludwig", "ludwig-losses", "torch")
 SPLITS = ("test", "validation")
-# Batch sizes of training and evaluation if the configuration has none.
+# Of trainings and evaluations whose configuration says nothing.
 BATCH_SIZE = 128
 RESULT, PREDICTIONS, FAILURE, LOG, MODEL = "result.json", "predictions.npz", "failure.json", "log.txt", "model"
 _NOT_IN_KEY = ("loss", "preprocessing", "dataset")
-# A DataFrame is saved under this name for the processes that train.
+# A table from Python is kept here for the processes that train.
 FRAME = "data.pkl"
 
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """One training run: everything that its numbers depend on.
+    """One training: everything that its numbers depend on.
 
     Args:
         loss: how the loss is called in tables.

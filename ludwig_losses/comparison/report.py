@@ -1,4 +1,4 @@
-"""The report of a comparison, for the terminal and as Markdown, CSV and HTML."""
+"""What a comparison says, for the terminal and as Markdown, CSV and HTML."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _cells(row: Row, digits: int) -> list[str]:
 
 
 def _digits(rows: Sequence[Row]) -> int:
-    """Return how many decimals distinguish the losses."""
+    """Return how many decimals tell losses apart."""
     largest = max(abs(row.mean) for row in rows)
     return 1 if largest >= 100 else 2 if largest >= 10 else 3 if largest >= 0.1 else 4
 
@@ -101,7 +101,8 @@ def _text(rows: Sequence[Row], style: str) -> str:
 
 
 def verdicts(results: Results, tables: Tables) -> list[str]:
-    """Return the conclusions, one sentence for each of the main metrics; metrics with the same conclusion share one."""
+    """Return what can be said, one sentence for each of the main metrics; metrics of which the same is to be said
+    share one."""
     first = results.losses[0]
     said: dict[str, list[str]] = {}
     for name, rows in tables.items():
@@ -138,7 +139,7 @@ def _unsure(found: Difference) -> str:
 
 
 def caveats(results: Results) -> Iterator[str]:
-    """Yield the caveats that a reader of the tables has to know."""
+    """Yield what a reader has to know to read the tables rightly."""
     count, seeds = len(results.losses) - 1, len(results.seeds)
     run = results.runs[0]
     if seeds < FEWEST_SEEDS:

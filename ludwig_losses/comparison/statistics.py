@@ -1,4 +1,4 @@
-"""The statistics of differences between paired seeds."""
+"""What differences between paired seeds say, and what they do not."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Difference:
     Args:
         mean: of the differences of single seeds.
         seeds: how many there are.
-        interval: contains the mean over all possible seeds with probability :data:`LEVEL`; ``None`` where
-            the seeds do not suffice.
-        corrected: the interval at the level at which all intervals of a metric hold simultaneously.
+        interval: holds the mean over all possible seeds with probability :data:`LEVEL`; ``None`` where
+            the seeds do not tell.
+        corrected: the interval at the level at which all comparisons of a metric hold together.
         verdict: in plain words.
     """
 

@@ -25,7 +25,7 @@ from ludwig_losses.parameters import Feature
 
 
 class Trainings:
-    """Does training runs, and prepares the data again only where a run needs other data than the one before."""
+    """Trains runs, and prepares the data anew only where a run needs other data than the one before."""
 
     def __init__(self) -> None:
         self.preparation: str | None = None
@@ -33,7 +33,7 @@ class Trainings:
         self.untrained: dict[str, LudwigModel] = {}
 
     def train(self, run: Run, folder: pathlib.Path, *, keep_model: bool) -> tuple[Outcome, dict[str, Any]]:
-        """Return the evaluation of the model, and details of its training run.
+        """Return what the model says, and what else there is to know of its training.
 
         Raises:
             ValueError: the split has no rows to measure on.

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# Part of the definitions: the bins of the calibration error, and the smallest probability in the log loss.
+# What the bins of a calibration error, and the floor of a log loss, are is part of what these metrics mean.
 CALIBRATION_BINS = 15
-SMALLEST_PROBABILITY = 2.0**-23  # sparsemax and entmax give some classes exactly 0
+SMALLEST_PROBABILITY = 2.0**-23  # sparsemax and entmax give some classes exactly none
 
 
 @dataclass(frozen=True)
 class Metric:
-    """The description of a metric.
+    """What a reader has to know of a metric.
 
     Args:
         higher_is_better: ``None`` where neither direction is.
@@ -21,7 +21,7 @@ class Metric:
         features: the types of output features that have it.
         needs: what the feature, or the data, has to have beside predictions and targets.
         is_main: whether a comparison shows it on the terminal.
-        judges: the types of output features whose models it judges, whatever the loss.
+        judges: the types of output features of whose models it says how good they are, whatever the loss.
     """
 
     higher_is_better: bool | None
@@ -173,7 +173,7 @@ METRICS = {
 
 
 def metric(name: str) -> Metric:
-    """Return the description of a metric, also of those of single classes, ``iou_1`` and ``recall[malignant]``.
+    """Return what is known of a metric, also of those of single classes, ``iou_1`` and ``recall[malignant]``.
 
     Raises:
         KeyError: there is no such metric.
@@ -189,10 +189,10 @@ def metric(name: str) -> Metric:
 
 
 def lower_is_better(names: Iterable[str]) -> tuple[str, ...]:
-    """Return those of some metrics that are better when lower."""
+    """Return those of some metrics of which less is better."""
     return tuple(name for name in names if metric(name).higher_is_better is False)
 
 
 def judging(feature_type: str) -> str | None:
-    """Return the metric that judges a model whatever its loss, if there is one."""
+    """Return the metric that says how good a model is whatever it was trained with, if there is one."""
     return next((name for name, found in METRICS.items() if feature_type in found.judges), None)
