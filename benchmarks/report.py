@@ -37,13 +37,13 @@ def summary(results: dict) -> str:
     for title, row in results["works"].items():
         if not _is_large(row):
             continue
-        ours, peers = _right(row)
-        fastest = min(peers, key=lambda name: peers[name]["ratio"])
-        smallest = min(peers, key=lambda name: peers[name]["peak_extra_mb"])
+        ours, libraries = _right(row)
+        fastest = min(libraries, key=lambda name: libraries[name]["ratio"])
+        smallest = min(libraries, key=lambda name: libraries[name]["peak_extra_mb"])
         table.append(
             f"| {title} | {row['limit']} | {row['bar'] or '-'} | {ours['ratio']:.2f} | "
-            f"{peers[fastest]['ratio']:.2f} ({fastest}) | {ours['peak_extra_mb']:.0f} MB | "
-            f"{peers[smallest]['peak_extra_mb']:.0f} MB ({smallest}) |"
+            f"{libraries[fastest]['ratio']:.2f} ({fastest}) | {ours['peak_extra_mb']:.0f} MB | "
+            f"{libraries[smallest]['peak_extra_mb']:.0f} MB ({smallest}) |"
         )
     return "\n".join(table)
 
@@ -58,9 +58,9 @@ def summary_of_small(results: dict) -> str:
     for title, row in results["works"].items():
         if _is_large(row):
             continue
-        ours, peers = _right(row)
-        plain = peers.pop(PLAIN)
-        other = _fastest(peers)
+        ours, libraries = _right(row)
+        plain = libraries.pop(PLAIN)
+        other = _fastest(libraries)
         times = map(_microseconds, (row["implementations"]["limit"], plain, ours))
         ratios = f"{ours['ratio']:.2f} | {ours['ms'] / plain['ms']:.2f}"
         table.append(f"| {title} | {row['limit']} | {' | '.join(times)} | {ratios} | {other} |")
@@ -75,9 +75,9 @@ def summary_of_gpu(results: dict) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for title, row in results["works"].items():
-        ours, peers = _right(row)
-        plain = peers.pop(PLAIN)
-        other = _fastest(peers)
+        ours, libraries = _right(row)
+        plain = libraries.pop(PLAIN)
+        other = _fastest(libraries)
         memory = [f"{result['peak_extra_mb']:.0f} MB" if _is_large(row) else "-" for result in (ours, plain)]
         table.append(
             f"| {title} | {_microseconds(plain)} | {_microseconds(ours)} | {ours['ratio']:.2f} | "
@@ -86,9 +86,9 @@ def summary_of_gpu(results: dict) -> str:
     return "\n".join(table)
 
 
-def _fastest(peers: dict[str, dict]) -> str:
-    best = min(peers, key=lambda name: peers[name]["ms"], default=None)
-    return "-" if best is None else f"{_microseconds(peers[best])} ({best})"
+def _fastest(libraries: dict[str, dict]) -> str:
+    best = min(libraries, key=lambda name: libraries[name]["ms"], default=None)
+    return "-" if best is None else f"{_microseconds(libraries[best])} ({best})"
 
 
 def _microseconds(result: dict) -> str:
