@@ -1,4 +1,4 @@
-"""Forward and backward of every loss against every peer: time, interleaved in one process, and peak extra memory.
+"""Forward and backward of every loss and library: time, interleaved in one process, and peak extra memory.
 
 ``python benchmarks/losses.py [PART OF A TITLE ...]`` measures all works, or some, and merges them into
 ``benchmarks/results/losses.json``, from which ``report.py`` makes the table and the plots. ``DEVICE=cuda`` measures on
@@ -49,7 +49,7 @@ def step(loss: Callable, logits: torch.Tensor, target: torch.Tensor) -> Step:
 
 
 def seconds(run: Step, repeats: int = 1) -> float:
-    """Time of a run that follows another one of its own kind: the memory that a peer left behind is not its fault."""
+    """Time of a run that follows another one of its own kind: the memory that another library left must not count."""
     run()
     wait()
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Each loss as one writes it down from its paper in plain PyTorch: the reference of the values, and a peer."""
+"""Each loss as a direct transcription of its paper to plain PyTorch: the reference of the values, and a competitor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Throughput of a training under Ray by the number of workers: `python benchmarks/ray_workers.py`, with the extra
+"""Throughput of training under Ray by the number of workers: `python benchmarks/ray_workers.py`, with the extra
 `distributed`, prints the table of docs/scaling.md. Nothing else should run on the machine.
 """
 

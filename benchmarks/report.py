@@ -29,21 +29,21 @@ def lines(title: str, row: dict) -> str:
 
 
 def summary(results: dict) -> str:
-    """The first table of docs/guides/speed.md: ours, what was aimed at, and the best peer with the right value."""
+    """The first table of docs/guides/speed.md: ours, the target, and the best library with the correct value."""
     table = [
-        "| work | limit | at most | ours | best right peer | our memory | least memory of a right peer |",
+        "| case | baseline | target | ours | best correct library | our memory | least memory of a correct library |",
         "|---|---|---|---|---|---|---|",
     ]
     for title, row in results["works"].items():
         if not _is_large(row):
             continue
-        ours, peers = _right(row)
-        fastest = min(peers, key=lambda name: peers[name]["ratio"])
-        smallest = min(peers, key=lambda name: peers[name]["peak_extra_mb"])
+        ours, libraries = _right(row)
+        fastest = min(libraries, key=lambda name: libraries[name]["ratio"])
+        smallest = min(libraries, key=lambda name: libraries[name]["peak_extra_mb"])
         table.append(
             f"| {title} | {row['limit']} | {row['bar'] or '-'} | {ours['ratio']:.2f} | "
-            f"{peers[fastest]['ratio']:.2f} ({fastest}) | {ours['peak_extra_mb']:.0f} MB | "
-            f"{peers[smallest]['peak_extra_mb']:.0f} MB ({smallest}) |"
+            f"{libraries[fastest]['ratio']:.2f} ({fastest}) | {ours['peak_extra_mb']:.0f} MB | "
+            f"{libraries[smallest]['peak_extra_mb']:.0f} MB ({smallest}) |"
         )
     return "\n".join(table)
 
@@ -51,15 +51,16 @@ def summary(results: dict) -> str:
 def summary_of_small(results: dict) -> str:
     """The second table of docs/guides/speed.md: batches so small that calls cost more than arithmetic."""
     table = [
-        "| work | limit | its µs | plain, µs | ours, µs | over the limit | over plain | best other right peer, µs |",
+        "| case | baseline | its µs | plain, µs | ours, µs | over baseline | over plain | "
+        "best other correct library, µs |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for title, row in results["works"].items():
         if _is_large(row):
             continue
-        ours, peers = _right(row)
-        plain = peers.pop(PLAIN)
-        other = _fastest(peers)
+        ours, libraries = _right(row)
+        plain = libraries.pop(PLAIN)
+        other = _fastest(libraries)
         times = map(_microseconds, (row["implementations"]["limit"], plain, ours))
         ratios = f"{ours['ratio']:.2f} | {ours['ms'] / plain['ms']:.2f}"
         table.append(f"| {title} | {row['limit']} | {' | '.join(times)} | {ratios} | {other} |")
@@ -67,15 +68,16 @@ def summary_of_small(results: dict) -> str:
 
 
 def summary_of_gpu(results: dict) -> str:
-    """The third table of docs/guides/speed.md: on a GPU, large works and small ones."""
+    """The third table of docs/guides/speed.md: on a GPU, large cases and small ones."""
     table = [
-        "| work | plain, µs | ours, µs | over the limit | over plain | best right peer, µs | our memory | of plain |",
+        "| case | plain, µs | ours, µs | over baseline | over plain | best correct library, µs | "
+        "our memory | of plain |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for title, row in results["works"].items():
-        ours, peers = _right(row)
-        plain = peers.pop(PLAIN)
-        other = _fastest(peers)
+        ours, libraries = _right(row)
+        plain = libraries.pop(PLAIN)
+        other = _fastest(libraries)
         memory = [f"{result['peak_extra_mb']:.0f} MB" if _is_large(row) else "-" for result in (ours, plain)]
         table.append(
             f"| {title} | {_microseconds(plain)} | {_microseconds(ours)} | {ours['ratio']:.2f} | "
@@ -84,9 +86,9 @@ def summary_of_gpu(results: dict) -> str:
     return "\n".join(table)
 
 
-def _fastest(peers: dict[str, dict]) -> str:
-    best = min(peers, key=lambda name: peers[name]["ms"], default=None)
-    return "-" if best is None else f"{_microseconds(peers[best])} ({best})"
+def _fastest(libraries: dict[str, dict]) -> str:
+    best = min(libraries, key=lambda name: libraries[name]["ms"], default=None)
+    return "-" if best is None else f"{_microseconds(libraries[best])} ({best})"
 
 
 def _microseconds(result: dict) -> str:
@@ -94,7 +96,7 @@ def _microseconds(result: dict) -> str:
 
 
 def _right(row: dict) -> tuple[dict, dict[str, dict]]:
-    """Ours, and the peers with the right value."""
+    """Our result, and those of the libraries with the correct value."""
     implementations = row["implementations"]
     right = {name: result for name, result in implementations.items() if result.get("same_value")}
     return implementations[OURS], {name: result for name, result in right.items() if not name.startswith(OURS)}
@@ -103,7 +105,7 @@ def _right(row: dict) -> tuple[dict, dict[str, dict]]:
 def write(results: dict, folder: pathlib.Path) -> None:
     """Write the complete table and one plot per loss."""
     machine = "; ".join(f"{key} {value}" for key, value in results["machine"].items())
-    head = "| work | implementation | right value | ms | ratio to the limit | peak extra memory (times the logits) |"
+    head = "| case | implementation | correct value | ms | ratio to baseline | peak extra memory (times the logits) |"
     table = "\n".join(lines(title, row) for title, row in results["works"].items())
     text = (
         "# Forward and backward of every loss\n\n"

@@ -1,4 +1,4 @@
-"""The time that a training takes with each loss, as a ratio to the one with Ludwig's default loss.
+"""The time of a training run with each loss, relative to the one with Ludwig's default loss.
 
 ``python benchmarks/training.py [--rows N] [--rounds N] [PART OF A NAME ...]`` trains on a table with ten columns. Two
 processes, one with the loss and one with the default loss, take turns after each step, so that a machine that is busy,
@@ -115,7 +115,7 @@ def train(data: pd.DataFrame, config: dict[str, Any], turns: Turns, result: Any)
 
 
 def ratios(data: pd.DataFrame, output: str, loss: dict[str, Any], round_: int) -> tuple[float, float]:
-    """The time of a training with a loss over that of one with the default loss, as a whole and in its steps; every
+    """The time of a training run with a loss over that of one with the default loss, as a whole and in its steps; every
     other round begins with it."""
     mine, others = _processes.Semaphore(round_ % 2), _processes.Semaphore(1 - round_ % 2)
     running = []

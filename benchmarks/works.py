@@ -10,7 +10,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-os.environ["LUDWIG_LOSSES_DISABLE"] = "1"  # Ludwig's own losses are a peer
+os.environ["LUDWIG_LOSSES_DISABLE"] = "1"  # Ludwig's own losses are measured, too
 
 import ludwig.schema  # noqa: F401  (must come before its modules)
 import torch
@@ -255,7 +255,7 @@ WORKS = [
     ),
 ]
 
-# What most trainings of Ludwig have: tables in small batches, where it costs more to call operators than to compute.
+# What most training runs of Ludwig have: tables in small batches, where calling operators costs more than computing.
 SMALL_BATCHES = (32, 128, 512)
 WORKS += [
     work

@@ -1,4 +1,4 @@
-"""The 1,797 handwritten digits that ship with scikit-learn, and averages over trainings on them."""
+"""The 1,797 handwritten digits that ship with scikit-learn, and averages over training runs on them."""
 
 from __future__ import annotations
 

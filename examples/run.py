@@ -26,7 +26,7 @@ EXAMPLES = pathlib.Path(__file__).parent
 VERDICTS = {"better": " ▲", "worse": " ▼"}
 LEGEND = (
     "Mean ± standard deviation over the seeds. ▲ better and ▼ worse than the first line: the interval of the paired "
-    "differences, corrected for the number of losses, leaves out 0."
+    "differences, corrected for the number of losses, excludes 0."
 )
 
 

@@ -1,9 +1,9 @@
-"""Modern losses for Ludwig: write ``loss: {type: focal_loss}`` on an output feature and train.
+"""Losses for Ludwig: write ``loss: {type: focal_loss}`` on an output feature and train.
 
 Importing this package activates the losses; an installed package is activated in every Python process on its own,
 as soon as that process imports Ludwig. Neither costs anything before Ludwig is imported.
 
-The public names are what a loss of your own needs; using one of them imports Ludwig.
+The public names are what a custom loss needs; using one of them imports Ludwig.
 """
 
 from ludwig_losses._startup import TYPE_CHECKING, install

@@ -1,4 +1,4 @@
-"""What losses look like: curves of their values and gradients, which each loss declares, drawn with matplotlib."""
+"""Curves of the values and gradients of losses, which each loss declares, drawn with matplotlib."""
 
 from __future__ import annotations
 

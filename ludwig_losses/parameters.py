@@ -311,7 +311,7 @@ class PerClass(Parameter):
         minimum, maximum: the range of each number, bounds included.
         single: whether one number may stand for all classes.
         by_frequency: words that may stand for numbers, which follow from how often each class occurs.
-        weights: whether the numbers weigh examples, so that there is nothing to learn if all of them are 0.
+        weights: whether the numbers are weights of examples, so that there is nothing to learn if all of them are 0.
     """
 
     minimum: float | None = None
@@ -373,7 +373,7 @@ class Feature:
         name: of the feature.
         classes: the names of its classes in the order of their indices; ``None`` where they have no names.
         num_classes: how many there are; ``None`` where there are none.
-        symbols: names among the classes that no user wrote (padding, unknown, start and stop).
+        symbols: names among the classes that Ludwig adds (padding, unknown, start and stop).
         synonyms: further names of classes.
         padding: the index of the padding symbol, for sequences.
         frequencies: how often each class occurs, in the order of the classes; ``None`` where Ludwig has not counted.

@@ -1,4 +1,4 @@
-"""Losses from elsewhere: installed packages announce theirs by an entry point, a file by an environment variable."""
+"""Plug-ins: installed packages declare custom losses by an entry point, files are named by an environment variable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ failures: dict[str, str] = {}
 
 
 def load() -> None:
-    """Import every plug-in, whose losses register themselves. One that fails costs its losses, with a warning."""
+    """Import every plug-in, whose losses register themselves. If one fails, its losses are missing, with a warning."""
     for entry_point in entry_points(group=GROUP):
         _attempt(
             f"{entry_point.value} (entry point {entry_point.name})", entry_point.load, _file_of(entry_point.module)

@@ -139,8 +139,8 @@ def _measured_questions(_: str) -> str:
 def _difference(loss: str) -> str:
     """What the page on differences says of a loss."""
     rows = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \|$", _file("docs/differences.md"), re.MULTILINE)
-    ((_, here, in_tree),) = [row for row in rows if row[0] == loss]
-    return f"- **Here:** {here}.\n- **In Ludwig's tree:** {in_tree}."
+    ((_, here, in_source),) = [row for row in rows if row[0] == loss]
+    return f"- **Here:** {here}.\n- **In Ludwig's source:** {in_source}."
 
 
 def _escaped(text: str) -> str:

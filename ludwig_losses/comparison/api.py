@@ -1,4 +1,4 @@
-"""Compare losses on data of one's own."""
+"""The comparison of losses on the data of a user."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ def _train(
     keep_models: bool,
     quiet: bool,
 ) -> dict[Run, str]:
-    """Do the runs that are left; return why some have failed."""
+    """Do the runs without a result; return why some have failed."""
     from tqdm import tqdm
 
     from ludwig_losses.comparison.pool import do_all

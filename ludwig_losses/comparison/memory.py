@@ -1,4 +1,4 @@
-"""How much memory a training takes at most."""
+"""The peak memory of a training run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one trained model says about the held-out rows: metrics for tables, and the arrays that plots are made of."""
+"""The evaluation of one trained model on held-out rows: metrics for tables, and arrays for plots."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ludwig_losses.host.model.held_out import Batch
     from ludwig_losses.parameters import Feature
 
-# Images of which prediction and truth are kept.
+# How many images are kept with prediction and target.
 PICTURES = 4
-# Where the scores are kept by which a loss tells known examples from others.
+# The array with the scores that separate known examples from others.
 KNOWN_SCORE = "known_score"
 
 

@@ -18,7 +18,7 @@ from sklearn.metrics import precision_recall_curve
 from ludwig_losses.comparison.results import Results, Row
 from ludwig_losses.metrics.catalogue import metric
 
-# What changes from epoch to epoch and means the same for every loss, by the names that Ludwig gives it.
+# Metrics by epoch that mean the same for every loss, by their names in Ludwig.
 CURVES = ("roc_auc", "accuracy", "mean_iou", "token_accuracy", "pair_accuracy", "anomaly_auroc", "mean_squared_error")
 MOST_CLASSES_WITH_NUMBERS = 15
 MOST_GROUPS_WITH_COLOURS = 10
@@ -28,7 +28,7 @@ _Tables = dict[str, list[Row]]
 
 
 def draw(results: Results, tables: _Tables, output: pathlib.Path) -> list[pathlib.Path]:
-    """Draw what there is something to draw of; return the paths of the PNG files."""
+    """Draw every plot for which there is data; return the paths of the PNG files."""
     figures = {"differences": differences, "curves": curves, **dict(_kinds(results))}
     paths = []
     # Text stays text, and the same results give the same file.
@@ -133,7 +133,7 @@ def _common_curve(results: Results) -> tuple[str, str | None]:
 
 
 def _draw_curve(axis: Axes, seeds: Sequence[Sequence[float]], label: str, colour: Any) -> None:
-    # Seeds may stop early: each counts as long as it lasts.
+    # Runs may stop early: each is averaged as long as it lasts.
     longest = max(map(len, seeds))
     values = np.array([[*curve, *[np.nan] * (longest - len(curve))] for curve in seeds])
     epochs = np.arange(1, longest + 1)
@@ -255,7 +255,7 @@ def _project(axis: Axes, kept: dict[str, np.ndarray]) -> None:
     axis.plot(*points.T, ".", markersize=3, color="0.85")
     for number, name in enumerate(largest):
         of_group = points[groups == name]
-        # A pair is hard to see without what joins it.
+        # Lines show which points are partners.
         axis.plot(*of_group.T, "o-" if len(of_group) <= 3 else "o", markersize=3, lw=0.8, color=_colour(number))
     axis.set_xticks([])
     axis.set_yticks([])

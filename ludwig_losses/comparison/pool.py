@@ -1,4 +1,4 @@
-"""Processes side by side that do runs."""
+"""Parallel processes that do training runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dataclasses import asdict
 
 from ludwig_losses.comparison.plan import Run
 
-# Whatever finds the package here finds it there.
+# The workers import the package from the same place.
 _PROGRAM = "import sys; sys.path[:] = {path!r}; from ludwig_losses.comparison.worker import main; main()"
 
 Done = Callable[[Run, "str | None"], None]
@@ -46,7 +46,7 @@ class Worker:
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
         task = {"run": asdict(run), "folder": str(folder), "keep_model": keep_model}
-        with contextlib.suppress(BrokenPipeError):  # It has died while it started: there is no answer either.
+        with contextlib.suppress(BrokenPipeError):  # It died while starting: there is no answer either.
             print(json.dumps(task), file=process.stdin, flush=True)
         answer = process.stdout.readline()
         if answer:

@@ -1,4 +1,4 @@
-"""What the runs of a comparison have left, as tables need it."""
+"""The results of the runs of a comparison, in the form that tables need."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Metrics that need to know more of the classes than most losses do: their order, or which of them is the background.
+"""Metrics that need the roles of the classes: their order, or which of them is the background.
 
-One loss of a comparison may know it; all of them are measured by it, on the same rows.
+One loss of a comparison may know the roles; then all losses are measured by them, on the same rows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ludwig_losses.metrics.functional import Values
 from ludwig_losses.metrics.functional.open_set import open_set_values
 from ludwig_losses.metrics.functional.ordinal import rank_sums, rank_values
 
-# Of fewer classes whose names happen to be numbers an order says nothing.
+# Two classes with numeric names, such as 0 and 1, are no ordinal problem.
 _FEWEST_NUMBERS = 3
 
 

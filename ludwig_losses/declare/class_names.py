@@ -29,7 +29,7 @@ def per_class_values(name: str, value: Any, feature: Feature) -> Any:
 
 
 def check_some_weight(config: Any, counted: list[int], feature: Feature) -> None:
-    """Check, once classes are indices, that some class counts and has a weight in each list of weights.
+    """Check, once classes are indices, that some class is not ignored and has a weight in each list of weights.
 
     Raises:
         ValueError: there is nothing to learn.
@@ -51,7 +51,7 @@ def check_some_weight(config: Any, counted: list[int], feature: Feature) -> None
 
 def frequency_weights(beta: float, feature: Feature) -> list[float]:
     """Return weights proportional to ``(1 - beta) / (1 - beta**n)``, ``1 / n`` for ``beta`` 1, that average 1 over
-    all examples. Classes without an example, and symbols that nobody wrote, weigh 1."""
+    all examples. Classes without an example, and symbols that Ludwig adds, get the weight 1."""
 
     def effective_number(n: int) -> float:
         return n if beta == 1 else (1 - beta**n) / (1 - beta)
@@ -84,7 +84,7 @@ def class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
             f"{feature.place(name)}: there is no class with index {shown(outside[0])}; the {feature.num_classes} "
             f"classes are numbered from 0{order}.{quote}"
         )
-    # A list is left alone: a saved model holds its indices.
+    # A list is not questioned: a saved model contains its indices.
     classes = feature.classes or []
     if value is values[0] and str(value) in classes and classes[value] != str(value):
         raise ValueError(
@@ -97,8 +97,8 @@ def class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
 def class_order(name: str, value: Any, feature: Feature) -> list[dict[str, int]]:
     """Return the classes from low to high, each as a mapping from its name to its index.
 
-    Without a value, names that are numbers come in their numeric order. What nobody wrote, such as ``<UNK>``, has a
-    place in the order only if it is named.
+    Without a value, names that are numbers are sorted as numbers. Symbols that Ludwig adds, such as ``<UNK>``, have a
+    place in the order only if they are named.
     """
     where, classes = feature.place(name), feature.classes or []
     if value is None:

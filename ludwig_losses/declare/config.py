@@ -1,4 +1,4 @@
-"""The schema of a loss: its parameters, what they say together, and what the loss needs of its feature."""
+"""The schema of a loss: its parameters, checks across them, and what the loss needs of its feature."""
 
 from typing import Any, ClassVar
 
@@ -19,16 +19,16 @@ BALANCED, EFFECTIVE_NUMBER = "balanced", "effective_number"
 
 # Parameters that several losses share.
 LABEL_SMOOTHING = Number(
-    default=0.0, minimum=0, maximum=1, description="Part of each label that is spread evenly over all classes."
+    default=0.0, minimum=0, maximum=1, description="Share of each label that is spread evenly over all classes."
 )
 
 
 def ignore_index(features: tuple[str, ...] | None = None) -> Classes:
-    """The parameter that names the classes whose elements take no part in the loss."""
+    """The parameter that names the classes whose elements are ignored."""
     return Classes(
         default=None,
         features=features,
-        description="The class, or classes, whose elements do not count, in the sum and in what it is divided by.",
+        description="The class, or classes, whose elements are ignored: in the sum, and in what it is divided by.",
     )
 
 
@@ -42,7 +42,7 @@ def one_class(loss: str, classes: list[str] | None = None) -> str:
 
 
 class LossConfig(DeclaredLossConfig):
-    """Base of all schemas: the weight of the loss, and what the pack asks of a loss beside its parameters.
+    """Base of all schemas: the weight of the loss, and what the package asks of a loss beside its parameters.
 
     The docstring of a subclass is shown to users; its ``type`` is the name of the loss.
     """
@@ -66,7 +66,7 @@ class LossConfig(DeclaredLossConfig):
     keeps_pairs: ClassVar[bool] = False
     instead_of_pairs: ClassVar[str] = "choose another loss"
     # How many rows a training batch, of all ranks together, and an evaluation batch must have: with fewer, the loss is
-    # the same number whatever the model is like.
+    # the same number whatever the model predicts.
     fewest_rows: ClassVar[int] = 1
     fewest_rows_in_evaluation: ClassVar[int] = 1
 
@@ -87,7 +87,7 @@ class LossConfig(DeclaredLossConfig):
 
     @property
     def ignored_classes(self) -> list[int]:
-        """Indices of the classes that the loss does not count, once they are resolved; metrics leave them out, too."""
+        """Indices of the classes that the loss ignores, once they are resolved; metrics ignore them, too."""
         return list(ignored_classes(self.ignore_index))
 
     def indices(self, name: str) -> list[int] | None:
@@ -95,12 +95,12 @@ class LossConfig(DeclaredLossConfig):
         return getattr(self, name)
 
     def is_default(self, name: str) -> bool:
-        """Whether a parameter has the value that it has when the configuration says nothing."""
+        """Whether a parameter has its default value."""
         parameter = parameters_of(type(self))[name]
         return parameter is not None and getattr(self, name) == parameter.default
 
     def check(self) -> None:
-        """Check what the parameters say together.
+        """Check combinations of parameters.
 
         Raises:
             ValueError: naming the parameters, their values and what to write instead.
@@ -127,7 +127,7 @@ class LossConfig(DeclaredLossConfig):
                 setattr(self, name, class_indices(name, value, feature))
 
     def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
-        """Return the class weights that a word stands for.
+        """Return the class weights that ``balanced`` or ``effective_number`` stands for.
 
         Raises:
             ValueError: how often the classes occur is not known.
@@ -146,9 +146,9 @@ class ClassificationLossConfig(LossConfig):
             by_frequency=(BALANCED, EFFECTIVE_NUMBER),
             features=(CATEGORY, TEXT, SEQUENCE, IMAGE),
             description=(
-                "Weight of each true class; the mean divides by the sum of the weights. balanced weighs a class by "
-                "1 / n, with n its examples in the data, effective_number by (1 - beta) / (1 - beta**n) (Cui et al., "
-                "CVPR 2019); both average 1 over the examples."
+                "Weight of each true class; the mean divides by the sum of the weights. balanced weights a class with "
+                "n examples by 1 / n, effective_number by (1 - beta) / (1 - beta**n) (Cui et al., CVPR 2019); both "
+                "average 1 over the examples."
             ),
         )
     )
@@ -159,7 +159,7 @@ class ClassificationLossConfig(LossConfig):
             minimum=0,
             maximum=1,
             features=(CATEGORY, TEXT, SEQUENCE),
-            description="beta of class_weights: effective_number, from 0 (all classes alike) to 1 (balanced).",
+            description="beta of class_weights: effective_number, from 0 (equal weights) to 1 (balanced).",
         )
     )
 
@@ -169,7 +169,7 @@ class ClassificationLossConfig(LossConfig):
 
     def check(self) -> None:
         super().check()
-        # A list may be what effective_number has become in a saved model.
+        # In a saved model, the list of numbers may come from effective_number.
         unused = self.class_weights is None or self.class_weights == BALANCED
         if unused and not self.is_default("effective_number_beta"):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""The module of a loss: what every loss of the pack is made of."""
+"""The module of a loss: the base classes of every loss."""
 
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -35,7 +35,7 @@ class Loss(nn.Module, LogitsInputsMixin):
     # Metrics that Ludwig reports for features trained with the loss, and what they need of the data.
     metrics: ClassVar[tuple[type[Any], ...]] = ()
     metrics_need: ClassVar[str] = ""
-    # Whether the value is the same for the same batch, in training and in evaluation: then metrics reuse it.
+    # Same value for the same batch in train and eval mode; metrics may reuse it.
     of_batch_alone: bool = False
     # Of how many means the loss is a sum, each with a denominator of its own.
     num_means: int = 1
@@ -60,8 +60,8 @@ class Loss(nn.Module, LogitsInputsMixin):
         return {metric_cls.NAMES[0]: metric_cls(loss) for metric_cls in self.metrics}
 
     def for_metrics(self, config: LossConfig) -> "Loss":
-        """Return the loss that metrics evaluate: this one, of which they reuse what training has computed, where the
-        value depends on the batch alone, else one with a state of its own."""
+        """Let a metric reuse this module and its cached values, where the value depends on the batch alone; else return
+        a module with a state of its own."""
         return self if self.of_batch_alone else type(self)(config)
 
     def reporter(self, metric: str) -> "Loss | None":
@@ -73,11 +73,10 @@ class Loss(nn.Module, LogitsInputsMixin):
         return True
 
     def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
-        """Return what the loss of a batch divides by: in the loss of an evaluation, which is that of all rows together,
-        the batch counts by it.
+        """Return the divisor of the loss of a batch, by which the loss of an evaluation weights the batch.
 
-        That is the number of rows unless a subclass says something else: elements, pairs, or the sum of their weights;
-        0 where nothing in the batch counts. What :meth:`weighted_mean` has divided by is known.
+        That is the number of rows unless a subclass overrides it: elements, pairs, or the sum of their weights; 0 where
+        every element is ignored. The divisor of :meth:`weighted_mean` is cached.
         """
         return len(target)
 
@@ -98,7 +97,7 @@ class Loss(nn.Module, LogitsInputsMixin):
         return weighted_mean(loss, weight, self.divide_by(weight.sum(), target))
 
     def divide_by(self, total: Tensor, target: Tensor) -> Tensor:
-        """Return a denominator, and keep it for the metrics, which are updated with the same targets."""
+        """Return a denominator, and cache it for the metrics, which are updated with the same targets."""
         self._divided_by.values(target)["total"] = total
         return total
 
@@ -116,7 +115,7 @@ class Loss(nn.Module, LogitsInputsMixin):
         return loss
 
     def value_of(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return the loss without a gradient: the one that was last computed, if it is of the same tensors."""
+        """Return the loss without a gradient: the cached one, if it was computed from the same tensors."""
         value = self._remembered.values(preds, target).get("loss")
         return self(preds.detach(), target) if value is None else value
 
@@ -140,14 +139,14 @@ class ClassificationLoss(Loss):
         self.ignored = config.ignore_index
 
     def counted(self, target: Tensor) -> Tensor | None:
-        """Return which targets are none of the classes in ``ignore_index``, or ``None`` where all count."""
+        """Return which targets are not ignored, or ``None`` without an ``ignore_index``."""
         return is_counted(target, self.ignored)
 
     def weight(self, target: Tensor, counted: Tensor | None) -> Tensor | None:
-        """Return the weight of each element, 0 for what does not count; ``None`` if all of them weigh 1."""
+        """Return the weight of each element, 0 for ignored ones; ``None`` if all weights are 1."""
         if self.class_weights is None:
             return counted
-        # What does not count need not be a class.
+        # The target of an ignored element need not be a class.
         index = target.long() if counted is None else target.long() * counted
         weight = self.class_weights[index]
         return weight if counted is None else weight * counted
@@ -162,6 +161,6 @@ class ClassificationLoss(Loss):
         Args:
             loss: in the shape of ``target``.
             target: class indices.
-            counted: bool in the shape of ``target``, false for what shall not count; ``None`` counts all.
+            counted: bool in the shape of ``target``, false for ignored elements; ``None`` ignores none.
         """
         return self.weighted_mean(loss, self.weight(target, counted), target)

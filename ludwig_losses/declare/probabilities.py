@@ -1,4 +1,4 @@
-"""Projections of a loss: the probabilities that it has found for a batch need not be computed again."""
+"""Projections of losses, which cache the probabilities that the loss has computed for a batch."""
 
 import torch
 from torch import Tensor, nn
@@ -6,13 +6,12 @@ from torch import Tensor, nn
 from ludwig_losses.declare.remembered import Remembered
 from ludwig_losses.functional._derivatives import as_projection
 
-# Probabilities that are kept from the loss until the prediction: 4 MB.
+# The largest number of probabilities that are cached until the prediction: 4 MB.
 _MOST_REMEMBERED = 2**20
 
 
 class Probabilities(nn.Module):
-    """A function from logits to probabilities, which may be known of the same logits, with what follows from them;
-    TorchScript can compile it."""
+    """A function from logits to probabilities, cached with values that follow from them; TorchScript can compile it."""
 
     def __init__(self, power: float) -> None:
         """Take the power of the derivative, see :func:`as_projection`."""
@@ -28,14 +27,14 @@ class Probabilities(nn.Module):
         return self.project(logits)
 
     def project(self, logits: Tensor) -> Tensor:
-        """Return the probabilities of logits of which nothing is known."""
+        """Return the probabilities of logits that are not cached."""
         raise NotImplementedError
 
     def remember(self, logits: Tensor, p: Tensor | None, **others: Tensor) -> None:
-        """Keep probabilities, if there are any; not so many that the next step would miss their memory."""
+        """Cache probabilities, if there are any and if they are small: the next step needs the memory."""
         if p is not None and p.numel() <= _MOST_REMEMBERED:
             self._memory.values(logits).update(others, p=p)
 
     def remembered(self, logits: Tensor, name: str = "p") -> Tensor | None:
-        """Return what is known, without a gradient."""
+        """Return a cached value, without a gradient."""
         return self._memory.values(logits).get(name)

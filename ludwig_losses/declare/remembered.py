@@ -1,5 +1,5 @@
-"""What was computed from the same tensors before: Ludwig asks for the loss of a batch up to three times, and for
-probabilities that the loss has found."""
+"""A cache of values computed from the same tensors: Ludwig asks for the loss of a batch up to three times, and for
+probabilities that the loss has computed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 
 class Remembered(threading.local):
-    """Values by name that belong to one tensor, or to several, as long as these exist and nobody has changed them.
+    """Values by name that belong to one or several tensors, as long as these exist unchanged.
 
-    The tensors themselves are not kept: for images the logits of a batch are large. A copy remembers nothing. Each
-    thread has its own values: between a look at the key and one at the values, another one may have changed both.
+    No tensor is kept alive: for images the logits of a batch are large. A copy is empty. Each thread has its own
+    values: otherwise another thread could change them between the check of the key and the access.
     """
 
     def __init__(self) -> None:
-        """Remember nothing; called once in each thread."""
+        """Begin empty; called once in each thread."""
         self._storages: list[StorageWeakRef] = []
         self._key: Any = None
         self._values: dict[str, Any] = {}
@@ -28,16 +28,16 @@ class Remembered(threading.local):
         return Remembered, ()
 
     def values(self, *tensors: Tensor) -> dict[str, Any]:
-        """Return the values that are known of some tensors, none if they are others than before; add to them."""
+        """Return the values of some tensors, for reading and adding; empty if the tensors differ from the last ones."""
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return {}
         key = []
         for x in tensors:
-            if type(x) is not Tensor or x.is_inference():  # of which it is not known whether they were changed
+            if type(x) is not Tensor or x.is_inference():  # their changes are not tracked
                 return {}
-            # What two tensors have in common only if they are views of the same, unchanged numbers.
+            # Equal only for views of the same, unchanged numbers.
             key.append((x.data_ptr(), x._version, x.shape, x.stride(), x.dtype, x.device))
-        # Where a tensor was, another one may lie by now.
+        # Cache key; the address may be reused after the storage is freed.
         if key != self._key or any(map(StorageWeakRef.expired, self._storages)):
             self._storages = [StorageWeakRef(x.untyped_storage()) for x in tensors]
             self._key, self._values = key, {}

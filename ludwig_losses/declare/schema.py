@@ -58,7 +58,7 @@ PYDANTIC = hasattr(BaseLossConfig, "model_fields")
 def keep_inherited_fields(config_cls: Any) -> None:
     """Give a pydantic class of configurations the fields that it inherits as they were declared.
 
-    Ludwig's metaclass answers for inherited defaults, which makes pydantic take them for new fields and drop their
+    Ludwig's metaclass returns inherited defaults as attributes. Pydantic takes these for new fields and drops their
     ranges, options and descriptions.
     """
     for name in config_cls.model_fields.keys() - inspect.get_annotations(config_cls).keys():

@@ -28,7 +28,7 @@ def _has_metrics(loss: Any) -> bool:
     return declaration is not None and bool(declaration.module_cls.metrics)
 
 
-# Group -> whether a loss on a feature of some type needs it. What starts several ranks asks for the groups of these.
+# Group -> whether a loss on a feature of some type needs it. The start of several ranks checks their groups itself.
 NEEDS: dict[str, Callable[[str, Any], bool]] = {
     "losses": _every,
     "configurations": _every,

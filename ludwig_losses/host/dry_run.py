@@ -1,4 +1,4 @@
-"""Everything that Ludwig does with a configuration before it makes a model, so that its mistakes are found early."""
+"""Everything that Ludwig does with a configuration before it makes a model, to find mistakes early."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read(path: str) -> dict[str, Any]:
 
 
 def parse(path: str, config: dict[str, Any]) -> None:
-    """Parse a configuration; loss sections that Ludwig would pass over are mistakes here, too.
+    """Parse a configuration; loss sections that Ludwig would silently ignore are errors here, too.
 
     Raises:
         ValueError: for everything that is wrong with it.
@@ -69,7 +69,7 @@ def parse(path: str, config: dict[str, Any]) -> None:
 
 
 def resolve(config: dict[str, Any], dataset: str) -> list[str]:
-    """Preprocess data without leaving files, make the losses, and return what is known of each feature's classes.
+    """Preprocess data without leaving files, make the losses, and describe the classes of each feature.
 
     Raises:
         ValueError: for everything that does not fit the data.
@@ -107,9 +107,9 @@ def _classes(loss: str, feature: Feature) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Let nobody speak but this package."""
+    """Silence everything but this package's logger."""
     ours = logging.getLogger("ludwig_losses")
-    handler = logging.StreamHandler()  # to the standard error of now
+    handler = logging.StreamHandler()  # made before the redirection: it writes to standard error
     ours.addHandler(handler)
     try:
         with (
@@ -130,7 +130,7 @@ def _kind(value: Any) -> str:
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which no key stands twice: a plain loader silently takes the last."""
+    """YAML without duplicate keys: a plain loader silently takes the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen = set()

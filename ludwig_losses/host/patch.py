@@ -24,7 +24,7 @@ from ludwig_losses.patches import Group, Patch
 
 # Group -> why it is not in place.
 failures: dict[str, str] = {}
-# What has been put in place. Others may wrap the same targets later, so that a look at them tells nothing.
+# The patches in place. The targets themselves do not tell: other packages may wrap them later.
 _in_place: set[Patch] = set()
 
 _WRAPPERS = "_ludwig_losses_wrappers"
@@ -37,7 +37,7 @@ class Drift(Exception):
 def install(module: str) -> None:
     """Put the patches in place that wait for a module of Ludwig, which has just been imported.
 
-    A group of which one cannot be put in place is switched off, with a warning, the parts included that are in place.
+    A group with a patch that does not fit is switched off as a whole, with a warning.
     """
     groups = dict.fromkeys(group for group, _ in patches.patches_of(module))
     for group in groups:
@@ -50,7 +50,7 @@ def install(module: str) -> None:
             _in_place.update(mine)
         except Drift as drift:
             _switch_off(group, str(drift))
-        except Exception as error:  # Whatever Ludwig's inside does to code that was written for another version.
+        except Exception as error:  # Ludwig's internals may raise anything in code written for another version.
             _switch_off(group, f"{type(error).__name__}: {error}", error)
 
 
@@ -87,7 +87,7 @@ def versions() -> str:
 
 
 def _is_imported(module: str) -> bool:
-    """Whether a module has been imported to its end."""
+    """Whether the import of a module has finished."""
     return module in sys.modules and not getattr(sys.modules[module].__spec__, "_initializing", False)
 
 
@@ -167,7 +167,7 @@ def _check_signature(patch: Patch, target: Callable, wrapper: Callable, is_metho
     """
     try:
         taken = inspect.signature(target).parameters
-    except ValueError:  # a built-in function that does not tell
+    except ValueError:  # a built-in function without a signature
         return
     names = [name for name, parameter in taken.items() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
     own = list(inspect.signature(wrapper).parameters.values())[1:]

@@ -1,4 +1,4 @@
-"""Entering losses and metrics into Ludwig's registries: from one declaration, everything that Ludwig looks up."""
+"""Registers losses and metrics with Ludwig: one declaration provides everything that Ludwig looks up."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _enter(config_cls: type[BaseLossConfig], module_cls: type[Loss], features: t
 
 
 def _check(config_cls: type, module_cls: type, features: tuple[str, ...], aliases: tuple[str, ...]) -> None:
-    """Refuse what would fail, or make other losses fail, once Ludwig reads the registries."""
+    """Refuse declarations that would fail, or make other losses fail, when Ludwig reads the registries."""
     where = origin_of(module_cls)
     if not (isinstance(config_cls, type) and issubclass(config_cls, LossConfig)):
         raise TypeError(
@@ -90,7 +90,7 @@ def _check(config_cls: type, module_cls: type, features: tuple[str, ...], aliase
         raise TypeError(f'{where}: {config_cls.__name__} has no name; write `type: str = loss_type("my_loss")` in it')
     if not issubclass(module_cls, Loss):
         raise TypeError(f"{where}: a loss module is a subclass of ludwig_losses.Loss; got {module_cls.__mro__[1]!r}")
-    known = {ANOMALY, *loss_schemas._loss_feature_registry}  # older Ludwigs get the feature type from the pack
+    known = {ANOMALY, *loss_schemas._loss_feature_registry}  # older Ludwigs get the feature type from this package
     unknown = [feature for feature in features if feature not in known]
     if unknown or not features:
         raise ValueError(
@@ -114,7 +114,7 @@ def _check_name(where: str, name: str, module_cls: type) -> None:
 
 
 def _gets_wrong_tensor(name: str) -> bool:
-    """Whether Ludwig evaluates a loss of its own, which then does not train, on another tensor than it is made for."""
+    """Whether Ludwig evaluates a loss of its own on the wrong tensor, so that it does not train."""
     module_cls = loss_modules.loss_impl_registry.get(loss_schemas.get_loss_schema_registry().get(name))
     return module_cls is not None and module_cls.get_loss_inputs() != get_metric_tensor_input(name)
 

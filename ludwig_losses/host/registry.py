@@ -1,4 +1,4 @@
-"""What Ludwig's registries hold: the losses, declared ones and Ludwig's own, and the metrics that come with them."""
+"""Lookups in Ludwig's registries: the losses, declared ones and Ludwig's own, and their metrics."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def ludwigs_parameters(feature_type: str | None = None) -> set[str]:
 
 
 def parameter_schemas(name: str) -> dict[str, dict]:
-    """Return the JSON schema of each parameter of a loss, whoever it is from."""
+    """Return the JSON schema of each parameter of a loss of this package or of Ludwig's own."""
     properties = json_schema(loss_schemas.get_loss_schema_registry()[name])["properties"]
     return {key: schema for key, schema in properties.items() if key != "type"}
 
@@ -66,13 +66,13 @@ def load_config(loss: dict) -> BaseLossConfig | None:
 
 
 def config_of(loss: dict) -> BaseLossConfig:
-    """Return the config object for a loss section, whoever the loss is from."""
-    # Ludwig removes from what it gets.
+    """Return the config object for a loss section, of this package or of Ludwig's own."""
+    # `from_dict` pops keys from its argument.
     return loss_schemas.get_loss_schema_registry()[loss["type"]].from_dict(copy.deepcopy(dict(loss)))
 
 
 def module_of(config: BaseLossConfig) -> nn.Module:
-    """Return the module of a loss, whoever it is from."""
+    """Return the module of a loss of this package or of Ludwig's own."""
     return loss_modules.create_loss(config)
 
 

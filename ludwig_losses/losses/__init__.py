@@ -8,7 +8,7 @@ from types import ModuleType
 
 
 def register(metric_modules: ModuleType) -> None:
-    """Register all losses and metrics, those of plug-ins, too, once Ludwig's metrics are there: hyperopt.metric takes
+    """Register all losses and metrics, those of plug-ins included, right after Ludwig's metrics: hyperopt.metric knows
     what is registered by then."""
     from ludwig_losses import plugins
     from ludwig_losses.host.registration import complete_metrics, register_feature_metric, register_term_metrics

@@ -17,14 +17,14 @@ from ludwig_losses.parameters import Number
 
 
 class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
-    """Bi-tempered logistic loss: cross-entropy that withstands wrong labels (Amid et al., NeurIPS 2019)."""
+    """Bi-tempered logistic loss: cross-entropy that is robust to noisy labels (Amid et al., NeurIPS 2019)."""
 
     type: str = loss_type("tempered_softmax_cross_entropy")
 
     advice: ClassVar[Advice | None] = Advice(
-        need="wrong labels",
-        helps="a good part of the labels is wrong and training lasts long enough to learn them by heart",
-        hinders="labels are right, or training stops before that: then there is no difference to cross-entropy",
+        need="noisy labels",
+        helps="many labels are wrong, and training lasts long enough to memorise them",
+        hinders="labels are right, or training stops early: then it does no better than cross-entropy",
         start="{type: tempered_softmax_cross_entropy, t1: 0.2, t2: 2.0}",
         watch=("accuracy",),
         page="bi_tempered",

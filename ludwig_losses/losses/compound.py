@@ -43,9 +43,9 @@ class CompoundLossConfig(LossConfig):
 
     advice: ClassVar[Advice | None] = Advice(
         question="masks",
-        need="two aims at once",
-        helps="one loss is sure to train and another one is what counts: cross-entropy beside Dice or Lovász",
-        hinders="one loss does what it should: each further weight is one more thing to tune",
+        need="two objectives at once",
+        helps="one loss trains reliably and another one is the objective: cross-entropy beside Dice or Lovász",
+        hinders="one loss suffices: each further weight is one more hyperparameter to tune",
         start="{type: compound_loss, terms: [{type: dice_loss}, {type: softmax_cross_entropy, weight: 0.5}]}",
         watch=("mean_iou",),
         page="compound",
@@ -55,8 +55,8 @@ class CompoundLossConfig(LossConfig):
     terms: list | None = field(
         Terms(
             description=(
-                "The losses to add up, Ludwig's own included, written as they are alone; `weight` is the factor of a "
-                "term. A term of weight 0 is only watched."
+                "The losses to add up, Ludwig's own included, each written as it is alone; `weight` is the factor of a "
+                "term. A term of weight 0 is reported and not trained."
             ),
         )
     )
@@ -96,7 +96,7 @@ class CompoundLossConfig(LossConfig):
 
     @property
     def weighted(self) -> list:
-        """The configuration objects of the terms that train, not only watch."""
+        """The configuration objects of the terms that are trained, not only reported."""
         return [term for term in self.parsed if term.weight]
 
     @property
@@ -153,7 +153,7 @@ class CompoundLossConfig(LossConfig):
 def _validates_on_loss(term: Any, feature_type: str) -> bool:
     if isinstance(term, LossConfig):
         return term.validates_on_loss(feature_type)
-    # The squared error of logits, which such a vector predicts, against a distribution says nothing.
+    # The default metric is the squared error between logits and a distribution, which says nothing.
     return feature_type == VECTOR and term.type == SOFTMAX_CROSS_ENTROPY
 
 
@@ -181,12 +181,12 @@ class CompoundLoss(Loss):
         self.is_root = [own_losses.is_root(module) for module in self.terms]
         self.projecting = next(iter(config.projecting), None)
         self.of_batch_alone = all(module.of_batch_alone for module in self.terms if isinstance(module, Loss))
-        # Where configurations come from another process, Ludwig has yet to learn the names.
+        # A configuration from another process did not register the names here.
         register_term_metrics(self.names, FEATURES)
 
     @property
     def trained(self) -> list[int]:
-        """Which terms have a weight. Nothing of one that is only watched: 0 times infinity is not 0."""
+        """Which terms have a weight. A term that is only reported must not enter the sum: 0 times infinity is not 0."""
         return [index for index, weight in enumerate(self.weights) if weight]
 
     def term(self, index: int, preds: Tensor, target: Tensor) -> Tensor:
@@ -284,7 +284,7 @@ class CompoundLoss(Loss):
         return self._of_first("unknown_classes")
 
     def _of_first(self, part: str) -> list[int] | None:
-        """Return what the first term that knows it says of the classes, also one that is only watched."""
+        """Return what the first term that knows it says of the classes, also one that is only reported."""
         found = (getattr(term, part) for term in self.terms if isinstance(term, Loss))
         return next((indices for indices in found if indices is not None), None)
 

@@ -23,9 +23,9 @@ class CornLossConfig(ClassificationLossConfig):
     type: str = loss_type("corn")
 
     advice: ClassVar[Advice | None] = Advice(
-        need="classes with an order",
+        need="classes with an order (ordinal regression)",
         helps="a prediction two classes off is worse than one next to the truth",
-        hinders="only exact hits count, or the order is not one: the names of colours, the numbers of buses",
+        hinders="only exact hits matter, or the classes have no order, as colours or the numbers of bus lines",
         start="{type: corn, order: [low, medium, high]}",
         watch=("rank_mae", "quadratic_weighted_kappa"),
         page="corn",
@@ -69,7 +69,7 @@ class CornLoss(ClassificationLoss):
 
     Ludwig's decoders give one logit for each class. That of a class is here the one of ``P(y >= class | y >= the class
     below)``, so the lowest class needs none, nor does a class without a rank (``<UNK>``, in a vocabulary that was cut):
-    it is never predicted, and its examples do not count.
+    it is never predicted, and its examples are ignored.
     """
 
     ranks_by_logits = False
@@ -112,7 +112,7 @@ class CornLoss(ClassificationLoss):
         return corn_tasks(rank, len(class_order(preds, self.order)) - 1)
 
     def weight_of_pairs(self, pairs: Tensor, target: Tensor) -> Tensor:
-        """Return what the pairs of each example weigh together."""
+        """Return the total weight of the pairs of each example."""
         weight = self.weight(target, None)
         return pairs if weight is None else pairs * weight
 
@@ -121,7 +121,7 @@ class CornLoss(ClassificationLoss):
         classes = class_order(preds, self.order)
         ranks = torch.full((preds.shape[-1],), -1, dtype=torch.long, device=preds.device)
         ranks = ranks.index_copy(0, classes, torch.arange(len(classes), device=preds.device))
-        # Not indexing, which would count a negative one from the end.
+        # Not by indexing: a negative target would count from the end.
         of_targets = ranks, 0, target.long().flatten()
         rank = naming_the_target(torch.index_select, of_targets, target, len(ranks), can_ignore=False)
         return rank.view(target.shape)

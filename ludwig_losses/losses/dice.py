@@ -24,10 +24,10 @@ class DiceLossConfig(LossConfig):
     advice: ClassVar[Advice | None] = Advice(
         question="masks",
         need="small objects in masks",
-        helps="the object covers few pixels, and the overlap with it is what counts",
+        helps="the object covers few pixels, and the objective is the overlap with it",
         hinders=(
-            "images without the object are frequent and per_image is true: each stray pixel there costs as much as a "
-            "missed object"
+            "many images lack the object and per_image is true: each false pixel in them costs as much as a missed "
+            "object"
         ),
         start="{type: dice_loss}",
         watch=("mean_iou", "dice_coefficient", "iou_1"),
@@ -39,7 +39,7 @@ class DiceLossConfig(LossConfig):
         Number(
             default=1.0,
             minimum=0,
-            description="Added to numerator and denominator, so that small and empty regions do not jump.",
+            description="Added to numerator and denominator: keeps the scores of small and empty regions stable.",
         )
     )
 
@@ -48,17 +48,17 @@ class DiceLossConfig(LossConfig):
     )
 
     include_background: bool = field(
-        Flag(default=True, description="Whether class 0 counts. Its logit takes part in the softmax either way.")
+        Flag(default=True, description="Whether class 0 is included. Its logit takes part in the softmax either way.")
     )
 
     per_image: bool = field(
-        Flag(default=True, description="Whether overlaps are of single images, or of the whole batch.")
+        Flag(default=True, description="Whether overlaps are computed per image, or over the whole batch.")
     )
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
         Classes(
             default=None,
-            description="The class, or classes, whose pixels do not count, and which leave the mean over classes.",
+            description="The class, or classes, whose pixels are ignored; the mean over classes excludes them.",
         )
     )
 
@@ -80,7 +80,7 @@ class DiceLossConfig(LossConfig):
             default=0.5,
             minimum=0,
             maximum=10,
-            description="Tversky index: weight of what is predicted falsely. 0.5 and 0.5 are Dice, 1 and 1 Jaccard.",
+            description="Tversky index: weight of false positives. 0.5 and 0.5 are Dice, 1 and 1 Jaccard.",
         )
     )
 
@@ -89,7 +89,7 @@ class DiceLossConfig(LossConfig):
             default=0.5,
             minimum=0,
             maximum=10,
-            description="Tversky index: weight of what is missed; above tversky_alpha, small regions are found sooner.",
+            description="Tversky index: weight of false negatives; above tversky_alpha it favours recall.",
         )
     )
 
@@ -102,14 +102,12 @@ class DiceLossConfig(LossConfig):
         )
     )
 
-    log_dice: bool = field(
-        Flag(default=False, description="Minus the logarithm of the score, not one minus the score.")
-    )
+    log_dice: bool = field(Flag(default=False, description="-log(score) instead of 1 - score."))
 
     generalized: bool = field(
         Flag(
             default=False,
-            description="One score of all classes, each with one over its squared size (Sudre et al., DLMIA 2017).",
+            description="One score of all classes, weighted by 1 / size**2 each (Sudre et al., DLMIA 2017).",
         )
     )
 

@@ -20,7 +20,7 @@ from ludwig_losses.parameters import Feature, Index, Number
 class FenchelYoungLossConfig(ClassificationLossConfig):
     """Base of the losses whose predictions are sparse."""
 
-    # Of the projection.
+    # The exponent of the projection.
     alpha: ClassVar[float]
 
     label_smoothing: float = field(LABEL_SMOOTHING)
@@ -33,7 +33,7 @@ class FenchelYoungLossConfig(ClassificationLossConfig):
         Index(
             default=None,
             features=(TEXT, SEQUENCE),
-            description="Index of the padding symbol, which does not count; null takes it from the vocabulary.",
+            description="Index of the padding symbol, which is ignored; null takes it from the vocabulary.",
         )
     )
 
@@ -102,9 +102,9 @@ class Entmax15LossConfig(FenchelYoungLossConfig):
     alpha: ClassVar[float] = 1.5
 
     advice: ClassVar[Advice | None] = Advice(
-        need="many classes, few of them possible",
-        helps="predictions shall be a short list: all other classes have a probability of exactly 0",
-        hinders="a log loss or perplexity is reported, which is infinite where a true class has probability 0",
+        need="many classes, few of them plausible for an example",
+        helps="predictions should be a short list: all other classes have a probability of exactly 0",
+        hinders="you report log loss: it is infinite where the true class has probability 0, unless it is clipped",
         start="{type: entmax_1.5_loss}",
         watch=("accuracy", "hits_at_k"),
         page="entmax",
@@ -129,9 +129,9 @@ class SparsemaxLossConfig(FenchelYoungLossConfig):
     alpha: ClassVar[float] = 2.0
 
     advice: ClassVar[Advice | None] = Advice(
-        need="many classes, and the shortest lists",
-        helps="entmax-1.5 leaves more classes than are wanted",
-        hinders="the order of the unlikely classes matters: most of them are 0 alike, and get no gradient",
+        need="many classes, and the sparsest predictions",
+        helps="entmax-1.5 gives more classes a probability than you want",
+        hinders="the order of the unlikely classes matters: most of them have probability 0, and get no gradient",
         start="{type: sparsemax_loss}",
         watch=("accuracy", "hits_at_k"),
         page="entmax",
@@ -145,14 +145,14 @@ class SparsemaxLoss(FenchelYoungLoss):
 
 
 class EntmaxLossConfig(FenchelYoungLossConfig):
-    """Trains predictions as sparse as you like, between softmax and sparsemax (Peters et al., ACL 2019)."""
+    """Trains predictions of tunable sparsity, between softmax and sparsemax (Peters et al., ACL 2019)."""
 
     type: str = loss_type("entmax_loss")
 
     advice: ClassVar[Advice | None] = Advice(
-        need="many classes, and sparsity to choose",
-        helps="the length of the lists is to be tuned, between softmax and sparsemax",
-        hinders="alpha 1.5 or 2 will do: entmax_1.5_loss and sparsemax_loss have one setting less",
+        need="many classes, and a sparsity to tune",
+        helps="the number of classes above 0 should be tuned, between softmax and sparsemax",
+        hinders="alpha 1.5 or 2 suffices: entmax_1.5_loss and sparsemax_loss have one hyperparameter less",
         start="{type: entmax_loss, alpha: 1.3}",
         watch=("accuracy", "hits_at_k"),
         page="entmax",

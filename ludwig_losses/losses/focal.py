@@ -18,19 +18,19 @@ logger = logging.getLogger(__name__)
 
 
 class FocalLossConfig(ClassificationLossConfig):
-    """Cross-entropy that plays down the examples a model already gets right (Lin et al., ICCV 2017)."""
+    """Cross-entropy that down-weights the examples a model already gets right (Lin et al., ICCV 2017)."""
 
     type: str = loss_type("focal_loss")
 
     advice: ClassVar[Advice | None] = Advice(
-        need="rare classes among many easy examples",
+        need="class imbalance, with many easy examples",
         helps=(
-            "most examples are easy and the few of a rare class get lost among them, and finding these matters more "
-            "than false alarms"
+            "most examples are easy, those of the minority class get lost among them, and recall matters more than "
+            "precision"
         ),
         hinders=(
-            "predictions have to be calibrated, classes are about as frequent, or labels are wrong: it attends to "
-            "what a model cannot get right"
+            "labels are noisy (it concentrates on what the model gets wrong), classes are balanced, or the "
+            "probabilities have to be calibrated and cross-entropy is not overconfident"
         ),
         start="{type: focal_loss, alpha: 0.75, gamma: 2.0}",
         watch=("recall", "roc_auc"),
@@ -46,9 +46,9 @@ class FocalLossConfig(ClassificationLossConfig):
             single=True,
             weights=True,
             description=(
-                "Balance of the classes. A number weighs class 1 (the positive class) with alpha and class 0 with "
-                "1 - alpha; with more than two classes one number has no meaning and is not applied. A list or "
-                "dict weighs every class. null switches the balance off."
+                "Balance of the classes. A number weights class 1 (the positive class) by alpha and class 0 by 1 - "
+                "alpha; with more than two classes a single number is ambiguous and is ignored. A list or dict "
+                "weights every class. null switches the balance off."
             ),
         )
     )
@@ -58,7 +58,7 @@ class FocalLossConfig(ClassificationLossConfig):
             default=2.0,
             minimum=0,
             maximum=20,
-            description="Focusing parameter: the higher, the less easy examples count. 0 gives cross-entropy.",
+            description="Focusing parameter: the higher, the less easy examples contribute. 0 gives cross-entropy.",
         )
     )
 
@@ -70,8 +70,8 @@ class FocalLossConfig(ClassificationLossConfig):
             above=0,
             maximum=1,
             description=(
-                "Reduced focal loss: where the probability of the true class is below the threshold an example counts "
-                "in full, from there on by ((1 - p) / threshold)**gamma; try 0.5. null gives focal loss."
+                "Reduced focal loss: while the probability p of the true class is below the threshold the factor is 1, "
+                "from there on ((1 - p) / threshold)**gamma; try 0.5. null gives focal loss."
             ),
         )
     )
@@ -98,7 +98,7 @@ class FocalLossConfig(ClassificationLossConfig):
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
         if self.single_alpha and feature.num_classes is not None and feature.num_classes > 2:
-            # The default is worth a word, a number that the user chose a warning.
+            # A user who wrote the number expects it to be applied; the default is nobody's choice.
             logger.log(
                 logging.INFO if self.is_default("alpha") else logging.WARNING,
                 f"{feature.place('alpha')}: {self.alpha:g} is not applied, since one number cannot "
@@ -149,5 +149,5 @@ class FocalLoss(ClassificationLoss):
 
 
 def foreground(target: Tensor, counted: Tensor | None) -> Tensor:
-    """Return how many elements that count are of another class than 0."""
+    """Return how many of the elements that are not ignored are of another class than 0."""
     return torch.count_nonzero(target if counted is None else (target != 0) & counted)

@@ -21,11 +21,10 @@ class LovaszSoftmaxLossConfig(LossConfig):
 
     advice: ClassVar[Advice | None] = Advice(
         question="masks",
-        need="masks judged by their mean IoU",
-        helps="the IoU of all classes is the measure, rare classes included",
+        need="masks evaluated by their mean IoU",
+        helps="the objective is the mean IoU over all classes, infrequent ones included",
         hinders=(
-            "training begins from nothing and does not move: begin with cross-entropy, or add it as a term of "
-            "compound_loss"
+            "training from scratch makes no progress: begin with cross-entropy, or add it as a term of compound_loss"
         ),
         start="{type: lovasz_softmax_loss}",
         watch=("mean_iou", "iou_1"),
@@ -38,18 +37,18 @@ class LovaszSoftmaxLossConfig(LossConfig):
             default="present",
             options=("present", "all"),
             description=(
-                "The classes over which the mean is: those present in the batch, all, or those of a list. An absent "
-                "class costs its largest probability."
+                "The classes that are averaged: those present in the batch, all, or those of a list. An absent class "
+                "costs its largest probability."
             ),
         )
     )
 
     per_image: bool = field(
-        Flag(default=False, description="Whether the loss is of single images, and averaged, or of the whole batch.")
+        Flag(default=False, description="Whether the loss is computed per image and averaged, or over the whole batch.")
     )
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
-        Classes(default=None, description="The class, or classes, whose pixels do not count.")
+        Classes(default=None, description="The class, or classes, whose pixels are ignored.")
     )
 
     @classmethod

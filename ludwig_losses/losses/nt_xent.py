@@ -23,18 +23,18 @@ from ludwig_losses.parameters import Choice, Count, Number
 
 
 class NTXentLossConfig(LossConfig):
-    """Contrastive loss that draws the two views of an example together, all others apart (Chen et al., ICML 2020)."""
+    """Contrastive loss: pulls the two views of an example together, pushes others away (Chen et al., ICML 2020)."""
 
     type: str = loss_type("nt_xent_loss")
 
     advice: ClassVar[Advice | None] = Advice(
         question="embeddings",
-        need="no labels, but pairs that belong together",
+        need="contrastive learning: pairs that belong together, no labels",
         helps=(
-            "there are two views of each example, or values that many rows share, and embeddings are wanted for a "
-            "later classifier from few labels, or for search where the inputs themselves do not compare well"
+            "there are two views of each example, or values that many rows share, and you want embeddings for a "
+            "classifier from few labels, or for search where the raw inputs compare badly"
         ),
-        hinders="every row has a label and the labels are all that matters: train on them",
+        hinders="every row has a label and only the labels matter: train on them",
         start="{type: nt_xent_loss, temperature: 0.07, pairing: consecutive}",
         watch=("pair_accuracy", "alignment", "uniformity"),
         page="nt_xent",
@@ -60,8 +60,8 @@ class NTXentLossConfig(LossConfig):
         Count(
             default=None,
             description=(
-                "How many rows are compared with the whole batch at a time; the fewer, the less memory. The result is "
-                "the same; null chooses a number that fits in a few times 16 MB."
+                "How many rows are compared with the whole batch at a time: fewer take less memory. The result is the "
+                "same; null chooses a number that fits in a few times 16 MB."
             ),
         )
     )
@@ -71,8 +71,8 @@ class NTXentLossConfig(LossConfig):
             default="pairs",
             options=("pairs", "anchors"),
             description=(
-                "What weighs equally with pairing: target, where a row may have several partners: all pairs, or all "
-                "rows (anchors), as in supervised contrastive learning (Khosla et al., NeurIPS 2020)."
+                "With `pairing: target`: average over all positive pairs (pairs), or per anchor first (anchors), as in "
+                "supervised contrastive learning (SupCon, Khosla et al., NeurIPS 2020)."
             ),
         )
     )
@@ -81,9 +81,9 @@ class NTXentLossConfig(LossConfig):
         Count(
             default=None,
             description=(
-                "How many embeddings of past training batches to remember as further rows to be told apart from, or "
-                "with pairing: target to be drawn to, too, if their target is the same. Choose fewer than there are "
-                "training rows. Evaluation does without them, and they are not saved with the model."
+                "How many past embeddings are kept as extra negatives (and, with `pairing: target`, positives). Choose "
+                "fewer than there are training rows. Evaluation does not use them, and they are not saved with the "
+                "model."
             ),
         )
     )
@@ -101,12 +101,12 @@ class NTXentLossConfig(LossConfig):
 
     @property
     def fewest_rows(self) -> int:
-        """A pair and a negative: without one of them the loss is 0. What is in the memory bank may be either, but the
-        partner of a consecutive row is in its batch."""
+        """A pair and a negative: without them the loss is 0. The memory bank may have either, but the partner of a
+        consecutive row is in its batch."""
         return max(2 if self.keeps_pairs else 1, self.fewest_rows_in_evaluation - (self.memory_bank or 0))
 
     def validates_on_loss(self, feature_type: str) -> bool:
-        """The distance to the target vectors, which do not matter, says nothing."""
+        """The default metric, the distance to the target vectors, says nothing about embeddings."""
         return True
 
     @classmethod
@@ -131,7 +131,7 @@ class NTXentLossConfig(LossConfig):
 class NTXentLoss(Loss):
     """NT-Xent over the positive pairs of a batch; the target vectors matter only for ``pairing: target``.
 
-    The batch of a data-parallel training is that of all ranks together.
+    In data-parallel training the batch is that of all ranks together.
     """
 
     metrics = (ContrastiveMetric,)
@@ -193,7 +193,7 @@ class NTXentLoss(Loss):
         return loss
 
 
-# In the figure of the page.
+# Pairs in the batch of the figure.
 _PAIRS = 32
 
 

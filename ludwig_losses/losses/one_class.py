@@ -24,8 +24,8 @@ CONTAMINATION = Number(
     minimum=0,
     maximum=0.25,
     description=(
-        "Share of the rows without a label (-1) that may be anomalies. Twice as many of them, those that score highest "
-        "in training, are not pulled in. 0: every row without a label is taken for normal."
+        "Share of the rows without a label (-1) that may be anomalies. Twice that share, the rows with the highest "
+        "scores in training, are not trained as normal. 0: every row without a label is taken for normal."
     ),
 )
 
@@ -33,7 +33,7 @@ CONTAMINATION = Number(
 class OneClassLossConfig(LossConfig):
     """Base of the schemas of losses for anomaly features."""
 
-    # Whether the score is a learned function of the hidden vector, not its squared distance to the centre.
+    # Whether the score is a learned function of the embedding, not its squared distance to the centre.
     score_head: ClassVar[bool] = False
 
     @classmethod
@@ -55,9 +55,8 @@ class OneClassLossConfig(LossConfig):
 class OneClassLoss(Loss):
     """Base of the modules for anomaly features: called with the anomaly score of each row and its label.
 
-    The score is the squared distance of the hidden vector to the centre, or what the schema says with ``score_head``.
-    A label is 0 (normal), 1 (anomaly) or -1 (unlabelled). Rows labelled as anomalies do not count here unless a loss
-    has a use for them: who knows an anomaly does not want to learn that it is normal.
+    The score is the squared distance of the embedding to the centre, or what the schema says with ``score_head``. A
+    label is 0 (normal), 1 (anomaly) or -1 (unlabelled). Labelled anomalies are excluded unless the loss uses them.
     """
 
     # Which quantile of the squared distances of an epoch the loss wants to find in ``radius2`` in the next one.
@@ -66,13 +65,13 @@ class OneClassLoss(Loss):
     radius2: Tensor | None = None
     # Which share of the rows without a label may be anomalies; those above the cutoff are not taken for normal.
     contamination: float = 0.0
-    # None, or NaN, as long as nothing is known of the scores.
+    # None, or NaN, before the first scores are known.
     cutoff: Tensor | None = None
     # Whether the loss perturbs the inputs of the network, and the way from them to the score in this forward pass:
     # network.once_per_pass(f) is f(inputs, score_of), with inputs of shape (B, D) and a function from such to scores.
     perturbs_inputs: ClassVar[bool] = False
     network: Any = None
-    # The loss of a network that gives every row the score 0, where a training that stays far above it has diverged.
+    # The loss of a network that gives every row the score 0: a training run that stays far above it has diverged.
     uninformed: float | None = None
 
     def begin_epoch(self, epoch: int) -> None:
@@ -91,13 +90,13 @@ class OneClassLoss(Loss):
 
 
 class DeepSVDDLossConfig(OneClassLossConfig):
-    """A sphere around the centre that holds what is normal (Ruff et al., ICML 2018)."""
+    """A sphere around the centre that contains the normal rows (Ruff et al., ICML 2018)."""
 
     type: str = loss_type("deep_svdd")
 
     advice: ClassVar[Advice | None] = Advice(
         question="embeddings",
-        need="anomalies, none of them labelled",
+        need="anomaly detection without labels",
         helps="rows are images or mixed features, for which an encoder has to be learned",
         hinders="rows are plain numbers: the detectors of scikit-learn were as good or better on the data tried here",
         start="{type: deep_svdd, nu: 0.1}",
@@ -143,9 +142,9 @@ class DeepSADLossConfig(OneClassLossConfig):
 
     advice: ClassVar[Advice | None] = Advice(
         question="embeddings",
-        need="anomalies, a few of them labelled",
+        need="anomaly detection with a few labelled anomalies",
         helps="even 1 to 5 % of the training rows are known anomalies",
-        hinders="none is labelled, or those to come resemble none of the labelled ones",
+        hinders="none is labelled, or future anomalies resemble none of the labelled ones",
         start="{type: deep_sad, eta: 1.0}",
         watch=("anomaly_auroc", "anomaly_average_precision"),
         page="one_class",
@@ -182,15 +181,15 @@ class DeepSADLoss(OneClassLoss):
 
 
 class DROCCLossConfig(OneClassLossConfig):
-    """What is normal against the worst points at some distance from it (Goyal et al., ICML 2020)."""
+    """Separates normal rows from adversarial points at a distance from them (Goyal et al., ICML 2020)."""
 
     type: str = loss_type("drocc")
 
     advice: ClassVar[Advice | None] = Advice(
         question="embeddings",
-        need="anomalies among standardised numbers, none of them labelled",
-        helps="deep_svdd collapses, or distances between standardised rows mean something",
-        hinders="time is short (a step takes about six times as long), or inputs are not standardised",
+        need="anomaly detection without labels, on standardised numbers",
+        helps="deep_svdd collapses, or distances between standardised rows are meaningful",
+        hinders="training time is limited (a step takes about six times as long), or inputs are not standardised",
         start="{type: drocc, radius: auto, perturbation_strength: 1.0}",
         watch=("anomaly_auroc", "anomaly_average_precision"),
         page="one_class",
@@ -203,7 +202,7 @@ class DROCCLossConfig(OneClassLossConfig):
             above=0,
             options=(AUTO,),
             description=(
-                "Distance from a normal row at which anomalies begin, in the space of what is perturbed. auto is half "
+                "Distance from a normal row at which anomalies begin, in the space that is perturbed. auto is half "
                 "the square root of its dimension, as the authors recommend for standardised tabular data."
             ),
         )
@@ -242,8 +241,8 @@ class DROCCLoss(OneClassLoss):
 
     The network's confidence that a row is normal is the negative anomaly score. An adversary costs
     ``num_perturbation_steps`` forward and backward passes to the inputs, and one more of each than a loss without it.
-    An evaluation has it, too, always with the same random start and also during the warm-up: the loss of the normal
-    rows alone is the smaller, the less the network knows of anything else.
+    Evaluations use it, too, always with the same random start and also during the warm-up: without it the loss is
+    smallest for a network that finds everything normal.
     """
 
     perturbs_inputs = True

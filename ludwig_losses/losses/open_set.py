@@ -31,13 +31,13 @@ class OpenSetLossConfig(ClassificationLossConfig):
             default=None,
             description=(
                 "The class, or classes, whose examples stand for everything unknown. It is never predicted, unless "
-                "only one class is left. Without it every example is known."
+                "only one known class is left. Without it every example is known."
             ),
         )
     )
 
     def validates_on_loss(self, feature_type: str) -> bool:
-        """Accuracy counts the background as errors, and does not see how undecided a model is on it."""
+        """Accuracy counts background rows as errors, however uncertain the model is on them."""
         return self.background_class is not None or super().validates_on_loss(feature_type)
 
     def resolve(self, feature: Feature) -> None:
@@ -127,7 +127,7 @@ class OpenSetLoss(ClassificationLoss):
 
 
 class KnownProbabilities(Probabilities):
-    """Probabilities in which the background has none, or those of a binary feature."""
+    """Probabilities in which the background has probability 0, or those of a binary feature."""
 
     index: Tensor
 
@@ -147,7 +147,7 @@ class KnownProbabilities(Probabilities):
         return torch.argsort(is_background, stable=True)[: classes - len(self.index)]
 
     def _listed(self, logits: Tensor, classes: int) -> Tensor | None:
-        """Return the same in the shortest way, but on an accelerator, which would be waited for until it has a copy."""
+        """Return the same in the shortest way, except on an accelerator, where the copy would synchronise."""
         if is_static(logits):
             return None
         return torch.tensor([index for index in range(classes) if index not in self.background])
@@ -161,7 +161,7 @@ class KnownProbabilities(Probabilities):
 class KnownScore(nn.Module):
     """The largest probability of a known class, times the magnitude of the logits where the loss has trained that.
 
-    Scores are compared, not trained: they have no gradient.
+    Scores have no gradient: they are compared, and not trained.
     """
 
     def __init__(self, probabilities: KnownProbabilities, times_magnitude: bool) -> None:
@@ -181,17 +181,17 @@ class KnownScore(nn.Module):
 
 
 class EntropicOpenSetLossConfig(OpenSetLossConfig):
-    """Cross-entropy that learns to be undecided on examples of no known class (Dhamija et al., NeurIPS 2018)."""
+    """Cross-entropy that learns to be uncertain on examples of no known class (Dhamija et al., NeurIPS 2018)."""
 
     type: str = loss_type("entropic_open_set")
 
     advice: ClassVar[Advice | None] = Advice(
-        need="unknown classes, and examples of other things",
+        need="open-set recognition, with examples of other things",
         helps=(
-            "the model will meet classes that it does not know, and there are examples of other things to be "
-            "undecided on"
+            "the model will meet unknown classes, and there are examples of other things on which it can learn to be "
+            "uncertain"
         ),
-        hinders="there are no such examples (it is cross-entropy then), or the unknown resembles none of them",
+        hinders="there are no such examples (it is cross-entropy then), or the unknown classes resemble none of them",
         start="{type: entropic_open_set, background_class: other}",
         watch=("open_set_auroc", "oscr"),
         page="open_set",
@@ -220,9 +220,9 @@ class ObjectosphereLossConfig(OpenSetLossConfig):
     type: str = loss_type("objectosphere")
 
     advice: ClassVar[Advice | None] = Advice(
-        need="unknown classes, told by the size of the logits",
-        helps="entropic_open_set helps, and xi and zeta can be chosen on data with unknown classes",
-        hinders="they cannot: with the documented defaults it did not help on the data tried here",
+        need="open-set recognition by the magnitude of the logits",
+        helps="entropic_open_set helps, and xi and zeta can be tuned on data with unknown classes",
+        hinders="they cannot be tuned: with the documented defaults it did not help on the data tried here",
         start="{type: objectosphere, background_class: other, xi: 5.0, zeta: 0.01}",
         watch=("open_set_auroc", "oscr"),
         page="open_set",

@@ -19,9 +19,9 @@ class PolyLossConfig(ClassificationLossConfig):
     type: str = loss_type("poly_loss")
 
     advice: ClassVar[Advice | None] = Advice(
-        need="cross-entropy works, and one parameter may improve it",
+        need="cross-entropy works, and one coefficient may improve it",
         helps="there is time to search epsilon on validation data: the best one depends on the data",
-        hinders="something is wrong that has a name: rare classes, wrong labels, unknown ones",
+        hinders="you have a specific problem: class imbalance, noisy labels or unknown classes",
         start="{type: poly_loss, epsilon: 1.0}",
         watch=("accuracy",),
         page="poly",

@@ -1,5 +1,5 @@
-"""How good models are, by measures that mean the same whatever loss they were trained with.
+"""Metrics of models, which mean the same for every training loss.
 
-``catalogue`` says what each metric is, and ``functional`` computes it, both without Ludwig: so the comparison of losses
-measures held-out rows. ``reported`` has the metrics that Ludwig reports beside the loss.
+``catalogue`` says what each metric is, and ``functional`` computes it, both without Ludwig; the comparison of losses
+uses them on held-out rows. ``reported`` has the metrics that Ludwig reports beside the loss.
 """

@@ -106,7 +106,7 @@ def test_every_command_of_the_other_pages_runs(page, tmp_path, monkeypatch):
     if page == "README.md":  # Its configuration, and the data of Start.
         exec(blocks(START, "python")[0])
         pathlib.Path("tumours.csv").rename("data.csv")
-        config = yaml.safe_load(blocks(page, "yaml")[0])
+        config = yaml.safe_load(blocks(page, "yaml")[-1])
     else:
         config, _ = matrix.write("category", {"type": "focal_loss"}, tmp_path)
     config["trainer"]["epochs"] = 2

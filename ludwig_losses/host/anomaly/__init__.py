@@ -1,1 +1,1 @@
-"""The ``anomaly`` output feature: one for all hosts, in place of the one that newer Ludwigs have and cannot train."""
+"""The ``anomaly`` output feature: one for all versions of Ludwig, in place of the one that newer ones cannot train."""

@@ -1,4 +1,4 @@
-"""Which rows without a label a loss does not take for normal, where it is told that some of them are anomalies."""
+"""With ``contamination``: which rows without a label are not trained as normal."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from torch import Tensor
 
 from ludwig_losses.host.anomaly.labels import NORMAL, UNLABELLED
 
-# Enough that 1 % of them is a few rows, few enough that the network has hardly changed since.
+# Large enough that 1 % are a few rows; small enough that the network has hardly changed since the oldest one.
 _ROWS = 512
-# How many times as many rows as there may be anomalies training leaves out. Exactly as many would not do: a few of the
-# farthest are normal, and the anomalies in their place, which have the largest gradients, pull the network to them.
+# Training excludes this multiple of the share of anomalies. The share itself is too small: a few of the farthest rows
+# are normal, and the anomalies that remain in their place have the largest gradients.
 MARGIN = 2
 
 
 class LatestScores:
-    """The scores of the last rows that training has seen, of which a share is the highest, whatever the batch size.
+    """The scores of the latest training rows, whose quantile is the cutoff, whatever the batch size.
 
-    The quantile of the last epoch would be too old: distances may shrink tenfold in the first one, and all anomalies
-    would be pulled in.
+    The quantile of the last epoch would be outdated: distances may shrink tenfold in the first epoch, so that no row
+    would be above the cutoff.
     """
 
     def __init__(self, share: float) -> None:
@@ -29,7 +29,7 @@ class LatestScores:
     def cutoff(self, score: Tensor, target: Tensor) -> Tensor:
         """Add a batch; return above which score the highest ``share`` lies, rounded down to whole rows.
 
-        NaN as long as there is no row without a label.
+        NaN before the first row without a label.
         """
         score = torch.where(target == UNLABELLED, score.detach().float(), torch.nan)
         before = score[:0] if self.scores is None else self.scores.to(score.device)
@@ -38,7 +38,7 @@ class LatestScores:
 
 
 def cutoff_of_epoch(scores: np.ndarray, share: float) -> float:
-    """Return what training had for a cutoff in the end, of the scores of rows without a label."""
+    """Return the cutoff at the end of an epoch, from the scores of rows without a label."""
     return float(np.quantile(scores, 1 - share, method="higher"))
 
 
@@ -48,7 +48,7 @@ def latest(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def taken_for_normal(scores: np.ndarray, labels: np.ndarray, share: float) -> np.ndarray:
-    """Return the scores of known normal rows, and of those without a label but for the share that scores highest."""
+    """Return the scores of known normal rows, and of unlabelled ones without the share with the highest scores."""
     unlabelled = scores[labels == UNLABELLED]
     if share and len(unlabelled):
         unlabelled = unlabelled[unlabelled <= cutoff_of_epoch(unlabelled, share)]

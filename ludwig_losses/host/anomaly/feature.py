@@ -24,18 +24,18 @@ logger = logging.getLogger(__name__)
 
 SCORE = "anomaly_score"
 VECTOR = "anomaly_vector"
-# The documentation knows the column of scores by this name, too.
+# The name of the column of scores in Ludwig's documentation.
 SCORE_PREDICTIONS = f"{SCORE}_{PREDICTIONS}"
-# Finite: Ludwig stops a training when it finds an infinite value in the model.
+# Finite: Ludwig stops training when the model contains an infinite value.
 NO_THRESHOLD = torch.finfo(torch.float32).max
 
 
 @register_decoder("anomaly", [ANOMALY])
 class AnomalyDecoder(Decoder):
-    """Maps the output of the combiner to a hidden vector, and that to an anomaly score: the higher, the more anomalous.
+    """Maps the output of the combiner to an embedding, and that to an anomaly score: higher is more anomalous.
 
-    What training finds out about the data belongs to the model and is saved with it: the centre, the squared radius
-    and the threshold are persistent buffers.
+    The centre, the squared radius and the threshold are persistent buffers: training determines them, and they are
+    saved with the model.
     """
 
     def __init__(
@@ -52,18 +52,18 @@ class AnomalyDecoder(Decoder):
         self._known_to_be_centred = self.is_checked_for_threshold = False
 
     def add_head(self) -> None:
-        """Score by a learned linear function of the hidden vector instead of its distance to the centre."""
+        """Score by a learned linear function of the embedding instead of its distance to the centre."""
         self.head = nn.Linear(self.linear.out_features, 1)
 
     def add_cutoff(self) -> None:
-        """Keep above which score rows without a label were not taken for normal in the last epoch."""
+        """Keep the score above which rows without a label were not trained as normal in the last epoch."""
         self.register_buffer("cutoff", torch.tensor(torch.finfo(torch.float32).max))
 
     def begin_at(self, center: Tensor, mean: Tensor) -> None:
-        """Set the centre, and let a head begin with a score that grows along the mean hidden vector, from 0 there.
+        """Set the centre, and initialise a head with a score that grows along the mean embedding, from 0 there.
 
         Far from the training rows, the score hardly changes in training. With a random head it falls with the distance
-        for about half of the seeds, and what is far away is found normal.
+        for about half of the seeds, and distant rows are found normal.
         """
         self.center.copy_(center)
         self.is_centred.fill_(True)
@@ -74,7 +74,7 @@ class AnomalyDecoder(Decoder):
                 self.head.bias.copy_(-(self.head.weight @ mean))
 
     def has_centre(self) -> bool:
-        """Whether the centre was ever set. Once it is, this does not ask the device again."""
+        """Whether the centre was set. Once it is, this does not synchronise again."""
         self._known_to_be_centred = self._known_to_be_centred or bool(self.is_centred)
         return self._known_to_be_centred
 
@@ -83,7 +83,7 @@ class AnomalyDecoder(Decoder):
         super()._load_from_state_dict(*args, **kwargs)
 
     def forward(self, hidden: Tensor, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        """Return the hidden vectors, shape (batch, output_size), and their scores, shape (batch,)."""
+        """Return the embeddings, shape (batch, output_size), and their scores, shape (batch,)."""
         vector = self.linear(hidden)
         if self.head is None:
             return vector, squared_distance(vector, self.center)
@@ -140,9 +140,9 @@ class AnomalyOutputFeature(AnomalyFeatureMixin, OutputFeature):
         # The scores, labels and losses of the training batches of this epoch, while there is one.
         self.seen: list[tuple[Tensor, Tensor]] | None = None
         self.losses: list[Tensor] = []
-        # What the evaluation of the best model so far has found out about its scores.
+        # What the evaluation of the best model so far says about its scores.
         self.best: Any = None
-        # The latest of the scores of rows without a label, where some of them are not taken for normal.
+        # The latest scores of rows without a label, where contamination excludes some of them.
         self.latest: LatestScores | None = None
         # The way from the inputs to the score, while there is a forward pass that a loss may perturb.
         self.network: Any = None
@@ -276,7 +276,7 @@ def _not_in_place(*names: str) -> str:
 
 
 class AnomalyPredict(PredictModule):
-    """Names what the decoder has found; TorchScript can compile it."""
+    """Names the outputs of the decoder; TorchScript can compile it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -302,10 +302,10 @@ class AnomalyPostprocessing(nn.Module):
 
 
 def with_mixin(get_registry: Callable) -> dict[str, type]:
-    """Return Ludwig's feature types, with ours."""
+    """Return Ludwig's feature types, with the anomaly feature."""
     return {**get_registry(), ANOMALY: AnomalyFeatureMixin}
 
 
 def with_output_feature(get_registry: Callable) -> dict[str, type]:
-    """Return Ludwig's types of output features, with ours."""
+    """Return Ludwig's types of output features, with the anomaly feature."""
     return {**get_registry(), ANOMALY: AnomalyOutputFeature}

@@ -20,7 +20,7 @@ _WORDS = {"": UNLABELLED, "nan": UNLABELLED, "none": UNLABELLED, "false": NORMAL
 
 
 def add_missing_labels(build: Callable, config: Any, dataset_df: Any, features: Any, *args: Any, **kwargs: Any) -> Any:
-    """Build the dataset, with the labels that are not in the data: every row is unlabelled then."""
+    """Build the dataset; if the data has no labels, every row is unlabelled."""
     present = {get_sanitized_feature_name(column) for column in dataset_df.columns}
     for feature in features:
         if feature["type"] == ANOMALY and feature["column"] not in present:
@@ -74,7 +74,7 @@ def _parsed(value: Any) -> int | None:
     if isinstance(value, (bool, np.bool_)):
         return int(value)
     if value is None or not isinstance(value, numbers.Real):
-        # pandas has a missing value of its own.
+        # pandas.NA is no float.
         return UNLABELLED if value is None or type(value).__name__ in ("NAType", "NaTType") else None
     if math.isnan(value):
         return UNLABELLED

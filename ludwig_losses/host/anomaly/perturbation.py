@@ -20,7 +20,7 @@ CONTINUOUS = (AUDIO, IMAGE, NUMBER, TIMESERIES, VECTOR)
 
 @contextlib.contextmanager
 def remember_inputs(model: Any, features: list, *, of_all: bool = False) -> Iterator[None]:
-    """Let the features whose loss perturbs inputs, or all of them, know those of each forward pass."""
+    """Give the features whose loss perturbs inputs, or all of them, the inputs of each forward pass."""
     with contextlib.ExitStack() as stack:
         for feature in features:
             if (of_all or feature.train_loss_function.perturbs_inputs) and feature.network is None:
@@ -60,7 +60,7 @@ class Network:
         self.encoded = self.result = None
 
     def remember_encoded(self, combiner: nn.Module, arguments: tuple[Any, ...]) -> None:
-        if self.encoded is None:  # What comes later are perturbed inputs.
+        if self.encoded is None:  # Later forward passes have perturbed inputs.
             self.encoded = dict(arguments[0])
 
     def remember_outputs(self, model: nn.Module, arguments: tuple[Any, ...], outputs: dict[str, Tensor]) -> None:

@@ -53,11 +53,11 @@ class AnomalyPreprocessingConfig(BasePreprocessingConfig):
     )
 
 
-# What the JSON schema says of the decoder beside its name; Ludwig looks it up by the name of the module.
+# The texts of the decoder in the JSON schema; Ludwig looks them up by the name of the module.
 DECODER_METADATA["AnomalyDecoder"] = {
     **DECODER_METADATA.get("AnomalyDecoder", {}),
     TYPE: ParameterMetadata(
-        short_description="Maps the output of the combiner to a hidden vector, and that to an anomaly score.",
+        short_description="Maps the output of the combiner to an embedding, and that to an anomaly score.",
         long_description="Fully connected layers and a linear one. The score is the squared distance of their "
         "output to a centre that training finds (deep_svdd, deep_sad), or a learned function of it (drocc).",
     ),
@@ -67,7 +67,7 @@ DECODER_METADATA["AnomalyDecoder"] = {
 @register_decoder_config("anomaly", [ANOMALY], model_types=[MODEL_ECD])
 @schema_class
 class AnomalyDecoderConfig(BaseDecoderConfig):
-    """A stack of fully connected layers and a linear one, whose output is the hidden vector that is scored."""
+    """A stack of fully connected layers and a linear one, whose output is the embedding that is scored."""
 
     @classmethod
     def module_name(cls) -> str:
@@ -83,7 +83,7 @@ class AnomalyDecoderConfig(BaseDecoderConfig):
 
     fc_use_bias: bool = schema_utils.Boolean(default=None, description="Internal: follows use_bias.")
 
-    output_size: int = schema_utils.PositiveInteger(default=32, description="Size of the hidden vector.")
+    output_size: int = schema_utils.PositiveInteger(default=32, description="Size of the embedding.")
 
     use_bias: bool = schema_utils.Boolean(
         default=None,
@@ -101,10 +101,10 @@ class AnomalyDecoderConfig(BaseDecoderConfig):
         self.fc_use_bias = self.use_bias
 
     def with_biases(self, default: bool) -> "AnomalyDecoderConfig":
-        """Return the decoder with biases as it was written, or else by default."""
+        """Return the decoder with biases as the configuration says, or else by default."""
         if self.use_bias is not None:
             return self
-        decoder = copy.copy(self)  # Ludwig may have one decoder that nobody has written for all features
+        decoder = copy.copy(self)  # Ludwig may share one default decoder among features
         decoder.use_bias = decoder.fc_use_bias = default
         return decoder
 
@@ -145,7 +145,7 @@ class AnomalyOutputFeatureConfig(BaseOutputFeatureConfig):
         min=0.0,
         max=100.0,
         description="With threshold: auto, the percentage of the validation data that lies below the threshold. Rows "
-        "labelled as anomalies do not count.",
+        "labelled as anomalies are excluded.",
     )
 
     def __post_init__(self) -> None:
@@ -154,7 +154,7 @@ class AnomalyOutputFeatureConfig(BaseOutputFeatureConfig):
 
 
 def has_score_head(loss_cls: type | None) -> bool:
-    """Whether a loss learns the score, rather than to take it for a distance."""
+    """Whether a loss learns the score, instead of taking the distance to the centre."""
     return getattr(loss_cls, "score_head", False)
 
 

@@ -1,4 +1,4 @@
-"""What one-class training asks of Ludwig's trainer: a centre before the first step, a radius after each epoch, a
+"""What one-class training needs of Ludwig's trainer: a centre before the first step, a radius after each epoch, a
 threshold before each evaluation, and no silent collapse, divergence or inversion."""
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ REMEDIES = (
 # The scores and the labels of some rows.
 Scored = tuple[Any, Any]
 
-# Scores that differ by less, relative to their mean, are the same but for rounding.
+# Scores that differ by less, relative to their mean, are equal up to rounding.
 _ALIKE = 1e-5
-# Of fewer rows in an epoch nothing can be said.
+# Too few rows in an epoch to detect a collapse.
 _FEWEST_ROWS = 8
-# How many rows of a rank show where noise moves the scores.
+# How many rows of a rank are evaluated with noise on their inputs.
 _MOST_MOVED = 1024
 
 
@@ -57,7 +57,7 @@ def features_of(model: nn.Module) -> list[AnomalyOutputFeature]:
 def train_with_threshold(
     original: Callable, trainer: Any, training_set: Any, validation_set: Any = None, *args: Any, **kwargs: Any
 ) -> Any:
-    """Train; choose the best model by what the validation data can tell, and report the threshold in the end."""
+    """Train; choose the best model by a metric that the validation data has, and report the threshold in the end."""
     features = features_of(trainer.model)
     if not features:
         return original(trainer, training_set, validation_set, *args, **kwargs)
@@ -161,10 +161,10 @@ def evaluate_with_adversary(original: Callable, predictor: Any, *args: Any, **kw
 
 
 def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_set: Any, batch_size: int) -> None:
-    """Set the centres that are not set: the mean of the hidden vectors of the untrained network.
+    """Set the centres that are not set: the mean of the embeddings of the untrained network.
 
-    Before the first step, as in the paper: after an epoch the network has already learned to be close to a point that
-    was nowhere near its outputs. Rows labelled as anomalies have no say in what is normal.
+    Before the first step, as in the paper: after an epoch the network would already be trained towards an arbitrary
+    point. Labelled anomalies are excluded.
 
     Raises:
         ValueError: there is no row that is not labelled as an anomaly.
@@ -233,10 +233,10 @@ def _added_up(found: dict[str, Any]) -> dict[str, Any]:
 def _judge(
     trainer: Any, features: list[AnomalyOutputFeature], given: dict[str, Any], batch_size: int
 ) -> list[tuple[AnomalyOutputFeature, Found]]:
-    """Find out about the scores of the present model, and set the thresholds that follow from them.
+    """Evaluate the scores of the present model, and set the thresholds that follow from them.
 
-    They are those of the validation data, or of the training data where that has no row that may be normal. Of few
-    rows of the validation data the largest may be small by chance; then the training data have a say, too.
+    They are those of the validation data, or of the training data where that has no row that may be normal. The
+    largest score of few validation rows may be small by chance; then the training data are used, too.
     """
     validation_set = given.get("validation_set")
     found: dict[str, Found] = {}
@@ -311,7 +311,7 @@ def _keep_cutoff(feature: AnomalyOutputFeature, place: Place, seen: list[Scored]
     """Keep the cutoff for evaluations; return the scores of the rows of the epoch that are taken for normal.
 
     Raises:
-        ValueError: no row lacks a label, so that none can be left out.
+        ValueError: every row has a label, so that none can be excluded.
     """
     share, of_ranks = feature.train_loss_function.contamination, _of_all_ranks(_joined(seen))
     unlabelled = np.concatenate([latest(*of_rank) for of_rank in of_ranks])
@@ -325,16 +325,15 @@ def _keep_cutoff(feature: AnomalyOutputFeature, place: Place, seen: list[Scored]
 
 
 def check_collapse(feature: AnomalyOutputFeature, place: Place, batches: list[np.ndarray]) -> None:
-    """Stop a training whose scores are no numbers or all the same, and warn where they are the same in most batches.
+    """Stop if the scores are NaN, infinite or all equal, and warn if they are equal in most batches.
 
-    Batches are looked at one by one: the common score of a collapsed network still moves with every step.
+    Each batch is checked on its own: the common score of a collapsed network still moves with every step.
 
     Args:
         batches: the scores of an epoch that are not those of labelled anomalies.
 
     Raises:
-        RuntimeError: the scores are not finite, do not differ within the batches, or all lie in the centre, beyond
-            rounding.
+        RuntimeError: the scores are not finite, are equal within each batch, or all lie in the centre, up to rounding.
     """
     scores, last = np.concatenate(batches), batches[-1]
     if not np.isfinite(scores).all():

@@ -1,4 +1,4 @@
-"""What the scores of a trained model are worth: has it diverged, are they upside down, how sure is the threshold."""
+"""Checks of a trained model: whether it has diverged, its scores are inverted, or its threshold is unreliable."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ INVERTED = (
     "have the biases that it has by default, and look for anomalies among the training rows that are not labelled so."
 )
 
-# The probability at which scores are upside down by chance alone.
+# The probability of a warning of inverted scores by chance alone.
 _CHANCE = 0.001
-# From how many times the loss of a network that knows nothing on a training has diverged.
+# A training run has diverged above this multiple of the loss of an uninformed network.
 _DIVERGED = 10
 
 
 @dataclass(frozen=True)
 class Found:
-    """What an evaluation has found out about the scores of a model, the same on all ranks.
+    """What an evaluation says about the scores of a model, the same on all ranks.
 
     Args:
         usual: the scores of the rows that are not labelled as anomalies.
@@ -48,10 +48,10 @@ class Found:
 
 
 def report(feature: Any, place: Place) -> None:
-    """Say what the scores of the best model of an anomaly feature are worth.
+    """Check the scores of the best model of an anomaly feature, and report its threshold.
 
     Raises:
-        RuntimeError: the training has diverged.
+        RuntimeError: the training run has diverged.
     """
     check_divergence(place, feature.best, feature.train_loss_function.uninformed)
     warn_if_inverted(place, feature.best)
@@ -88,7 +88,7 @@ def threshold_of(feature: Any, found: Found, trained: Found | None) -> float:
 def percentile(scores: np.ndarray, percentage: float) -> float:
     """Return the score below which a percentage of further rows like these is expected.
 
-    n rows cut the distribution in n + 1 parts that are equally probable. NumPy's default leaves out the outer two, so
+    n rows cut the distribution in n + 1 parts that are equally probable. NumPy's default excludes the outer two, so
     that more rows than expected lie above its percentile. Where it lies above the largest score, this is that one.
     """
     return float(np.percentile(scores, percentage, method="weibull"))
@@ -108,7 +108,7 @@ def check_divergence(place: Place, found: Found, uninformed: float | None) -> No
 
 
 def warn_if_inverted(place: Place, found: Found) -> None:
-    """Warn where what is normal has higher scores than what is not, by more than chance."""
+    """Warn where normal rows have significantly higher scores than others."""
     rows = "training rows" if found.of_training else "validation rows"
     lower, differs = found.moved < found.usual_of_moved, found.moved != found.usual_of_moved
     if differs.any() and stats.binomtest(int(lower.sum()), int(differs.sum()), alternative="greater").pvalue < _CHANCE:
@@ -128,7 +128,7 @@ def warn_if_inverted(place: Place, found: Found) -> None:
 
 
 def report_threshold(place: Place, found: Found, percentage: float) -> None:
-    """Say on how many rows a threshold stands, and how many normal rows it is expected to flag."""
+    """Report the number of rows behind a threshold, and how many normal rows it is expected to flag."""
     count, promised = len(found.usual), 1 - percentage / 100
     rows = f"{count} {'training' if found.of_training else 'validation'} rows"
     if found.of_training:

@@ -1,1 +1,1 @@
-"""Strict checks of loss sections: as they are written, what sections say together, and how mistakes are told."""
+"""Strict checks of loss sections: as written, across sections, and the messages of mistakes."""

@@ -1,4 +1,4 @@
-"""A check in Ludwig's own registry of checks, for where those of this package are not in place."""
+"""A check in Ludwig's own registry, for Ludwig versions on which those of this package are not in place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a mistake in a loss section is, and what to write instead."""
+"""Messages about mistakes in loss sections: what is wrong, and what to write instead."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def for_ecd_only(losses: str, model_type: Any) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What an error of Ludwig's schemas says, without what pydantic writes around it."""
+    """The text of an error of Ludwig's schemas, without the frame that pydantic adds."""
     details = error.errors() if hasattr(error, "errors") else ()
     return "; ".join(f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in details) or str(error)
 

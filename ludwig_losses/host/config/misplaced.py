@@ -12,12 +12,12 @@ from ludwig_losses.host.config.messages import for_ecd_only
 from ludwig_losses.host.registry import find
 from ludwig_losses.parameters import Place
 
-# What people call a loss elsewhere.
+# Names of the loss section in other libraries.
 _OTHER_NAMES = {"losses", "loss_type", "loss_name", "loss_function", "loss_func", "loss_fn", "criterion"}
 
 
 def misplaced_losses(config: dict[str, Any], *, of_ludwig_too: bool = False) -> list[str]:
-    """Return a message for each loss section that Ludwig would pass over.
+    """Return a message for each loss section that Ludwig would silently ignore.
 
     Args:
         config: the configuration as it is written.

@@ -20,7 +20,7 @@ OF_LUDWIGS_LOSSES: dict[str, Parameter | None] = {
 
 
 def keep_words(upgrade: Callable, config: dict[str, Any]) -> dict[str, Any]:
-    """Upgrade a configuration, keeping words that stand for class weights: Ludwig takes them for those of an ancient
+    """Upgrade a configuration, keeping words that stand for class weights: Ludwig takes them for the syntax of an old
     version and writes null in their place."""
     words = {}
     for index, feature in enumerate(config.get("output_features") or []):
@@ -40,8 +40,8 @@ def _parameter(config: dict[str, Any], feature: dict[str, Any], key: str) -> Par
 
 
 def plain_losses(config: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy in which our loss sections hold plain numbers and lists for NumPy's and torch's, which nothing
-    could save with the model, and no ``class_weights: 1``, Ludwig's old way to write that all classes weigh alike."""
+    """Return a copy in which our loss sections contain plain numbers and lists for NumPy's and torch's, which cannot
+    be saved with the model, and no ``class_weights: 1``, which in older Ludwigs meant equal weights."""
     config = copy.deepcopy(config)
     features = [feature for feature in config.get("output_features") or () if isinstance(feature, dict)]
     defaults = [default for default in (config.get("defaults") or {}).values() if isinstance(default, dict)]

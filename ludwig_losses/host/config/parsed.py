@@ -1,4 +1,4 @@
-"""Checks of a parsed configuration: what its sections say together; and the choice of the validation metric."""
+"""Checks across the sections of a parsed configuration, and the choice of the validation metric."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ def _validates_on_loss(feature: Any) -> bool:
 
 
 def parse_and_check(from_dict: Callable, config: dict[str, Any]) -> Any:
-    """Parse a configuration, and check what its sections say together: pydantic would put its own words around the
-    message of a check that Ludwig runs while it parses."""
+    """Parse a configuration, then check across its sections: inside Ludwig's parser pydantic would frame messages."""
     parsed = from_dict(config)
     check_parsed_config(parsed)
     return parsed
 
 
 def check_parsed_config(config: Any) -> None:
-    """Check what several sections of a configuration say together.
+    """Check across the sections of a configuration.
 
     Raises:
         ConfigValidationError: naming the sections, their values and what to write instead.
@@ -76,11 +75,11 @@ def with_terms(place: Place, loss: Any) -> Iterator[tuple[Place, Any]]:
 
 
 def _check_pairs(what: str, config: Any, feature: Any) -> None:
-    """Refuse what tears the pairs of consecutive rows apart."""
+    """Refuse settings that separate the pairs of consecutive rows."""
     instead = f"or {feature.loss.instead_of_pairs}."
     for key in ("batch_size", "eval_batch_size", "max_batch_size"):
         size = getattr(config.trainer, key, None)
-        # 1 is what Ludwig's search for a batch size may have found and saved with a model: it becomes one pair.
+        # Ludwig's search for a batch size may have saved 1 with a model: it becomes one pair.
         if isinstance(size, int) and size % 2 and size != 1:
             raise ConfigValidationError(
                 f"{what} needs an even trainer.{key}; got {size}. Write {key}: {size + 1}, {instead}"

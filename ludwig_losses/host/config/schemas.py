@@ -14,7 +14,7 @@ def each_checked_once() -> Iterator[None]:
     """Within this, a schema that was found valid is not checked again; configurations are, each against its schema."""
     validator = validation.get_validator()
     check = validator.check_schema
-    checked: list[Any] = []  # Held, or another schema could come to lie where one was.
+    checked: list[Any] = []  # Keep references: ids of freed objects are reused.
 
     def check_schema(schema: Any, *args: Any, **kwargs: Any) -> None:
         if not any(schema is other for other in checked):

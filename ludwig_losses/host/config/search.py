@@ -28,8 +28,8 @@ def search_with_warning(search: Callable, config: Any, *args: Any, **kwargs: Any
 def incomparable(config: dict[str, Any]) -> str | None:
     """Return what is wrong with the metric of a search and what to write instead, or ``None``.
 
-    A search that varies the loss and looks for the smallest one finds the smallest scale: each step of focal loss's
-    ``gamma`` multiplies the loss of an example by ``1 - p``, so the largest ``gamma`` wins whatever the model is like.
+    A search that varies the loss and looks for the smallest one finds the smallest scale: a larger ``gamma`` of
+    focal loss multiplies the loss of an example by more factors ``1 - p``, so the largest one wins for every model.
     """
     section = config.get("hyperopt") or {}
     metric, watched = section.get("metric") or LOSS, section.get("output_feature") or COMBINED

@@ -47,7 +47,7 @@ def name_of_loss(config: dict[str, Any], feature: dict[str, Any]) -> str | None:
 
 
 def _other_losses_parameters(config: dict[str, Any], name: Any, feature_type: Any) -> set[str]:
-    """A search over ``loss.type`` leaves parameters of the losses that a trial does not use."""
+    """Parameters of other losses, which a search over ``loss.type`` leaves in the section of a trial."""
     searched = ((config.get("hyperopt") or {}).get("parameters") or {}).keys()
     if searched.isdisjoint({f"{name}.loss.type", f"defaults.{feature_type}.loss.type"}):
         return set()

@@ -40,7 +40,7 @@ from ludwig_losses.parameters import Place, Terms, shown
 
 
 def check_as_written(upgrade_config: Callable, config: dict[str, Any]) -> dict[str, Any]:
-    """Check loss sections as the user wrote them, before Ludwig changes or trips over them, and upgrade them."""
+    """Check loss sections as the user wrote them, before Ludwig changes or rejects them, and upgrade them."""
     config = plain_losses(config)
     check_raw_config(config)
     return keep_words(upgrade_config, config)
@@ -85,7 +85,7 @@ def _check_section(place: Place, feature_type: str, loss: Any, tolerated: set[st
 
 
 def _check_mapping(place: Place, feature_type: str, section: Any, key: str, model_type: Any = MODEL_ECD) -> list[str]:
-    """Check that a loss is written as a mapping, whose type, if it is there, says something."""
+    """Check that a loss is written as a mapping, whose type, if there is one, is a name."""
     if not isinstance(section, dict):
         if model_type != MODEL_ECD and isinstance(section, str) and find(section) is not None:
             return [f"{place}: {for_ecd_only(section, model_type)}"]
@@ -141,7 +141,7 @@ def _check_parameters(
 
 
 def _check_term(place: Place, feature_type: str, term: Any) -> list[str]:
-    """Check a loss that is a part of another one, as strictly, whoever it is from."""
+    """Check a term of another loss as strictly, of this package or of Ludwig's own."""
     if errors := _check_mapping(place, feature_type, term, ""):
         return errors
     name = term.get("type")

@@ -1,4 +1,4 @@
-"""Batches that are too small for a loss that compares rows: it would be the same number whatever the model is like."""
+"""Batches that are too small for a loss that compares rows: the loss would be constant."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ludwig_losses.parameters import Place
 
 
 def check_config(config: Any) -> None:
-    """Check the batch size of a configuration, for a training on one rank.
+    """Check the batch size of a configuration, for training on one rank.
 
     A saved model is not checked: several ranks may have trained it, or Ludwig's search may have found its batch size.
 
@@ -79,7 +79,7 @@ def _render(trainer: Any, batch_size: int, accumulated: Any) -> None:
 
 
 def _comparing(place: Place, feature: Any) -> Iterator[tuple[Place, Any]]:
-    """Yield the losses of a feature that need several rows in a batch, but for terms that are only watched."""
+    """Yield the losses of a feature that need several rows in a batch, except for terms that are only reported."""
     losses = () if declaration_of(type(feature.loss)) is None else with_terms(place.at(".loss"), feature.loss)
     for where, loss in losses:
         if loss.weight and loss.fewest_rows_in_evaluation > 1:
@@ -87,7 +87,7 @@ def _comparing(place: Place, feature: Any) -> Iterator[tuple[Place, Any]]:
 
 
 def _check_batches(place: Place, feature: Any, trainer_config: Any, batch_size: Any, ranks: int = 1) -> None:
-    # "auto" is for the search. On a plateau batches may grow, and a loss that stands still is one.
+    # "auto" is left to the search. Ludwig may increase the batch size on a plateau, and a constant loss is one.
     grows: int = getattr(trainer_config, "increase_batch_size_on_plateau", 0)
     if not isinstance(batch_size, int) or grows:
         return
@@ -109,7 +109,7 @@ def _check_rows(place: Place, feature: Any, rows: int) -> None:
 
 
 def _check_validation(place: Place, feature: Any, trainer: Any, validation_set: Any) -> None:
-    """Refuse to choose the best model by a loss that never changes: it would be that of the first evaluation."""
+    """Refuse to choose the best model by a constant loss: it would be that of the first evaluation."""
     if validation_set is None or not len(validation_set):
         return
     fewest, batch_size = feature.loss.fewest_rows_in_evaluation, max(trainer.batch_size, trainer.eval_batch_size)

@@ -1,4 +1,4 @@
-"""What losses need to know about the classes of their feature, taken from the metadata of preprocessing."""
+"""The classes of a feature, which losses need to know: taken from the metadata of preprocessing."""
 
 from __future__ import annotations
 

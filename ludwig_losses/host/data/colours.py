@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from ludwig_losses.parameters import shown
 
-# Most often the first few masks have all classes.
+# Usually the first few masks have all classes.
 MASKS_AT_ONCE = 16
 
 
@@ -117,7 +117,7 @@ def classes_of(image: Tensor, colours: Tensor, size: tuple[int, int], method: st
         # Ludwig takes each grey for black or white, whichever is nearer, when it has resized.
         return (resize_image(image, size, method)[0] > 127).to(torch.uint8)
     if method == INTERPOLATE and image.shape[1:] != size:
-        # Ludwig would mix colours to others that are no class.
+        # Interpolation would produce colours that are no class.
         image = functional.interpolate(image[None], size, mode="nearest-exact")[0]
     known = numbered(colours.expand(-1, image.shape[0]).T)
     numbers = numbered(resize_image(image, size, method))
@@ -156,7 +156,7 @@ def find(masks: Iterable[Any], num_channels: int, num_classes: int | None, sampl
         if len(found) == num_classes or (num_classes is None and count == sample_size):
             break
     if len(found) < len(seen) == num_classes:
-        found = seen  # Two greys that would be rounded to one, such as 0 and 1.
+        found = seen  # Two greys that Ludwig would round to one, such as 0 and 1.
     if len(found) < max(2, num_classes or 2):
         raise BadMasksError(_too_few(found, num_channels, num_classes, count))
     colours = pixels(found, num_channels)
@@ -173,7 +173,7 @@ def _colours_of(masks: Iterable[Any], num_channels: int) -> Iterator[tuple[Any, 
             numbers = numbered(read(mask, num_channels)).flatten()
         except BadMaskError as error:
             raise BadMaskError(error.problem, name) from error
-        # Neighbours are mostly alike, and what is left is quick to sort.
+        # Without equal neighbours, which are most pixels, there is little to sort.
         return mask, name, set(numbers.unique_consecutive().unique().tolist())
 
     rows = enumerate(masks, start=1)

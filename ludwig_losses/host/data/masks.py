@@ -37,10 +37,10 @@ from ludwig_losses.parameters import shown
 logger = logging.getLogger(__name__)
 
 METHOD, CLASSES, NUM_CLASSES, MODE = "resize_method", "channel_class_map", "num_classes", "mode"
-# Ludwig hands the method of resizing on to whatever reads an image, in this process or in another, and keeps it with
-# data that it has yet to read. Where this precedes it, a mask of a feature with a loss of this package is read.
+# A prefix of the resize method, which Ludwig passes to every function that reads an image, in any process, also for
+# data that is read later. It marks the masks of features with a loss of this package.
 _MARK = "mask:"
-# What find_classes leaves for add_feature_data.
+# Set by find_classes, for add_feature_data.
 _COLUMN, _CHANNELS = "ludwig_losses_column", "ludwig_losses_channels"
 # Whether the data being prepared belongs to a configuration with such a feature.
 _preparing: ContextVar[bool] = ContextVar("ludwig_losses_masks", default=False)

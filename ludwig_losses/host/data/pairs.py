@@ -1,7 +1,7 @@
 """Keeping rows 2i and 2i + 1 of the data together, from the file to the batch, for losses that compare them.
 
-Without this, Ludwig's random split, its row-wise shuffling and (0.11) the shuffle of cached data leave a batch with
-next to no pair.
+Without this, Ludwig's random split, its row-wise shuffling and (0.11) the shuffle of cached data leave almost no
+pair in one batch.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _config_dict(config: Any) -> dict[str, Any]:
 
 
 def add_pairs_to_checksum(calculate: Callable, original_dataset: Any, config: dict[str, Any]) -> str:
-    """Give data split by pairs a checksum of its own; a loss is otherwise no part of the key of the cache."""
+    """Give data split by pairs a checksum of its own; the loss is no part of the key of Ludwig's cache."""
     checksum = calculate(original_dataset, config)
     return checksum if paired_loss(config.get("output_features", [])) is None else f"{checksum}-pairs"
 
@@ -81,7 +81,7 @@ def preprocess_pairs_for_evaluation(preprocess: Callable, config: Any, *args: An
 
 
 def load_in_order(load: Callable, *args: Any, **kwargs: Any) -> Any:
-    """Load cached data in its order: Ludwig 0.11 shuffles the rows of training data here, once and for all."""
+    """Load cached data in its order: Ludwig 0.11 shuffles the rows of training data here, once."""
     if _paired.get() is not None:
         kwargs["shuffle_training"] = False
     return load(*args, **kwargs)
@@ -180,7 +180,7 @@ def refuse_torn_pairs(original: Callable, trainer: Any, training_set: Any, *args
     """Train on data that was preprocessed for pairs, if the loss of the model compares rows.
 
     Raises:
-        ValueError: the data was preprocessed for another loss, so its pairs are torn apart.
+        ValueError: the data was preprocessed for another loss, so its pairs are separated.
     """
     losses = [feature.loss for feature in trainer.model.output_features.values()]
     compares = [loss for loss in losses if declaration_of(type(loss)) is not None and loss.keeps_pairs]
@@ -205,7 +205,7 @@ class PairSampler(DistributedSampler):
     def __init__(self, dataset_size: int, **kwargs: Any) -> None:
         super().__init__(dataset_size, **kwargs)
         pairs = -(-(dataset_size // 2) // self.num_replicas)
-        # Replicas must take the same number of steps, so a single row has no place among several of them.
+        # Replicas must take the same number of steps, so several of them drop a last single row.
         self.num_samples = dataset_size if self.num_replicas == 1 else 2 * pairs
         self.total_size = self.num_samples * self.num_replicas
 
@@ -213,7 +213,7 @@ class PairSampler(DistributedSampler):
         pairs = np.arange(self.dataset_size // 2)
         if self.shuffle:
             pairs = np.random.RandomState(self.random_seed + self.epoch).permutation(pairs)
-        # Repeating some makes them divisible, so that all replicas take the same number of steps.
+        # Some pairs are repeated, so that all replicas take the same number of steps.
         mine = np.resize(pairs, self.num_samples // 2 * self.num_replicas)[self.rank :: self.num_replicas]
         rows = np.stack([2 * mine, 2 * mine + 1], axis=1).ravel().tolist()
         if self.num_replicas == 1 and self.dataset_size % 2:

@@ -18,7 +18,7 @@ _evaluating: ContextVar[bool] = ContextVar("ludwig_losses_evaluating", default=F
 def batch_shard(initialize: Callable, dataset: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
     """Batch a shard of the data; for evaluation one in which no row is repeated, if the strategy can do with that."""
     alone = getattr(kwargs.get("distributed"), "evaluates_alone", False)
-    token = _evaluating.set(alone and not kwargs.get("ignore_last"))  # Ludwig sets it in training only.
+    token = _evaluating.set(alone and not kwargs.get("ignore_last"))  # Ludwig sets it for training only.
     try:
         with initialize(dataset, *args, **kwargs) as batcher:
             yield batcher
@@ -38,8 +38,7 @@ def sampler(
 class EvaluationSampler(DistributedSampler):
     """Yields each row on exactly one rank, whereas shards for training repeat rows until they are equal.
 
-    Data with less to share than there are ranks goes to all of them whole, since a metric needs something to measure;
-    averages over equal copies are the average over one.
+    If there are fewer rows than ranks, every rank evaluates all rows, so the mean over ranks is unchanged.
 
     Args:
         rows_together: how many consecutive rows stay on one rank.

@@ -33,8 +33,8 @@ def create_metrics(create: Callable, feature: Any) -> None:
 
 
 def get_metrics(original: Callable, model: Any) -> dict[str, dict[str, float]]:
-    """Return Ludwig's metrics; the combined loss of a model with a loss of the pack is the sum of those reported beside
-    it, not an average that weighs all batches alike."""
+    """Return Ludwig's metrics; the combined loss of a model with a loss of this package is the sum of the reported
+    losses, not an average with equal weights for all batches."""
     metrics, features = original(model), dict(model.output_features.items())
     if any(declaration_of(type(feature.loss)) is not None for feature in features.values()):
         losses = [feature.loss.weight * metrics[name][LOSS] for name, feature in features.items()]
@@ -82,6 +82,6 @@ def leave_out_absent_targets(
     calculate: Callable, output_features: Any, predictions: Any, dataset: Any, training_set_metadata: Any
 ) -> Any:
     """Leave out features whose targets are not in the data: newer Ludwigs read images batch by batch, and their
-    evaluation with overall statistics (of which images have none) fails for want of the masks."""
+    evaluation with overall statistics (of which images have none) fails without the masks."""
     present = {name: feature for name, feature in output_features.items() if feature.proc_column in dataset.columns}
     return calculate(present, predictions, dataset, training_set_metadata)

@@ -1,4 +1,4 @@
-"""Predictions of a trained model beside the truth, in the numbers that the network works with."""
+"""Predictions of a trained model with their targets, encoded as the network uses them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ludwig_losses.parameters import Feature, numeric_order
 
 @dataclass(frozen=True)
 class Batch:
-    """Some rows.
+    """A batch of rows.
 
     Args:
         truth: the targets.
@@ -40,7 +40,7 @@ def describe_output(model: Any, name: str, metadata: dict) -> Feature:
 
 
 def describe_roles(model: Any, name: str, feature: Feature) -> dict[str, list[str] | None]:
-    """Return which part the classes of an output feature have, by their names, as far as that is known.
+    """Return the roles of the classes of an output feature, by their names, as far as they are known.
 
     Returns:
         ``order``: from low to high, where the loss has an order; ``numbers``: the same where all names are numbers;

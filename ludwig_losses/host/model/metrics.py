@@ -1,4 +1,4 @@
-"""The loss of an evaluation, which Ludwig reports beside the metrics; and where metrics are."""
+"""The loss of an evaluation, which Ludwig reports as a metric; and the device of metrics."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ludwig_losses.metrics.reported.base import MeansMetric
 def move_metric(original: Callable, metric: LudwigMetric, *args: Any, **kwargs: Any) -> LudwigMetric:
     """Move a metric; one that stays in place is not moved to the device where it is.
 
-    Ludwig moves every metric for every batch, and torchmetrics then takes up each tensor of each state.
+    Ludwig moves every metric for every batch, and torchmetrics then visits each tensor of each state.
     """
     is_there = getattr(metric, "stays_in_place", False) and args == (metric.device,) and not kwargs
     return metric if is_there else original(metric, *args, **kwargs)
@@ -27,8 +27,8 @@ def move_metric(original: Callable, metric: LudwigMetric, *args: Any, **kwargs: 
 class DeclaredLossMetric(MeansMetric, LossMetric):
     """The evaluation metric of every declared loss; Ludwig demands one under the name of the loss.
 
-    Ludwig's own average weighs all batches alike, and asks the device after each whether the loss is a number; this one
-    is the loss of all rows as one batch, as far as that is made of means, and asks at the end.
+    Ludwig's own average gives all batches the same weight, and synchronises after each to check for NaN. This one is
+    the loss of all rows as one batch, as far as that is made of means, and synchronises at the end.
     """
 
     def __init__(self, config: BaseLossConfig, **kwargs: Any) -> None:
@@ -37,7 +37,7 @@ class DeclaredLossMetric(MeansMetric, LossMetric):
         self.columns = 2 * self.loss_function.num_means
 
     def reuse(self, loss: Loss) -> None:
-        """Evaluate the loss that is trained, which knows the values of batches; Ludwig makes the metric before."""
+        """Evaluate the training loss, which caches the values of batches; Ludwig makes the metric before the loss."""
         if loss.of_batch_alone:
             self.loss_function = loss
 

@@ -1,4 +1,4 @@
-"""What Ludwig's own losses divide by, as terms of a loss of the pack: there they are averaged as the others are."""
+"""What Ludwig's own losses divide by, as terms of a compound loss: there they are averaged as the other terms are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def denominator(loss: nn.Module, preds: Tensor, target: Tensor) -> int | Tensor:
     cross_entropy = getattr(loss, "loss_fn", None)
     if not isinstance(cross_entropy, nn.CrossEntropyLoss):
         return target.numel()
-    if target.is_floating_point():  # probabilities of classes, whose weights torch does not divide by
+    if target.is_floating_point():  # soft labels, for which torch does not divide by the class weights
         return target.numel() // target.shape[1]
     target = target.long()
     counted = target != cross_entropy.ignore_index

@@ -22,8 +22,8 @@ def create_predict_module(create: Callable, feature: Any) -> PredictModule:
 def create_category_predict_module(create: Callable, feature: Any) -> PredictModule:
     """The same, with what else the loss predicts: a score, or a class that is not the most probable one.
 
-    Ludwig's module for categories takes the most probable class of what a calibration makes of the logits: here the
-    projection stands in its place.
+    Ludwig's module for categories applies a calibration to the logits, and predicts the most probable class: the
+    projection takes the place of the calibration.
     """
     module = create(feature)
     loss = _projecting_loss(feature)
@@ -45,7 +45,7 @@ def create_binary_predict_module(create: Callable, feature: Any) -> PredictModul
 
 
 def get_prediction_set(get: Callable, feature: Any) -> set[str]:
-    """Return the keys of Ludwig's predictions (Ray keeps no other), with the score where there is one."""
+    """Return the keys of Ludwig's predictions, with the score if there is one; Ray drops all others."""
     loss = _projecting_loss(feature)
     return get(feature) if loss is None or loss.score is None else {*get(feature), loss.score_name}
 
@@ -59,8 +59,8 @@ def _projecting_loss(feature: Any) -> Loss | None:
 def predict_as_trained(feature: Any) -> None:
     """Make the predict module of a feature again, with the loss that it trains with, where that has a projection.
 
-    Ludwig makes it before the loss. The loss knows what training has found, and is on the device of the model, to which
-    Ludwig moves no predict module.
+    Ludwig makes it before the loss. The training loss caches the probabilities and is on the right device; Ludwig does
+    not move predict modules.
     """
     if projects(feature.loss):
         feature._prediction_module.module = feature.create_predict_module()

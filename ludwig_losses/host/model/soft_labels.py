@@ -2,8 +2,8 @@
 
 Ludwig offers that pair, but it does not train: there is no metric of its name for vectors
 (``registry.complete_metrics`` adds it), nothing checks that rows are distributions, and predictions would be logits. It
-is completed, not refused: soft labels are what distillation and annotation by several people give, and no other loss of
-Ludwig's takes them.
+is completed, not refused: distillation and annotation by several people give soft labels, and no other loss of Ludwig's
+takes them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from ludwig_losses.host.config.sections import place_of
 from ludwig_losses.parameters import Place
 
-# Rows are often written with three decimals: their rounding may add up.
+# Rows are often written with three decimals: rounding errors add up.
 _TOLERANCE = 0.01
 
 

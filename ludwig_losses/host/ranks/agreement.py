@@ -1,4 +1,4 @@
-"""What training on several ranks asks of Ludwig: the same data everywhere and one opinion on metrics.
+"""What training on several ranks needs of Ludwig: the same data and the same metrics on every rank.
 
 Everything here does nothing unless Ludwig's current strategy has more than one rank. That ``torch.distributed`` is
 initialised says nothing: Ray does that for a single worker, too.
@@ -40,7 +40,7 @@ def preprocess_first_rank_first(preprocess: Callable, config: Any, *args: Any, *
 
     Raises:
         ConfigValidationError: the backend is Ray, and this Ludwig is one whose workers would train apart.
-        ValueError: the ranks do not have the same rows in the same order, so shards of them would overlap.
+        ValueError: the ranks do not have the same rows in the same order, so shards would overlap.
     """
     contract.require_for_backend(config, kwargs.get("backend"))
     if ranks() == 1:
@@ -82,7 +82,7 @@ def load_in_equal_order(load: Callable, *args: Any, **kwargs: Any) -> Any:
 def record_metrics_of_first_rank(
     append: Callable, model: Any, dataset_name: str, results: dict[str, Any], *args: Any, **kwargs: Any
 ) -> Any:
-    """Record the first rank's metrics on all ranks, which decide by them alike what to save and when to stop."""
+    """Record the first rank's metrics on all ranks, so that all save and stop at the same step."""
     if ranks() > 1:
         results = get_current_dist_strategy().broadcast_object(results)
     return append(model, dataset_name, results, *args, **kwargs)

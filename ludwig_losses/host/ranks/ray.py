@@ -1,7 +1,7 @@
-"""One model under Ray: the workers of Ludwig's Ray backend, each of which would train its own, train it together.
+"""One model under Ray: the workers of Ludwig's Ray backend train together; by itself, each would train its own model.
 
-Ray has connected the workers by the time that Ludwig's part of each begins, which takes the strategy "local" all the
-same. Here several workers take that of torchrun, and shards of the data that suit it. One worker is left alone.
+Ray connects the workers before Ludwig's function starts on each, but Ludwig uses its strategy "local". Here several
+workers use the strategy of torchrun, with shards of the data that suit it. A single worker is unchanged.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ludwig_losses.host.ranks.ray_shards import shards
 from ludwig_losses.host.ranks.strategy import DataParallelStrategy
 
 LOCAL = "local"
-# What may stand in backend.trainer.strategy, which Ludwig documents and never reads: all say what is done here.
+# Allowed values of backend.trainer.strategy, which Ludwig documents and never reads: all mean the same here.
 STRATEGIES = (None, "ddp", {"type": "ddp"})
 
 
@@ -32,7 +32,7 @@ class WorkerStrategy(DataParallelStrategy):
 
 
 def preprocess_if_there_is_room(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
-    """Preprocess for a training that the cluster has room for; its workers only start when this is done."""
+    """Preprocess, if the cluster has room for the workers, which only start when this is done."""
     backend: Any = kwargs.get("backend")
     contract.require_for_backend(config, backend)
     if getattr(backend, "BACKEND_TYPE", None) == "ray":
@@ -116,7 +116,7 @@ def evaluate_on_worker(evaluate: Callable, *args: Any, **kwargs: Any) -> Any:
 
 @contextlib.contextmanager
 def _together() -> Iterator[None]:
-    """Let Ludwig take the strategy that it calls local for that of one of several ranks, and report as one of them."""
+    """Replace Ludwig's strategy "local" by that of several ranks, and its report by that of one of several ranks."""
     if ray.train.get_context().get_world_size() == 1:
         yield
         return
@@ -132,7 +132,7 @@ def _together() -> Iterator[None]:
 
 
 def _report_of_first(report: Callable) -> Callable:
-    """Return a report that hands back the first worker's model only: Ray would join equally named files of all.
+    """Return a report that hands back the first worker's model only: Ray would merge files of the same name.
 
     Ludwig 0.11 also reports each step of a progress bar, for which Ray makes the workers wait for each other. Those
     that have one more batch to evaluate would wait forever.

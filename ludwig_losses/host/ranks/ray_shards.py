@@ -1,6 +1,6 @@
-"""What each of several workers of Ray gets of the data.
+"""The shards of the data for several workers of Ray.
 
-Ray's own way of sharing data out leaves rows over, and needs a processor while the workers occupy all of them.
+Ray's own shards differ in length, and Ray needs a processor to make them while the workers occupy all of them.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def shards(datasets: dict[str, Dataset], workers: int) -> ray.train.DataConfig:
 
 
 def share_out(data: Dataset, workers: int, *, equal: bool) -> list[Dataset]:
-    """Return consecutive parts of a data set; data with fewer rows than there are workers goes to all of them whole.
+    """Return consecutive parts of a data set; if there are fewer rows than workers, every worker gets all rows.
 
     Args:
         equal: repeat some rows to make the parts equally long, instead of one row longer or shorter than the others.

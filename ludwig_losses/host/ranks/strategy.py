@@ -71,7 +71,7 @@ class DataParallelStrategy(LocalStrategy):
 
     @contextlib.contextmanager
     def prepare_model_update(self, model: DistributedDataParallel, should_step: bool) -> Iterator[None]:
-        """Leave gradients alone until the step that uses them, where they are accumulated."""
+        """Synchronise gradients only in the step that uses them, if they are accumulated."""
         with contextlib.nullcontext() if should_step else model.no_sync():
             yield
 

@@ -1,6 +1,6 @@
 """The computation of each metric of the catalogue, on tensors and arrays.
 
-What some data does not define is left out: it is no number, and no mistake.
+A metric that the data does not define is missing from the result: neither NaN nor an error.
 """
 
 Values = dict[str, float]

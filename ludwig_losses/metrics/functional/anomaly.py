@@ -12,7 +12,7 @@ def anomaly_values(predicted: Tensor, label: Tensor) -> dict[str, Tensor]:
     """Return how well scores rank the rows that are labelled 1 (anomaly) before those labelled 0 (normal), whatever the
     threshold; nothing where one of the labels is missing.
 
-    ``f1_max`` is the F1 of the best threshold that one could have chosen.
+    ``f1_max`` is the F1 at the best possible threshold.
     """
     score, label = predicted[label >= 0], label[label >= 0]
     is_anomaly = label == 1

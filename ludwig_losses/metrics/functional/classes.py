@@ -77,8 +77,8 @@ def expected_calibration_error(confidence: np.ndarray, is_right: np.ndarray, bin
 def hits_at_k(truth: np.ndarray, probabilities: np.ndarray, logits: np.ndarray, k: int) -> Values:
     """Measure whether the true class is among the ``k`` most probable ones, as Ludwig does: averaged over classes.
 
-    Logits decide between equal probabilities, for instance those of exactly 0. Left out where that leaves no class to
-    miss.
+    Logits decide between equal probabilities, for instance those of exactly 0. Missing where every class is among the
+    first ``k``.
     """
     count = probabilities.shape[1]
     if not len(truth) or count <= k:

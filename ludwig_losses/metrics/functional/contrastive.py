@@ -67,7 +67,7 @@ def pair_values(sums: dict[str, Tensor]) -> dict[str, Tensor]:
     ``alignment`` is the mean of ``|f_i - f_j|**2`` over the positive pairs, from 0 to 4; ``uniformity`` the logarithm
     of the mean of ``exp(-2 |f_i - f_j|**2)`` over all pairs of different rows, from -8 to 0 (Wang & Isola, ICML 2020).
     ``pair_accuracy`` is the share of the rows with a partner whose nearest other row (by cosine; the first one of
-    several) is a partner. What there are no pairs for is left out.
+    several) is a partner. Metrics without pairs are missing.
     """
     values = {
         "alignment": sums["distance"] / sums["partners"],

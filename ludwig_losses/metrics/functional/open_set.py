@@ -27,7 +27,7 @@ def open_set_values(score: Tensor, predicted: Tensor, true: Tensor, background: 
     if is_known.all() or not is_known.any():
         return {}
     rank = as_probabilities(order_of(score))
-    # A known example that is taken for another class is never accepted before an unknown one.
+    # A misclassified known example ranks below every unknown one.
     of_correct = rank.where(~is_known | is_correct, 0.0)
     return {
         "open_set_auroc": binary_auroc(rank, is_known.int()),

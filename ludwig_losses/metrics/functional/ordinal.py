@@ -11,7 +11,7 @@ def rank_sums(predicted: Tensor, true: Tensor) -> Tensor:
 
     Args:
         predicted: ``[N]``, ranks.
-        true: ``[N]``, ranks, -1 for rows that do not count.
+        true: ``[N]``, ranks, -1 for ignored rows.
     """
     has_rank = true >= 0
     predicted, true = predicted * has_rank, true * has_rank

@@ -15,21 +15,21 @@ def pixel_counts(predicted: Tensor, true: Tensor, num_classes: int, ignored: tup
         predicted: class indices, as many as there are in ``true``.
         true: class indices.
         num_classes: ``C``, of the result ``[C, C]``.
-        ignored: classes whose pixels do not count.
+        ignored: classes whose pixels are ignored.
     """
     true = true.long()
     # Ludwig's decoders squeeze images of height 1.
     cell = true * num_classes + predicted.long().view_as(true)
     counted = is_counted(true, ignored or None)
     cells = num_classes**2
-    if counted is not None:  # what does not count has a cell of its own
+    if counted is not None:  # ignored pixels get an additional cell
         cell = cell.where(counted, cells)
     return _count(cell.flatten(), cells + 1)[:cells].view(num_classes, num_classes)
 
 
 def _count(cell: Tensor, cells: int) -> Tensor:
     """Return how often each of the numbers from 0 occurs."""
-    if is_static(cell):  # bincount would have to look for the largest one
+    if is_static(cell):  # bincount would synchronise to find the largest one
         return cell.new_zeros(cells).scatter_add_(0, cell, torch.ones_like(cell))
     return torch.bincount(cell, minlength=cells)
 
@@ -41,7 +41,7 @@ def mask_values(counts: Tensor, ignored: tuple[int, ...] = ()) -> dict[str, Tens
     ``iou_1``, ... are ``TP / (TP + FP + FN)``; ``mean_iou`` is their mean over the classes, and ``dice_coefficient``
     that of ``2 TP / (2 TP + FP + FN)``. ``pixel_accuracy`` is the share of pixels predicted right.
 
-    A class that is neither present nor predicted leaves the means, and has no ``iou``; so do ignored classes.
+    The means exclude a class that is neither present nor predicted, which has no ``iou``, and ignored classes.
 
     Args:
         counts: ``[C, C]``, pixels by true class (row) and predicted class (column).

@@ -10,15 +10,15 @@ from ludwig.modules.metric_modules import LudwigMetric
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
-# Small tensors at a time: each needs some hundred bytes beside its numbers.
+# Small tensors are joined at this number: each needs some hundred bytes beside its values.
 _MANY = 2**12
 
 
 class PackMetric(LudwigMetric):
-    """Base of the metrics that the pack adds to those of Ludwig; one may have several values, each with a name."""
+    """Base of the metrics that this package adds to Ludwig's; one may have several values, each with a name."""
 
     NAMES: ClassVar[tuple[str, ...]] = ()
-    # Those of the names of which less is better.
+    # The names whose values are better when lower.
     LOWER_IS_BETTER: ClassVar[tuple[str, ...]] = ()
     # Ludwig moves every metric for every batch; see host/model/metrics.py.
     stays_in_place = True
@@ -52,14 +52,14 @@ class MetricOfLoss(PackMetric):
 
 
 class RowsMetric(PackMetric):
-    """Base of metrics that are computed of all rows at once, and keep some numbers of each row until then."""
+    """Base of metrics that are computed from all rows at once, and keep some numbers of each row until then."""
 
     columns: int
     rows: list[Tensor]
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__()
-        # One dimension: so it is for a rank that has no rows.
+        # Flattened, so a rank without rows gathers the same shape.
         self.add_state("rows", default=[], dist_reduce_fx="cat")
 
     def keep_rows(self, *columns: Tensor) -> None:
@@ -78,8 +78,8 @@ class RowsMetric(PackMetric):
 class MeansMetric(RowsMetric):
     """Base of metrics that average a mean over batches, or several, so that each is that over all batches as one.
 
-    A batch counts by what its mean was divided by. One whose mean is not a number does not count: Ludwig's own loss for
-    sequences has none for a single row.
+    A batch is weighted by the divisor of its mean. A batch whose mean is NaN is ignored: Ludwig's own loss for
+    sequences is NaN for a single row.
     """
 
     def keep_means(self, means: Sequence[tuple[Tensor, float | Tensor]]) -> None:
@@ -101,6 +101,6 @@ class MeansMetric(RowsMetric):
     def average(self, values: Tensor, denominators: Tensor) -> Tensor:
         """Return the mean ``[M]`` over all batches as one; NaN where no batch has a number."""
         total = denominators.sum(dim=1)
-        # Where nothing counts, losses divide by 1.
+        # Losses divide by 1 where every element is ignored.
         sums = (values * denominators.where(denominators > 0, 1)).nansum(dim=1)
         return sums / total.where(total > 0, (~values.isnan()).any(dim=1))

@@ -17,7 +17,7 @@ class ContrastiveMetric(MetricOfLoss):
     """``alignment``, ``uniformity`` and ``pair_accuracy`` of embeddings, see :func:`pair_values`.
 
     Rows are compared with those of their own batch only, so ``pair_accuracy`` depends on ``eval_batch_size``: the
-    larger a batch, the harder it is. Sums go over all batches. What the data has no pairs for is left out.
+    larger a batch, the harder it is. Sums go over all batches. Metrics without pairs are missing.
     """
 
     NAMES = ("alignment", "uniformity", "pair_accuracy")

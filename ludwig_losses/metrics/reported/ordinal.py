@@ -15,8 +15,8 @@ from ludwig_losses.metrics.reported.base import MetricOfLoss
 class OrdinalMetric(MetricOfLoss):
     """``rank_mae`` and ``quadratic_weighted_kappa``, see :func:`rank_values`.
 
-    The latter is left out where all predictions and truths are one and the same class. Examples of classes without a
-    rank do not count.
+    The latter is missing where all predictions and targets are of one class. Examples of classes without a rank are
+    ignored.
     """
 
     NAMES = ("rank_mae", "quadratic_weighted_kappa")

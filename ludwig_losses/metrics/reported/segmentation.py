@@ -19,7 +19,7 @@ class SegmentationMetric(FeatureMetric):
     See :func:`mask_values`.
 
     All follow from one count of the pixels by true and predicted class, over all the images evaluated. Pixels of the
-    classes that the loss ignores count nowhere, and these classes leave the means. Without any pixel that counts the
+    classes that the loss ignores are ignored, and the means exclude these classes. If all pixels are ignored, the
     metrics are 0.
     """
 
