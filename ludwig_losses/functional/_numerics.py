@@ -35,35 +35,39 @@ def summation_dtype(device: torch.device) -> torch.dtype:
 
 _T = TypeVar("_T")
 
-# An index that nobody writes: all others, -100 included, are classes, or errors.
+# An ignore_index that no target has, so that cross_entropy ignores none: its default, -100, is an error here.
 _NO_INDEX = -(2**62)
 
-# Of so many numbers the arithmetic costs less than to call a further operator.
+# Below this many elements operator overhead dominates.
 _SMALL = 2**14
 
-# Devices whose numbers the host can look at without waiting for them.
+# Devices where reading a value does not synchronise.
 HOST_DEVICES = frozenset({"cpu"})
 
 
 def is_static(tensor: Tensor) -> bool:
-    """Whether what is done with a tensor must not depend on its numbers: the one place where the way is chosen.
+    """True if the path must not depend on values (accelerator, compile, functorch).
 
-    On a CPU a loss may look for what matters, and leave out the rest. An accelerator would have to be waited for, and
-    while torch compiles, exports or maps a function there is nothing to look at: then every shape and every number of
-    steps is known beforehand.
+    On a CPU a loss may read values, in order to skip work or to stop early. Reading a value of an accelerator makes the
+    CPU wait, and while torch compiles, exports or maps a function there are no values: then every shape and every
+    number of steps is known beforehand. All losses ask here.
     """
-    if torch.compiler.is_compiling() or tensor.device.type not in HOST_DEVICES:
-        return True
-    return torch._C._are_functorch_transforms_active()
+    return torch.compiler.is_compiling() or is_on_accelerator(tensor) or torch._C._are_functorch_transforms_active()
 
 
-def at_a_time(tensor: Tensor, on_host: int, elsewhere: int) -> int:
-    """Return how many numbers are computed at a time: few fit the cache of a CPU, and an accelerator wants many."""
-    return on_host if tensor.device.type in HOST_DEVICES else elsewhere
+def is_on_accelerator(tensor: Tensor) -> bool:
+    """True if reading a value of the tensor makes the CPU wait for another device."""
+    return tensor.device.type not in HOST_DEVICES
+
+
+def elements_per_block(tensor: Tensor, on_cpu: int, on_accelerator: int) -> int:
+    """Return how many elements are computed at a time: few, which fit the cache of a CPU, or enough for an
+    accelerator."""
+    return on_accelerator if is_on_accelerator(tensor) else on_cpu
 
 
 def is_small(tensor: Tensor) -> bool:
-    """Whether the shortest way is the fastest, whatever it does with memory."""
+    """True if operator overhead dominates, so that the fewest operators are the fastest way, whatever their memory."""
     return tensor.numel() <= _SMALL
 
 
@@ -97,17 +101,17 @@ def indicator(mask: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def count_true(mask: Tensor) -> int:
-    """How many elements are true."""
-    return int(np.count_nonzero(mask.numpy()) if _for_numpy(mask) else mask.count_nonzero())
+    """Return how many elements are true. Count with NumPy: on a CPU ten times faster."""
+    return int(np.count_nonzero(mask.numpy()) if _is_on_cpu(mask) else mask.count_nonzero())
 
 
 def count_true_of_rows(mask: Tensor) -> list[int]:
-    """How many elements of each row of ``[R, N]`` are true."""
-    return [int(np.count_nonzero(row)) for row in mask.numpy()] if _for_numpy(mask) else mask.sum(dim=1).tolist()
+    """Return how many elements of each row of ``[R, N]`` are true."""
+    return [int(np.count_nonzero(row)) for row in mask.numpy()] if _is_on_cpu(mask) else mask.sum(dim=1).tolist()
 
 
 def is_equal(x: Tensor, y: Tensor) -> bool:
-    """Whether two tensors are known to be equal; nobody knows where numbers may not be looked at."""
+    """True if two tensors are known to be equal; never where values may not be read."""
     return not is_static(x) and torch.equal(x, y)
 
 
@@ -118,23 +122,47 @@ def equal_rows(rows: Tensor) -> Tensor:
     same = torch.ones(len(rows), len(rows), dtype=torch.bool, device=rows.device)
     for column in rows.unbind(dim=1):
         same = same & (column.unsqueeze(1) == column)
-    # The first one that is equal; a row with a NaN is equal to itself only.
+    # The number of a row is the first row that is equal; a row with a NaN is equal to itself only.
     return same.fill_diagonal_(True).int().argmax(dim=1)
 
 
 def true_indices(mask: Tensor) -> Tensor:
-    """Indices into the flat mask, in ascending order."""
-    return torch.from_numpy(np.flatnonzero(mask.numpy())) if _for_numpy(mask) else mask.view(-1).nonzero().squeeze(1)
+    """Return the indices of the true elements in the flat mask, in ascending order; NumPy finds few in many sooner."""
+    return torch.from_numpy(np.flatnonzero(mask.numpy())) if _is_on_cpu(mask) else mask.view(-1).nonzero().squeeze(1)
 
 
-def _for_numpy(mask: Tensor) -> bool:
-    """On a CPU numpy counts and finds few in many about ten times as fast as torch."""
+def _is_on_cpu(mask: Tensor) -> bool:
+    """True if NumPy can read the tensor in place."""
     return mask.device.type == "cpu"
 
 
 def class_logits(logits: Tensor) -> Tensor:
     """Return one logit per class, ``[B, C]``: for single logits ``[B]`` the pairs ``[0, z]``, of the same sigmoid."""
     return torch.stack([torch.zeros_like(logits), logits], dim=-1) if logits.dim() == 1 else logits
+
+
+def unit_rows(rows: Tensor, *, zero_norm: float) -> tuple[Tensor, Tensor]:
+    """Scale each row of ``[B, D]`` to length 1, and return what it was divided by, ``[B, 1]``.
+
+    Squares neither over- nor underflow: few rows are summed in a wider type, and others are divided by their largest
+    element first.
+
+    Args:
+        zero_norm: rows that are no longer than this count as 0 and are divided by 1.
+    """
+    if not rows.shape[1]:
+        return rows, rows.new_ones(len(rows), 1)
+    wide = summation_dtype(rows.device)
+    if is_small(rows) and rows.dtype != wide:
+        length = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=wide)
+        length = length.masked_fill(length <= zero_norm, 1.0)
+        return (rows / length).to(rows.dtype), length
+    largest = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
+    largest = largest.masked_fill(largest <= zero_norm, 1.0)
+    scaled = rows / largest
+    # Less than 1 only where a row counts as 0.
+    norm = torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp_min_(1)
+    return scaled / norm, largest * norm
 
 
 def check_number(
@@ -182,7 +210,7 @@ def check_indices(name: str, tensor: Tensor) -> None:
 def check_whole_numbers(name: str, tensor: Tensor, *, missing: bool = False) -> None:
     """Raise unless a tensor is of whole numbers, of any real type: 0.3 of a label is none.
 
-    Integers and bool cost nothing. Floating-point numbers are looked at where nobody has to wait for them.
+    Integers and bool cost nothing. Floating-point values are read where that does not synchronise.
 
     Args:
         missing: whether NaN stands for a missing one.
@@ -213,8 +241,8 @@ def naming_the_target(
 ) -> _T:
     """Return ``look_up(*inputs)``, in which torch looks up targets; one that is no class is an error that names it.
 
-    Torch's own error names an index and a dimension. On an accelerator it stays torch's, and comes later. Nothing is
-    looked at before there is an error, so this costs nothing.
+    Torch's own error names an index and a dimension. On an accelerator it stays torch's, and comes later. Values are
+    read only after an error, so this costs nothing.
     """
     if torch.compiler.is_compiling():
         return look_up(*inputs)
@@ -229,7 +257,7 @@ def naming_the_target(
 def check_classes(
     target: Tensor, classes: int, ignore_index: int | Sequence[int] | None = None, *, can_ignore: bool
 ) -> None:
-    """Raise ``IndexError`` unless all targets that count are classes; numbers are looked at.
+    """Raise ``IndexError`` unless all targets that are not ignored are classes; their values are read.
 
     Args:
         can_ignore: whether the loss has an ``ignore_index`` that could name further numbers.
@@ -309,7 +337,7 @@ def is_counted(target: Tensor, ignore_index: int | Sequence[int] | None) -> Tens
     """Return which targets are none of the ignored classes, or ``None`` if no class is ignored."""
     if ignore_index is None:
         return None
-    # In int64: beside uint8 masks, -100 would become 156.
+    # In int64: compared with uint8 targets, -100 would become 156.
     target = target.long()
     counted = torch.ones_like(target, dtype=torch.bool)
     for index in ignored_classes(ignore_index):
@@ -332,8 +360,8 @@ def loss_where_counted(
 ) -> Tensor:
     """Return ``loss(logits, target)`` per element, 0 with a gradient of 0 where the target is an ignored class.
 
-    Ignored targets may be no class at all (255, -100). They become the most probable class, whose loss is finite; and
-    ignored logits without one (NaN, infinite, or all masked) become 0.
+    Ignored targets need not be classes (255, -100). They are replaced by the most probable class, whose loss is finite.
+    Ignored logits that have none (NaN, infinite, or all masked) are replaced by 0.
     """
     inputs = loss, logits, target, ignore_index, class_dim
     return naming_the_target(_loss_where_counted, inputs, target, logits.shape[class_dim], ignore_index)
@@ -373,7 +401,7 @@ def class_nll(logits: Tensor) -> tuple[Tensor, Tensor]:
 def infinite_where_masked(loss: Tensor, masked: Tensor, index: Tensor, label_smoothing: float) -> Tensor:
     """Return the loss of a smoothed label, infinite (with a gradient of 0) where the true class is a masked one.
 
-    Only with a smoothing of 1 it has no part in the label.
+    With a smoothing of 1 the true class has no part in the label, and the loss stays finite.
     """
     return loss if label_smoothing == 1 else loss.masked_fill(masked.gather(1, index).squeeze(1), torch.inf)
 
@@ -405,7 +433,7 @@ def each_class_loss(nll: Tensor, of_nll: ValueAndSlope, parameter: Any) -> Tenso
 
 
 class _EachClassLoss(torch.autograd.Function):
-    """Keeps the derivative beside what it belongs to."""
+    """Computes the derivative by ``nll`` along with the loss, and keeps both."""
 
     @staticmethod
     def forward(ctx: Any, nll: Tensor, of_nll: Callable, parameter: Any) -> Tensor:

@@ -16,27 +16,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._derivatives import apply, differentiable_once, forms_of
+from ludwig_losses.functional._candidates import Places, behind_top, gather_candidates, scatter_candidates
+from ludwig_losses.functional._derivatives import CustomFunction, differentiable_once
 from ludwig_losses.functional._numerics import (
     as_output,
     as_rows,
     check_class_logits,
     check_number,
-    count_true,
     full_precision,
     is_static,
     loss_where_counted,
+    naming_the_target,
     shaped_as,
-    true_indices,
 )
-from ludwig_losses.functional.projections import NEAR_1, check_alpha, project_near_1, threshold
+from ludwig_losses.functional.projections import (
+    NEAR_1,
+    check_alpha,
+    project_near_1,
+    sorted_threshold,
+    sorts_any_width,
+    threshold,
+)
 
-# Rows wider than this, of which more than one in so many logits is a candidate, are searched again for candidates
-# above the threshold of every so many-th class, less its rounding.
-_WIDE, _MANY, _SAMPLED, _SLACK = 512, 16, 16, 1e-6
-# In rows that are no wider a Newton step costs less than to look for candidates, unless it takes real powers.
+# Rows up to this width are not searched for candidates: a Newton step on all classes costs less than the search, unless
+# it takes real powers.
 _NARROW = 256
-# Elements of which the loss is computed at a time, so that its temporaries stay small.
+# Elements of which the loss is computed at a time on a CPU: 1 MB of float32, which stays in its cache.
 _BLOCK = 2**18
 
 
@@ -55,7 +60,7 @@ def entmax_loss(
         target: ``[...]``, class indices of any integer type.
         alpha: in (1, 2]; 1.5 gives :func:`entmax15_loss`, 2 :func:`sparsemax_loss`, near 1 cross-entropy.
         label_smoothing: the part of each label that is spread evenly over all classes that are not masked, in [0, 1].
-        ignore_index: classes that do not count, whose loss is 0; also numbers that are no class.
+        ignore_index: ignored classes, whose loss is 0; also numbers that are no class.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
@@ -145,26 +150,35 @@ def loss_and_probabilities(
     logits: Tensor, target: Tensor, alpha: float, label_smoothing: float, ignore_index: int | Sequence[int] | None
 ) -> tuple[Tensor, Tensor | None]:
     """Return the loss, and the projection of the logits if it was found for all of them, without a gradient."""
-    p: Tensor | None = None
     check_class_logits(logits, target, class_dim=-1)
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
+    if ignore_index is None:
+        inputs = logits, target, alpha, label_smoothing
+        return naming_the_target(_loss_and_probabilities, inputs, target, logits.shape[-1])
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss per element, as if all of them counted."""
-        nonlocal p
-        rows, index = as_rows(full_precision(logits)).contiguous(), target.long().flatten()
-        # Smoothing starts from the loss of the largest logit: that of a true class far behind could cancel most of it.
-        first = rows.detach().argmax(dim=1) if label_smoothing else index
-        loss, found, *places = apply(_FORMS, rows, first, alpha)
-        if not places and ignore_index is None:  # else logits without a sense have become others
-            p = found if found.shape == logits.shape else found.reshape(logits.shape)
-        if label_smoothing:
-            loss = loss + _cost_of_smoothing(rows, index, first, alpha, label_smoothing)
-            # Rounding may leave a loss of 0 a little below it; its gradient stays.
-            loss = loss + (-loss).detach().clamp_min(0)
-        return shaped_as(loss, target)
+        return _loss_and_probabilities(logits, target, alpha, label_smoothing)[0]
 
-    return loss_where_counted(loss, logits, target, ignore_index, class_dim=-1), p
+    # Ignored logits without a projection become others, so that the one that is found is not that of all logits.
+    return loss_where_counted(loss, logits, target, ignore_index, class_dim=-1), None
+
+
+def _loss_and_probabilities(
+    logits: Tensor, target: Tensor, alpha: float, label_smoothing: float
+) -> tuple[Tensor, Tensor | None]:
+    """Return the loss per element, and the projection unless only that of candidates was found."""
+    rows, index = as_rows(full_precision(logits)).contiguous(), target.long().flatten()
+    # Smoothing starts from the loss of the largest logit: that of a true class far behind could cancel most of it.
+    first = rows.detach().argmax(dim=1) if label_smoothing else index
+    loss, p, *places = _FENCHEL_YOUNG.apply(rows, first, alpha)
+    if label_smoothing:
+        loss = loss + _cost_of_smoothing(rows, index, first, alpha, label_smoothing)
+        # Rounding may leave a loss of 0 a little below it; its gradient stays.
+        loss = loss + (-loss).detach().clamp_min(0)
+    if places:
+        return shaped_as(loss, target), None
+    return shaped_as(loss, target), p if p.shape == logits.shape else p.reshape(logits.shape)
 
 
 def _cost_of_smoothing(logits: Tensor, target: Tensor, first: Tensor, alpha: float, label_smoothing: float) -> Tensor:
@@ -187,14 +201,15 @@ def _entropy_term(p: Tensor, alpha: float) -> Tensor:
     return torch.where(p > 0, -p * torch.expm1((alpha - 1) * p.log()) / (alpha * (alpha - 1)), 0)
 
 
-class _TracedFenchelYoung(torch.autograd.Function):
-    """Keeps the probabilities of the candidates, and makes one tensor of the logits' size: the gradient."""
+class _CompiledFenchelYoung(torch.autograd.Function):
+    """The loss of rows with its gradient, ``p* - e_y``: keeps the probabilities of the candidates, and makes one tensor
+    of the logits' size, the gradient."""
 
     @staticmethod
     def forward(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, ...]:
-        """Return the loss, and what its derivatives are made of."""
+        """Return the loss, the probabilities and, if they are those of candidates, their two tensors of places."""
         loss, p, places = _solve(logits, target, alpha)
-        return as_output(loss), as_output(p), *places
+        return as_output(loss), as_output(p), *(places or ())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -211,17 +226,19 @@ class _TracedFenchelYoung(torch.autograd.Function):
             return None, None, None
         logits, target, p, *places = ctx.saved_tensors
         column = grad.detach().unsqueeze(1)
-        gradient = _put(p * column, places, logits.shape).scatter_add_(1, target.unsqueeze(1), -column)
+        gradient = scatter_candidates(p * column, _places(places), logits.shape)
+        gradient = gradient.scatter_add_(1, target.unsqueeze(1), -column)
         return differentiable_once(gradient, logits), None, None
 
 
-class _FenchelYoung(_TracedFenchelYoung):
+class _FenchelYoung(_CompiledFenchelYoung):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """Return the derivative of the loss along the tangent of the logits."""
         logits, target, p, *places = ctx.saved_tensors
         of_true = tangent.gather(1, target.unsqueeze(1)).squeeze(1)
-        return (_put(p, places, logits.shape) * tangent).sum(dim=1) - of_true, None, *[None for _ in places]
+        of_all = (scatter_candidates(p, _places(places), logits.shape) * tangent).sum(dim=1)
+        return of_all - of_true, None, *[None for _ in places]
 
     @staticmethod
     def vmap(
@@ -233,93 +250,82 @@ class _FenchelYoung(_TracedFenchelYoung):
             for x, dim in zip((logits, target), in_dims[:2], strict=True)
         )
         loss, p, *places = _FenchelYoung.apply(logits.flatten(0, 1), target.flatten(), alpha)
-        p = _put(p, places, logits.flatten(0, 1).shape)
+        p = scatter_candidates(p, _places(places), logits.flatten(0, 1).shape)
         return (loss.unflatten(0, target.shape), p.unflatten(0, target.shape)), (0, 0)
 
 
-_FORMS = forms_of(_TracedFenchelYoung, _FenchelYoung)
+_FENCHEL_YOUNG = CustomFunction(compiled=_CompiledFenchelYoung, transformed=_FenchelYoung)
 
 
-def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """Loss ``[N]`` for logits ``[N, C]``, the probabilities of the candidates and their places.
+def _places(tensors: Sequence[Tensor]) -> Places | None:
+    return Places(*tensors) if tensors else None
+
+
+def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor, Places | None]:
+    """Return the loss ``[N]`` for logits ``[N, C]``, the probabilities of the candidates and their places.
 
     With ``x = (alpha - 1) (z - max z)`` and ``e = p**(alpha - 1)`` the loss is
     ``sum p (x + (1 - e) / alpha) / (alpha - 1) + max z - z_y``.
     """
     if not logits.numel():
-        return logits.new_zeros(len(logits)), torch.zeros_like(logits), ()
-    r, static = 1 / (alpha - 1), is_static(logits)
+        return logits.new_zeros(len(logits)), torch.zeros_like(logits), None
+    if alpha in (1.5, 2.0) and sorts_any_width(logits):
+        return *_solve_by_sorting(logits, target, alpha), None
     top = logits.amax(dim=1, keepdim=True)
-    behind = (top - logits.gather(1, target.unsqueeze(1))).squeeze(1)
+    lead = (top - logits.gather(1, target.unsqueeze(1))).squeeze(1)
     if alpha < NEAR_1:
-        p = project_near_1(logits, alpha, static)
+        p = project_near_1(logits, alpha, is_static(logits))
         margin = torch.where(p > 0, logits - top, 0)
-        return ((p * margin + _entropy_term(p, alpha)).sum(dim=1) + behind).clamp_min_(0), p, ()
-    places: tuple[Tensor, ...] = ()
-    if static or (logits.shape[1] <= _NARROW and alpha in (1.5, 2.0)):
-        x = _behind(logits, top, alpha)
-    else:
-        x, places = _candidates(logits, top, alpha)
-    p = x.sub(threshold(x, r, static)).clamp_min_(0)
-    if static or x.numel() <= _BLOCK:
-        loss = _loss_from_excess(x, p, r)
-    else:
-        blocks = (tensor.split(max(1, _BLOCK // x.shape[1])) for tensor in (x, p))
-        loss = torch.cat([_loss_from_excess(x, e, r) for x, e in zip(*blocks, strict=True)])
+        return ((p * margin + _entropy_term(p, alpha)).sum(dim=1) + lead).clamp_min_(0), p, None
+    loss, p, places = _solve_by_threshold(logits, top, alpha)
     # Rounding may leave a loss of 0 a little below it.
-    return loss.mul_(r).add_(behind).clamp_min_(0), p, places
+    return loss.add_(lead).clamp_min_(0), p, places
+
+
+def _solve_by_threshold(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tensor, Tensor, Places | None]:
+    """Return the loss of the largest logit, the probabilities of the candidates and their places."""
+    r, static = 1 / (alpha - 1), is_static(logits)
+    places: Places | None = None
+    if static or (logits.shape[1] <= _NARROW and alpha in (1.5, 2.0)):
+        x = behind_top(logits, top, alpha)
+    else:
+        x, places = gather_candidates(logits, top, alpha)
+    e = x.sub(threshold(x, r, static)).clamp_min_(0)
+    if static or x.numel() <= _BLOCK:
+        loss = _loss_from_excess(x, e, r)
+    else:
+        blocks = (tensor.split(max(1, _BLOCK // x.shape[1])) for tensor in (x, e))
+        loss = torch.cat([_loss_from_excess(part, excess, r) for part, excess in zip(*blocks, strict=True)])
+    return loss.mul_(r), e, places
+
+
+def _solve_by_sorting(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """The same in few operators for ``alpha`` 1.5 and 2, of which each costs an accelerator its start.
+
+    In units of the logits, ``x = z - max z`` and ``p = (relu(x - tau) / r)**r`` with ``r = 1 / (alpha - 1)``. Since
+    ``x = tau + relu(x - tau)`` wherever ``p > 0``, the loss is ``tau - x_y + (sum p**alpha + r) r / (r + 1)``. As
+    float64 has found ``tau``, ``p`` sums to 1 without being divided by its sum.
+    """
+    r = 1 / (alpha - 1)
+    x = logits - logits.amax(dim=1, keepdim=True)
+    of_true = x.gather(1, target.unsqueeze(1))
+    tau = sorted_threshold(x, r, length=r)
+    root = x.sub_(tau).clamp_min_(0)  # p**(1 / r), but for the factor r
+    if r != 1:
+        root.div_(r)
+    power_sum = torch.linalg.vector_norm(root, r + 1, dim=1, keepdim=True, dtype=torch.float64).pow_(r + 1)
+    loss = tau.add_(power_sum, alpha=r / (r + 1)).add_(r * r / (r + 1))
+    # In float64 until here: of a loss near 0 the terms cancel. Rounding may leave it a little below 0.
+    loss = torch.sub(loss, of_true, out=of_true).clamp_min_(0)
+    return loss.squeeze(1), root if r == 1 else root.square_()
 
 
 def _loss_from_excess(x: Tensor, e: Tensor, r: float) -> Tensor:
     """``sum p (x + (1 - e) / alpha)`` for ``e = relu(x - tau)``, which becomes ``p = e**r``, made to sum to 1.
 
-    Not a vector norm, which adds up one element after the other and loses digits where there are many.
+    Not a vector norm, which on a CPU adds up one element after the other and loses digits where there are many.
     """
     power = e if r == 1 else e.square() if r == 2 else e.pow(r)
     e /= power.sum(dim=1, keepdim=True).pow(1 / r)
     x.add_(1 - e, alpha=r / (r + 1))
     return x.mul_(e if r == 1 else e.pow_(r)).sum(dim=1)
-
-
-def _behind(logits: Tensor, top: Tensor, alpha: float) -> Tensor:
-    """Return ``(alpha - 1) (z - top)``, at least -2."""
-    return (logits - top).mul_(alpha - 1).clamp_min_(-2)
-
-
-def _candidates(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """Return ``(alpha - 1) (z - top)``, at least -2, of the logits that can be in the support, and their places.
-
-    Those are the logits within ``1 / (alpha - 1)`` of the largest one, few in a wide row: they are moved together in
-    ``[N, K]``, filled with -2. Where they are many, or not worth to look for, all logits are returned, and no places.
-    """
-    rows, classes = logits.shape
-    possible = logits >= top - 1 / (alpha - 1)
-    count = count_true(possible)
-    if classes > _WIDE and count * _MANY > logits.numel():
-        # Those above the threshold of a sample of the classes, which more classes only raise. It is at least -1, also
-        # for rows of which no class in the sample can be in the support.
-        tau = threshold((alpha - 1) * (logits[:, ::_SAMPLED] - top), 1 / (alpha - 1)).nan_to_num(-1.0)
-        possible = logits >= top + (tau - _SLACK) / (alpha - 1)
-        count = count_true(possible)
-    if count * 2 > logits.numel():
-        return _behind(logits, top, alpha), ()
-    source = true_indices(possible)
-    row = source // classes
-    counts = torch.bincount(row, minlength=rows)
-    widest = max(int(counts.max()), 1)  # rows of NaN have no candidate, and NaN for a result
-    # The k-th candidate overall is number k - (candidates in the rows before) of its row.
-    shift = torch.arange(rows, device=logits.device) * widest - (counts.cumsum(0) - counts)
-    position = torch.arange(count, device=logits.device).add_(shift.index_select(0, row))
-    x = logits.view(-1).index_select(0, source).sub_(top.view(-1).index_select(0, row)).mul_(alpha - 1)
-    together = logits.new_full((rows * widest,), -2).index_copy_(0, position, x)
-    return together.view(rows, widest), (position, source)
-
-
-def _put(values: Tensor, places: Sequence[Tensor], shape: torch.Size) -> Tensor:
-    """Return values ``[N, K]`` for candidates at their places among all classes, zeros elsewhere."""
-    if not places:
-        return values
-    position, source = places
-    everywhere = values.new_zeros(shape)
-    everywhere.view(-1).index_copy_(0, source, values.view(-1).index_select(0, position))
-    return everywhere

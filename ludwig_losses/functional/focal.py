@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import product
 from typing import Any
 
 import torch
@@ -13,7 +12,6 @@ from torch.nn.functional import softplus
 from ludwig_losses.functional._elementwise import elementwise, is_transformed
 from ludwig_losses.functional._numerics import (
     as_output,
-    at_a_time,
     check_class_logits,
     check_floating,
     check_number,
@@ -21,6 +19,7 @@ from ludwig_losses.functional._numerics import (
     check_whole_numbers,
     class_nll,
     each_class_loss,
+    elements_per_block,
     full_precision,
     indicator,
     infinite_where_masked,
@@ -32,9 +31,9 @@ from ludwig_losses.functional._numerics import (
     true_class_loss,
 )
 
-# Elements at a time, so that the temporaries of the binary loss stay small; large enough for every thread, or for a
-# whole GPU.
-_BLOCK, _BLOCK_ELSEWHERE = 2**17, 2**22
+# Elements of the binary loss that are computed at a time. On a CPU 0.5 MB of float32, so that the temporaries stay in
+# its cache, and still enough for every thread; on an accelerator 16 MB, enough to occupy it.
+_BLOCK, _BLOCK_ON_ACCELERATOR = 2**17, 2**22
 # From here on log(1 + exp(x)) is x, to the last digit of float64.
 _LINEAR = 40.0
 
@@ -60,7 +59,7 @@ def sigmoid_focal_loss(
         alpha: ``[2]``, the weights of the negative and of the positive class; ``None`` for no balance.
         gamma: focusing parameter, >= 0; 0 gives binary cross-entropy.
         label_smoothing, reduced_threshold: as for :func:`softmax_focal_loss`.
-        ignore_index: targets that do not count, whose loss and gradient are 0, whatever their logits.
+        ignore_index: ignored targets, whose loss and gradient are 0, whatever their logits.
 
     Returns:
         The unreduced loss in the shape of ``logits``, float32 (float64 for float64 logits).
@@ -104,7 +103,19 @@ def _check_options(gamma: float, label_smoothing: float, reduced_threshold: floa
 
 
 class _SigmoidFocalLoss(torch.autograd.Function):
-    """Computes the derivative along with the loss, and keeps nothing else."""
+    """Computes the derivative along with the loss, and keeps nothing else.
+
+    *What.* A million logits are computed in blocks, one after the other. Each block writes its loss and its derivative
+    into its part of two tensors that were allocated before.
+
+    *Why.* The formula has about ten temporaries. Of a block they fit the cache of a CPU, and the peak memory is that of
+    two tensors instead of twelve.
+
+    *Example.* For five logits in blocks of two, ``loss`` is filled from left to right::
+
+        block 0            block 1            block 2
+        [a, b, ., ., .]    [a, b, c, d, .]    [a, b, c, d, e]
+    """
 
     @staticmethod
     def forward(
@@ -123,15 +134,7 @@ class _SigmoidFocalLoss(torch.autograd.Function):
             loss, slope = _sigmoid_focal(logits, target, alpha, *ctx.options)
             ctx.save_for_backward(logits, target, counted, alpha, slope)
             return as_output(loss)
-        loss, slope = (torch.empty_like(logits, memory_format=torch.contiguous_format) for _ in range(2))
-        size = at_a_time(logits, _BLOCK, _BLOCK_ELSEWHERE)
-        parts = [tensor.reshape(-1).split(size) for tensor in (logits, target, counted) if tensor is not None]
-        for i, (z, y, *count) in enumerate(zip(*parts, strict=True)):
-            block = slice(i * size, i * size + len(z))
-            out = loss.view(-1)[block], slope.view(-1)[block]
-            _sigmoid_focal(z, y, alpha, gamma, label_smoothing, threshold, out)
-            for each, kept in product(out, count):
-                each.masked_fill_(~kept, 0.0)
+        loss, slope = _sigmoid_focal_in_blocks(logits, target, counted, alpha, ctx.options)
         ctx.save_for_backward(logits, target, counted, alpha, slope)
         return as_output(loss)
 
@@ -144,6 +147,28 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         return grad * slope, None, None, None, None, None, None
 
 
+def _sigmoid_focal_in_blocks(
+    logits: Tensor,
+    target: Tensor,
+    counted: Tensor | None,
+    alpha: Tensor | None,
+    options: tuple[float, float, float | None],
+) -> tuple[Tensor, Tensor]:
+    """Return the loss and its derivative by the logit, 0 where a target is ignored."""
+    loss, slope = (torch.empty_like(logits, memory_format=torch.contiguous_format) for _ in range(2))
+    size = elements_per_block(logits, _BLOCK, _BLOCK_ON_ACCELERATOR)
+    blocks = zip(*(x.reshape(-1).split(size) for x in (logits, target)), strict=True)
+    ignored = None if counted is None else (~counted).reshape(-1)
+    for i, (z, y) in enumerate(blocks):
+        block = slice(i * size, i * size + len(z))
+        of_block = loss.view(-1)[block], slope.view(-1)[block]
+        _sigmoid_focal(z, y, alpha, *options, out=of_block)
+        if ignored is not None:
+            for part in of_block:
+                part.masked_fill_(ignored[block], 0.0)
+    return loss, slope
+
+
 def _counted_sigmoid_focal(
     z: Tensor,
     options: tuple[float, float, float | None],
@@ -151,7 +176,7 @@ def _counted_sigmoid_focal(
     counted: Tensor | None,
     alpha: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss and its derivative by the logit, 0 where a target does not count."""
+    """Return the loss and its derivative by the logit, 0 where a target is ignored."""
     if counted is None:
         return _sigmoid_focal(z, target, alpha, *options)
     loss, slope = _sigmoid_focal(z.masked_fill(~counted, 0.0), target, alpha, *options)
@@ -167,13 +192,13 @@ def _sigmoid_focal(
     threshold: float | None,
     out: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss and its derivative by the logit, in ``out`` if it is given."""
+    """Return the loss and its derivative by the logit, written into the two tensors of ``out`` if they are given."""
     positive = target.to(torch.bool)
     label = indicator(positive, z.dtype)
-    # What is 0 or 1 in the type of the label takes no more than a comparison.
+    # A target of 0s and 1s in the type of the label is recognised by one comparison.
     if target.dtype.is_floating_point and not (target.dtype == label.dtype and is_equal(target, label)):
         check_whole_numbers("target", target)
-    # -1 for a positive.
+    # -1 for a positive, 1 for a negative.
     sign = torch.rsub(label, 1, alpha=2)
     weight, nll, by_z = _sigmoid_focal_terms(z, positive, sign, alpha, gamma, threshold)
     loss, slope = torch.mul(weight, nll, out=out[0]), torch.mul(weight, by_z, out=out[1])
@@ -203,7 +228,7 @@ def _sigmoid_focal_terms(
     weight, by_nll = miss, hit
     if threshold is not None:
         hard = hit < threshold
-        # Before the power, which may overflow where it does not count.
+        # Before the power, which may overflow where it is not used.
         weight, by_nll = torch.where(hard, 1, miss / threshold), by_nll * ~hard
     if torch.is_grad_enabled():  # for a second derivative: that of a power is infinite at 0
         weight = weight.clamp_min(torch.finfo(weight.dtype).tiny)
@@ -241,7 +266,7 @@ def softmax_focal_loss(
             where the true class is masked (unless the smoothing is 1, or its ``alpha`` 0), as without smoothing.
         reduced_threshold: in (0, 1]; the factor ``(1 - p_t)**gamma`` becomes 1 where ``p_t`` is below the threshold,
             and ``((1 - p_t) / threshold)**gamma`` from there on. They meet at 0.5. ``None`` for focal loss.
-        ignore_index: classes that do not count, whose loss and gradient are 0, whatever their logits; also numbers that
+        ignore_index: ignored classes, whose loss and gradient are 0, whatever their logits; also numbers that
             are no class.
 
     Returns:
@@ -307,7 +332,7 @@ def _reduced_focal_of_nll(nll: Tensor, parameter: tuple[float, float]) -> tuple[
     gamma, threshold = parameter
     finite, hit, miss = _hit_and_miss(nll)
     hard = hit < threshold
-    # Before the power, which may overflow where it does not count.
+    # Before the power, which may overflow where it is not used.
     weight = torch.where(hard, 1, miss / threshold) ** gamma
     by_miss = (hit * finite).div_(miss).mul_(gamma)
     return weight * nll, weight * (1 + by_miss * ~hard)

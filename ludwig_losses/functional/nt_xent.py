@@ -14,10 +14,10 @@ from ludwig_losses.functional._numerics import (
     check_number,
     check_whole_numbers,
     full_precision,
-    is_small,
-    summation_dtype,
+    unit_rows,
 )
 
+# Rows that are no longer than this count as zeros, which have no direction: torch.nn.functional.normalize's number.
 _ZERO_NORM = 1e-12
 
 
@@ -98,8 +98,8 @@ def nt_xent_loss(
     if labels is not None and memory_labels is not None:
         labels = torch.cat([labels, memory_labels])
     rows = full_precision(embeddings)
-    unit, length = _unit_rows(rows.detach())
-    others = None if memory is None else _unit_rows(memory.detach().to(unit.dtype))[0]
+    unit, length = unit_rows(rows.detach(), zero_norm=_ZERO_NORM)
+    others = None if memory is None else unit_rows(memory.detach().to(unit.dtype), zero_norm=_ZERO_NORM)[0]
     wanted = is_differentiated(rows)
     loss, by_unit = loss_and_gradient(
         unit,
@@ -110,7 +110,7 @@ def nt_xent_loss(
         per_anchor=average == "anchors",
         wanted=wanted,
     )
-    return with_gradient(loss, rows, _by_rows(by_unit, unit, length)) if wanted else loss
+    return with_gradient(loss, rows, _gradient_by_rows(by_unit, unit, length)) if wanted else loss
 
 
 def _check_options(
@@ -130,23 +130,9 @@ def _check_options(
         )
 
 
-def _unit_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Scale each row to length 1 without overflow, and return what it was divided by; rows of zeros stay zero."""
-    if not rows.shape[1]:
-        return rows, rows.new_ones(len(rows), 1)
-    wide = summation_dtype(rows.device)
-    if is_small(rows) and rows.dtype != wide:  # whose squares do not overflow
-        length = torch.linalg.vector_norm(rows, dim=1, keepdim=True, dtype=wide)
-        length = length.masked_fill(length <= _ZERO_NORM, 1.0)
-        return (rows / length).to(rows.dtype), length
-    largest = torch.linalg.vector_norm(rows, torch.inf, dim=1, keepdim=True)
-    largest = largest.masked_fill(largest <= _ZERO_NORM, 1.0)
-    scaled = rows / largest
-    # Less than 1 only where it counts as 0.
-    norm = torch.linalg.vector_norm(scaled, dim=1, keepdim=True).clamp_min_(1)
-    return scaled / norm, largest * norm
+def _gradient_by_rows(by_unit: Tensor, unit: Tensor, length: Tensor) -> Tensor:
+    """Return the derivative by the rows ``r``, given the derivative ``g`` by the rows of length 1, ``u = r / |r|``.
 
-
-def _by_rows(by_unit: Tensor, unit: Tensor, length: Tensor) -> Tensor:
-    """Return the derivative by rows, given that by the rows of length 1: without what only changes the length."""
+    Longer rows point in the same direction: the part of ``g`` along ``u`` changes nothing, so ``(g - u <u, g>) / |r|``.
+    """
     return torch.addcmul(by_unit, unit, (by_unit * unit).sum(dim=1, keepdim=True), value=-1).div_(length)

@@ -10,7 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ludwig_losses.functional._numerics import check_floating, check_number, check_whole_numbers, full_precision
+from ludwig_losses.functional._numerics import (
+    check_floating,
+    check_number,
+    check_whole_numbers,
+    full_precision,
+    unit_rows,
+)
 
 
 def squared_distance(hidden: Tensor, center: Tensor) -> Tensor:
@@ -19,11 +25,11 @@ def squared_distance(hidden: Tensor, center: Tensor) -> Tensor:
     Its gradient, ``2 (z - c)``, has to fit the type of ``hidden``: in float16 differences up to 32,752.
 
     Args:
-        hidden: ``[B, D]``, the hidden vectors ``z``.
+        hidden: ``[B, D]``, the embeddings ``z``.
         center: ``[D]``, the centre ``c``; no gradient flows into it.
 
     Returns:
-        ``[B]``, float32 (float64 for float64 vectors).
+        ``[B]``, float32 (float64 for float64 embeddings).
 
     Raises:
         TypeError: ``hidden`` is not floating point.
@@ -44,13 +50,13 @@ def squared_distance(hidden: Tensor, center: Tensor) -> Tensor:
 
 
 def initial_center(mean: Tensor, *, margin: float = 0.1) -> Tensor:
-    """Return the centre for vectors with this mean: coordinates nearer to 0 than ``margin`` move to ``+-margin``.
+    """Return the centre for embeddings with this mean: coordinates nearer to 0 than ``margin`` move to ``+-margin``.
 
-    All weights 0 would reach a coordinate of 0, and no distance would be left. So a coordinate of exactly 0, as units
-    that are off for every row have, moves to ``+margin``; the authors' code leaves it where it is.
+    A network whose weights are all 0 reaches a centre of 0, where every distance is 0 and nothing is learned. A
+    coordinate of exactly 0, as units that are off for every row have, moves to ``+margin``; the authors' code keeps it.
 
     Args:
-        mean: ``[D]``, the mean of the hidden vectors of the untrained network.
+        mean: ``[D]``, the mean of the embeddings of the untrained network.
         margin: >= 0.
 
     Raises:
@@ -106,7 +112,7 @@ def deep_svdd_loss(
     """
     _check_rows("distance", distance)
     check_number("nu", nu, minimum=0, maximum=1)
-    distance = _up_to(cutoff, full_precision(distance))
+    distance = _cut_off(cutoff, full_precision(distance))
     if nu == 0:
         return distance
     radius2 = _squared_radius(radius2, distance)
@@ -158,7 +164,7 @@ def deep_sad_loss(
     distance, anomalous = full_precision(distance), target == 1
     shifted = distance + eps
     # Rows that are no anomalies divide by 1: their gradient here is 0 times that of the quotient, which must be finite.
-    attraction = torch.where(target == 0, eta * shifted, _up_to(cutoff, distance))
+    attraction = torch.where(target == 0, eta * shifted, _cut_off(cutoff, distance))
     return torch.where(anomalous, eta / torch.where(anomalous, shifted, 1), attraction)
 
 
@@ -197,7 +203,7 @@ def drocc_loss(
     loss = -F.logsigmoid(score) - mu * F.logsigmoid(-adversarial_score)
     if cutoff is None:
         return loss
-    return torch.where(score < _limits(cutoff, score), -F.logsigmoid(-score), loss)
+    return torch.where(score < _cutoff_of_rows(cutoff, score), -F.logsigmoid(-score), loss)
 
 
 def drocc_adversary(
@@ -266,12 +272,12 @@ def drocc_adversary(
         start = torch.randn(x.shape, generator=generator, dtype=full_precision(x).dtype, device=x.device)
     h = _to_shell(full_precision(start.detach()), radius, gamma)
     for _ in range(num_steps):
-        h = _to_shell(h + step_size * _unit_rows(_slope(score_fn, x, h)), radius, gamma)
+        h = _to_shell(h + step_size * _score_direction(score_fn, x, h), radius, gamma)
     return h
 
 
-def _slope(score_fn: Callable[[Tensor], Tensor], x: Tensor, h: Tensor) -> Tensor:
-    """The gradient of the scores at ``x + h``."""
+def _score_direction(score_fn: Callable[[Tensor], Tensor], x: Tensor, h: Tensor) -> Tensor:
+    """Return the gradient of the scores at ``x + h``, each row with length 1."""
     with torch.enable_grad():
         h = h.detach().requires_grad_()
         score = score_fn((x + h).to(x.dtype))
@@ -280,27 +286,13 @@ def _slope(score_fn: Callable[[Tensor], Tensor], x: Tensor, h: Tensor) -> Tensor
                 f"score_fn must return [B] for x [B, ...]; got {tuple(score.shape)} for x {tuple(x.shape)}."
             )
         (gradient,) = torch.autograd.grad(score.sum(), h)
-    return gradient
+    return unit_rows(gradient.flatten(1), zero_norm=0.0)[0].reshape(h.shape)
 
 
 def _to_shell(h: Tensor, radius: float, gamma: float) -> Tensor:
-    """Change the length of each row as little as needed for ``radius <= ||h|| <= gamma * radius``."""
-    length = _row_lengths(h)
-    return _unit_rows(h) * length.clamp(radius, gamma * radius)
-
-
-def _unit_rows(h: Tensor) -> Tensor:
-    """Rows of length 1; 0 stays 0. Divided by the largest element first, whose square could over- or underflow."""
-    scaled = h / _per_row(h, h.flatten(1).abs().amax(dim=1)).clamp_min(torch.finfo(h.dtype).tiny)
-    return scaled / _row_lengths(scaled).clamp_min(torch.finfo(h.dtype).tiny)
-
-
-def _row_lengths(h: Tensor) -> Tensor:
-    return _per_row(h, torch.linalg.vector_norm(h.flatten(1), dim=1))
-
-
-def _per_row(h: Tensor, numbers: Tensor) -> Tensor:
-    return numbers.view(-1, *[1] * (h.dim() - 1))
+    """Change the length of each row as little as needed for ``radius <= ||h|| <= gamma * radius``; rows of 0 stay 0."""
+    unit, length = unit_rows(h.flatten(1), zero_norm=0.0)
+    return (unit * length.clamp(radius, gamma * radius)).to(h.dtype).reshape(h.shape)
 
 
 def _squared_radius(radius2: float | Tensor | None, distance: Tensor) -> Tensor | float:
@@ -314,18 +306,18 @@ def _squared_radius(radius2: float | Tensor | None, distance: Tensor) -> Tensor 
     return radius2
 
 
-def _up_to(cutoff: float | Tensor | None, distance: Tensor) -> Tensor:
-    """The distances, of which none is above the cutoff."""
+def _cut_off(cutoff: float | Tensor | None, distance: Tensor) -> Tensor:
+    """Return the distances, those above the cutoff replaced by it."""
     if cutoff is None:
         return distance
     if not isinstance(cutoff, Tensor) and cutoff != math.inf:
         check_number("cutoff", cutoff, minimum=0)
-    cutoff = _limits(cutoff, distance)
+    cutoff = _cutoff_of_rows(cutoff, distance)
     return torch.where(distance > cutoff, cutoff, distance)
 
 
-def _limits(cutoff: float | Tensor, rows: Tensor) -> Tensor:
-    """The cutoff as a tensor in the type of the rows, one number or one for each row."""
+def _cutoff_of_rows(cutoff: float | Tensor, rows: Tensor) -> Tensor:
+    """Return the cutoff as a tensor in the type of the rows, one number or one for each row."""
     if not isinstance(cutoff, Tensor):
         if cutoff not in (-math.inf, math.inf):
             check_number("cutoff", cutoff, minimum=-sys.float_info.max)
@@ -338,14 +330,15 @@ def _limits(cutoff: float | Tensor, rows: Tensor) -> Tensor:
 def _check_rows(name: str, rows: Tensor, other_name: str = "", other: Tensor | None = None) -> None:
     check_floating(name, rows)
     if rows.dim() != 1:
-        raise ValueError(f"{name} must be [B]; got {name} {tuple(rows.shape)}" + _other(other_name, other))
+        raise ValueError(f"{name} must be [B]; got {name} {tuple(rows.shape)}" + _and_shape(other_name, other))
     if other is not None and other.shape != rows.shape:
         raise ValueError(
-            f"{other_name} must have the shape of {name}; got {name} {tuple(rows.shape)}" + _other(other_name, other)
+            f"{other_name} must have the shape of {name}; got {name} {tuple(rows.shape)}"
+            + _and_shape(other_name, other)
         )
 
 
-def _other(name: str, other: Tensor | None) -> str:
+def _and_shape(name: str, other: Tensor | None) -> str:
     return "." if other is None else f" and {name} {tuple(other.shape)}."
 
 

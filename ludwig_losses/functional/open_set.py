@@ -92,8 +92,8 @@ def objectosphere_loss(
     check_floating("features", features)
     # The wish has nothing to do with the logits.
     entropic = loss_and_log_probabilities(logits, target, known, xi, 0.0)[0]
-    is_known = None if known is None else _find(target.long(), known)[1]
-    return entropic + zeta * _excess(full_precision(features).norm(dim=-1), is_known, xi).square()
+    is_known = None if known is None else _place_among_competing(target.long(), known)[1]
+    return entropic + zeta * _distance_from_wish(full_precision(features).norm(dim=-1), is_known, xi).square()
 
 
 def loss_and_log_probabilities(
@@ -104,7 +104,7 @@ def loss_and_log_probabilities(
     check_class_logits(logits, target, class_dim=-1)
     _check_known(known, logits.shape[-1])
     z = known_logits(logits, known)
-    place, is_known = (target.long(), None) if known is None else _find(target.long(), known)
+    place, is_known = (target.long(), None) if known is None else _place_among_competing(target.long(), known)
     log_p = z.log_softmax(dim=-1)
     of_true = (log_p, -1, place.unsqueeze(-1))
     loss = -naming_the_target(torch.gather, of_true, place, logits.shape[-1], can_ignore=False).squeeze(-1)
@@ -112,12 +112,12 @@ def loss_and_log_probabilities(
         loss = torch.where(is_known, loss, -log_p.mean(dim=-1))
     if not zeta:
         return loss, log_p.detach(), None
-    size = _norm(z)
-    return torch.add(loss, _excess(size, is_known, xi).square(), alpha=zeta), log_p.detach(), size.detach()
+    size = _norm_without_masked(z)
+    return torch.add(loss, _distance_from_wish(size, is_known, xi).square(), alpha=zeta), log_p.detach(), size.detach()
 
 
-def _excess(size: Tensor, is_known: Tensor | None, xi: float) -> Tensor:
-    """How far magnitudes are above what is wished for them: ``xi`` or more of known examples, and 0 of all others."""
+def _distance_from_wish(size: Tensor, is_known: Tensor | None, xi: float) -> Tensor:
+    """Return how far magnitudes are from what is wished for them: at least ``xi`` for known classes, 0 for others."""
     missing = (size - xi).clamp_max(0)
     return missing if is_known is None else torch.where(is_known, missing, size)
 
@@ -175,10 +175,10 @@ def largest_known(p: Tensor, known: Tensor) -> Tensor:
 
 def magnitude(logits: Tensor, known: Tensor | None = None) -> Tensor:
     """Return the Euclidean norm ``[...]`` of the logits that compete, without masked (``-inf``) ones."""
-    return _norm(known_logits(logits, known))
+    return _norm_without_masked(known_logits(logits, known))
 
 
-def _norm(z: Tensor) -> Tensor:
+def _norm_without_masked(z: Tensor) -> Tensor:
     return torch.linalg.vector_norm(z.masked_fill(z.isneginf(), 0.0), dim=-1)
 
 
@@ -190,7 +190,7 @@ def known_logits(logits: Tensor, known: Tensor | None = None) -> Tensor:
     return z.index_select(-1, known)
 
 
-def _find(target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+def _place_among_competing(target: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Return the place of each target among the logits that compete (any where it is none), and whether it is known."""
     match = target.unsqueeze(-1) == known
     # A single known class competes with all others.

@@ -43,7 +43,7 @@ def poly_loss(
         gamma: focusing parameter, >= 0; above 0 the loss is poly-focal, and with ``epsilon`` 0 focal loss.
         label_smoothing: the part of each label, in [0, 1], that is spread evenly over all classes but masked ones. The
             loss is infinite where the true class is masked (unless the smoothing is 1), as without smoothing.
-        ignore_index: classes that do not count, whose loss and gradient are 0, whatever their logits; also numbers that
+        ignore_index: ignored classes, whose loss and gradient are 0, whatever their logits; also numbers that
             are no class.
 
     Returns:

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 
 from ludwig_losses.functional._derivatives import with_escort_derivative
-from ludwig_losses.functional._numerics import check_floating, check_number
+from ludwig_losses.functional._numerics import check_floating, check_number, is_on_accelerator
 
 # Below this alpha nearly all classes have a probability, and the threshold is found in another way.
 NEAR_1 = 1.25
+# Up to this width a CPU sorts a row in less time than Newton's steps take.
+_NARROW = 16
 
 
 def entmax15(logits: Tensor) -> Tensor:
@@ -86,13 +88,13 @@ def project(logits: Tensor, alpha: float) -> Tensor:
     """Return :func:`entmax` with an ``alpha`` that is known to be right; TorchScript can compile it."""
     z = logits if logits.dtype == torch.float64 else logits.float()
     if torch.jit.is_scripting():
-        return _search(z, alpha, z.is_cuda)
+        return _project_rows(z, alpha, z.is_cuda)
     else:  # noqa: RET505 - what TorchScript shall not compile stands in an else
         check_floating("logits", logits)
-        return with_escort_derivative(_search, z, alpha, 2.0 - alpha)
+        return with_escort_derivative(_project_rows, z, alpha, 2.0 - alpha)
 
 
-def _search(z: Tensor, alpha: float, static: bool) -> Tensor:
+def _project_rows(z: Tensor, alpha: float, static: bool) -> Tensor:
     """Return ``relu((alpha - 1) z - tau)**(1 / (alpha - 1))`` with the ``tau`` that makes each row sum to 1."""
     if alpha < 1.25:  # NEAR_1, which TorchScript does not see
         return project_near_1(z, alpha, static)
@@ -103,7 +105,7 @@ def _search(z: Tensor, alpha: float, static: bool) -> Tensor:
 
 
 def project_near_1(z: Tensor, alpha: float, static: bool = False) -> Tensor:
-    """As :func:`_search`, with ``tau = (alpha - 1) s - 1`` found in units of the logits.
+    """As :func:`_project_rows`, with ``tau = (alpha - 1) s - 1`` found in units of the logits.
 
     Near ``alpha`` 1 the power is large and its base close to 1, where ``s`` keeps the digits that ``tau`` loses. Where
     the base is close to 0 it is the other way round.
@@ -139,16 +141,16 @@ def _tsallis_exp(x: Tensor, alpha: float) -> Tensor:
 def threshold(x: Tensor, r: float, static: bool = False) -> Tensor:
     """Return ``tau`` with ``sum relu(x - tau)**r = 1`` for rows ``x <= 0``; -1 where nothing less is enough.
 
+    Rows are sorted where that takes less time and ``r`` allows it. Elsewhere Newton's steps find it:
     ``f(tau) = (sum relu(x - tau)**r)**(1 / r) - 1`` is a norm of convex functions, so convex, decreasing, and nearly
-    straight: Newton's steps from the left of its root never pass it. The hardest rows of 100,000 classes that are known
+    straight, and steps from the left of its root never pass it. The hardest rows of 100,000 classes that are known
     take 16.
 
     Args:
-        static: take 20 steps, whatever the numbers are: nobody may look at them.
+        static: take 20 steps, because no value may be read.
     """
-    narrow = x.shape[-1] <= (4096 if x.is_cuda else 16)  # a GPU sorts many numbers in less time than it takes 20 steps
-    if narrow and (r == 1.0 or r == 2.0) and x.device.type != "mps":  # noqa: PLR1714 - for TorchScript
-        return _sorted_threshold(x, r)
+    if _sorts(x, r):
+        return sorted_threshold(x, r).to(x.dtype)
     tolerance = 1e-15 if x.dtype == torch.float64 else 4e-7
     tau = torch.full_like(x[..., :1], -1.0)
     excess = torch.empty_like(x)
@@ -175,17 +177,53 @@ def threshold(x: Tensor, r: float, static: bool = False) -> Tensor:
     return tau
 
 
-def _sorted_threshold(x: Tensor, r: float) -> Tensor:
-    """The same for ``r`` 1 or 2, without steps: few numbers are sorted in less time than Newton takes.
+def _sorts(x: Tensor, r: float) -> bool:
+    """Whether the threshold is found by sorting, which has a closed form for ``r`` 1 and 2 only."""
+    if torch.jit.is_scripting():
+        return (r == 1.0 or r == 2.0) and (x.is_cuda or x.shape[-1] <= 16)  # noqa: PLR1714 - for TorchScript
+    else:  # noqa: RET505 - what TorchScript shall not compile stands in an else
+        return r in (1.0, 2.0) and (sorts_any_width(x) if is_on_accelerator(x) else x.shape[-1] <= _NARROW)
 
-    With ``tau_k`` the root for the ``k`` largest numbers alone, it is the largest ``min(tau_k, x_k)``: up to the
-    support ``tau_k`` grows, and beyond it ``x_k`` is below the root. The differences need float64.
+
+def sorts_any_width(x: Tensor) -> bool:
+    """Whether rows of any width are sorted: on an accelerator, which waits longer for the start of Newton's operators.
+
+    The sums need float64, which Apple's GPUs do not have, and a cumulative sum, which CUDA refuses where deterministic
+    algorithms are demanded.
     """
-    ordered = x.double().clamp_min(-2.0).sort(dim=-1, descending=True)[0]
-    share = 1.0 / torch.arange(1, x.shape[-1] + 1, dtype=torch.float64, device=x.device)
-    mean = ordered.cumsum(dim=-1) * share
+    return is_on_accelerator(x) and x.device.type != "mps" and not torch.are_deterministic_algorithms_enabled()
+
+
+def sorted_threshold(x: Tensor, r: float, length: float = 1.0) -> Tensor:
+    """Return ``tau``, in float64, with ``sum relu(x - tau)**r = length**r`` for ``r`` 1 or 2, without steps.
+
+    Let ``tau_k`` be the threshold that the ``k`` largest numbers alone would have. Up to the support, the numbers above
+    the threshold, it grows with ``k``; beyond it ``x_k`` is below the threshold already. So the threshold is the
+    largest ``min(tau_k, x_k)``. For ``x = [0, -0.4, -2]`` and ``r = 1``:
+
+    ==============================  ====  ====  ====
+    k                               1     2     3
+    sum of the k largest            0     -0.4  -2.4
+    ``tau_k = (sum - 1) / k``       -1    -0.7  -1.13
+    ==============================  ====  ====  ====
+
+    The largest is -0.7, and ``relu(x - tau) = [0.7, 0.3, 0]`` sums to 1. (For ``r = 1`` the minimum changes nothing.)
+
+    For ``r = 2`` the sum of ``(x_j - tau)**2`` over the ``k`` largest is a quadratic equation in ``tau``, of which the
+    smaller root is taken. Beyond the support it may have none: ``fmin`` then passes over the NaN of its square root.
+    Sums of squares cancel, which is why they are in float64.
+
+    Besides the input this holds 20 bytes for each number: the sorted one and two cumulative sums.
+    """
+    ordered = x.sort(dim=-1, descending=True)[0]
+    k = torch.arange(1, x.shape[-1] + 1, dtype=torch.float64, device=x.device)
     if r == 1.0:
-        return (mean - share).amax(dim=-1, keepdim=True).to(x.dtype)
-    squares = (ordered * ordered).cumsum(dim=-1)
-    below = torch.addcmul(torch.addcmul(share, squares, share, value=-1), mean, mean).clamp_min(0.0).sqrt()
-    return torch.minimum(mean - below, ordered).amax(dim=-1, keepdim=True).to(x.dtype)
+        return ordered.cumsum(dim=-1, dtype=torch.float64).sub_(length).div_(k).amax(dim=-1, keepdim=True)
+    squares = ordered.to(torch.float64, copy=True)
+    total = squares.cumsum(dim=-1)
+    squares = squares.square_().cumsum_(dim=-1)
+    share = 1.0 / (length * length)
+    # sqrt(k (1 - squares) + total**2) for a length of 1, in the memory of the squares.
+    root = torch.addcmul(k, k, squares, value=-share, out=squares).addcmul_(total, total, value=share).sqrt_()
+    tau = total.sub_(root, alpha=length).div_(k)
+    return torch.fmin(tau, ordered, out=tau).amax(dim=-1, keepdim=True)

@@ -7,6 +7,7 @@ import doctest
 import pytest
 
 from ludwig_losses import functional
+from ludwig_losses.functional import _candidates, _derivatives
 
 
 @pytest.mark.parametrize("name", functional.__all__)
@@ -14,5 +15,12 @@ def test_the_example_of_a_function_is_what_it_gives(name):
     function = getattr(functional, name)
     (example,) = doctest.DocTestFinder(recurse=False).find(function, name, globs={name: function})
     assert example.examples
+    report: list[str] = []
+    assert doctest.DocTestRunner(verbose=False).run(example, out=report.append).failed == 0, "".join(report)
+
+
+@pytest.mark.parametrize("module", [_candidates, _derivatives])
+def test_the_example_of_a_module_is_what_it_gives(module):
+    (example,) = (test for test in doctest.DocTestFinder(recurse=False).find(module) if test.examples)
     report: list[str] = []
     assert doctest.DocTestRunner(verbose=False).run(example, out=report.append).failed == 0, "".join(report)

@@ -2,15 +2,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import entmax as package
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import oracles
 from functional.cases import assert_close, class_last, random_batch, value_and_gradient
 from ludwig_losses import functional
+from ludwig_losses.functional import _numerics
+from ludwig_losses.functional.fenchel_young import loss_and_probabilities
 from ludwig_losses.functional.projections import project
 
 Projection = Callable[[Tensor], Tensor]
@@ -332,3 +336,52 @@ def test_a_masked_true_class_costs_infinitely_much(alpha: float, smoothing: floa
     # Nothing is left for the true class.
     everything = functional.entmax_loss(logits, torch.tensor([1, 1]), alpha=alpha, label_smoothing=1.0)
     assert everything.isfinite().all() and everything[0] == everything[1]
+
+
+def without_loss_of_digits(row: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
+    """The loss of the last class, and the projection, of the entmax package in float64."""
+    z = row.double().unsqueeze(0)
+    name = {1.5: "entmax15", 2.0: "sparsemax"}[alpha]
+    p = getattr(package, name)(z, dim=1)
+    behind = torch.where(p > 0, z - z.amax(), 0)
+    entropy = ((p - p**alpha) / (alpha * (alpha - 1))).sum()
+    return (p * behind).sum() + entropy + (z.amax() - z[0, -1]), p
+
+
+@pytest.mark.parametrize("alpha", [1.5, 2.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("row", HARD_ROWS)
+def test_an_accelerator_finds_the_threshold_of_hard_rows(
+    row: str, dtype: torch.dtype, alpha: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also beside masked classes, whose sums of squares are infinite."""
+    monkeypatch.setattr(_numerics, "HOST_DEVICES", frozenset())
+    logits = HARD_ROWS[row].to(dtype)
+    expected, projection = without_loss_of_digits(logits, alpha)
+    masked = torch.cat([logits.new_full((3,), -torch.inf), logits]).unsqueeze(0)
+    loss, p = loss_and_probabilities(masked, torch.tensor([len(masked[0]) - 1]), alpha, 0.0, None)
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-6
+    assert loss.item() == pytest.approx(expected.item(), rel=tolerance, abs=tolerance)
+    assert p[0, :3].count_nonzero() == 0
+    assert ((p[:, 3:] - projection).abs().max() / projection.max()).item() < tolerance
+
+
+class RefusesCumulativeSums(TorchDispatchMode):
+    """Refuses what CUDA refuses where deterministic algorithms are demanded."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
+        assert function.overloadpacket not in (torch.ops.aten.cumsum, torch.ops.aten.cumsum_)
+        return function(*args, **kwargs or {})
+
+
+@every_projection
+def test_deterministic_algorithms_do_without_cumulative_sums(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, target = random_batch((5, 10), class_last)
+    function = getattr(functional, f"{name}_loss")
+    expected, expected_gradient = value_and_gradient(function, logits, target)
+    monkeypatch.setattr(_numerics, "HOST_DEVICES", frozenset())
+    monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
+    with RefusesCumulativeSums():
+        value, gradient = value_and_gradient(function, logits, target)
+    assert_close(value, expected, 1e-12)
+    assert_close(gradient, expected_gradient, 1e-12)
