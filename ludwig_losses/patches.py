@@ -95,6 +95,13 @@ GROUPS = (
                 "Where the checks of configurations are not in place, only the module of a loss could refuse.",
                 "messages of register_config_check reached the user as they are on every version.",
             ),
+        ),
+    ),
+    Group(
+        "registries",
+        "a look at whether the losses have been registered",
+        "",
+        (
             Patch(
                 "ludwig.api",
                 f"{_HOST}.contract:warn_if_nothing_is_registered",
