@@ -163,7 +163,7 @@ def _at_shift(behind: Tensor, shift: Tensor, t: float) -> tuple[Tensor, Tensor, 
     """Return ``log q``, ``q`` and a multiple of ``q**t``."""
     base = behind + (shift - 1.0)  # less 1, since log1p keeps the digits where t is close to 1
     # Rounding the shift, which matters where t is close to 1, changes all classes of a row alike: the sum takes it out.
-    log_q = (base.log1p() / (1.0 - t)).log_softmax(dim=-1)
+    log_q = base.log1p().div_(1.0 - t).log_softmax(dim=-1)
     q = log_q.exp()
     return log_q, q, q / (base + 1.0)
 

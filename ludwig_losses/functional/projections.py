@@ -180,7 +180,8 @@ def threshold(x: Tensor, r: float, static: bool = False) -> Tensor:
 def _sorts(x: Tensor, r: float) -> bool:
     """Whether the threshold is found by sorting, which has a closed form for ``r`` 1 and 2 only."""
     if torch.jit.is_scripting():
-        return (r == 1.0 or r == 2.0) and (x.is_cuda or x.shape[-1] <= 16)  # noqa: PLR1714 - for TorchScript
+        narrow = x.shape[-1] <= 16 and x.device.type != "mps"  # _NARROW
+        return (r == 1.0 or r == 2.0) and (x.is_cuda or narrow)  # noqa: PLR1714 - for TorchScript
     else:  # noqa: RET505 - what TorchScript shall not compile stands in an else
         return r in (1.0, 2.0) and (sorts_any_width(x) if is_on_accelerator(x) else x.shape[-1] <= _NARROW)
 
