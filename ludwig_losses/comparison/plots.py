@@ -48,7 +48,7 @@ def _kinds(results: Results) -> Iterator[tuple[str, Callable[[Results, _Tables],
         yield "precision_recall", precision_recall
     elif "probabilities" in kept:
         yield "confusion", confusion
-    if "counts" in kept and "truth" in kept:
+    if "areas" in kept:
         yield "masks", masks
     if "vectors" in kept:
         yield "projection", projection
@@ -72,7 +72,8 @@ def differences(results: Results, tables: _Tables) -> Figure | None:
     axes[0, 0].set_ylim(len(losses) - 0.5, -0.5)
     figure.suptitle(
         f"Difference to {results.losses[0]}, seed by seed\n"
-        "bar: 95 % interval of the mean; thin line: corrected for the number of losses; grey dots: single seeds",
+        "bar: 95 % interval for these rows; thin line: for new rows, corrected for the number of losses; "
+        "grey dots: single seeds",
         fontsize=9,
     )
     return figure

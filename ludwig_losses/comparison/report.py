@@ -12,7 +12,17 @@ from tabulate import tabulate
 from ludwig_losses.comparison import statistics
 from ludwig_losses.comparison.plan import Run
 from ludwig_losses.comparison.results import Results, Row
-from ludwig_losses.comparison.statistics import BETTER, FEWEST_SEEDS, HIGHER, LOWER, SAME, WORSE, Difference, Interval
+from ludwig_losses.comparison.statistics import (
+    BETTER,
+    FEWEST_SEEDS,
+    HIGHER,
+    LOWER,
+    SAME,
+    WORSE,
+    Chances,
+    Difference,
+    Interval,
+)
 from ludwig_losses.metrics.catalogue import metric
 
 Tables = dict[str, list[Row]]
@@ -42,7 +52,9 @@ def write(results: Results, output: pathlib.Path, seconds: float) -> list[str]:
     (output / f"{NAME}.md").write_text(markdown(results, tables, images, seconds), encoding="utf-8")
     (output / f"{NAME}.html").write_text(page(results, tables, images, seconds), encoding="utf-8")
     main = {name: rows for name, rows in tables.items() if metric(name).is_main}
-    shown = [line for name, rows in main.items() for line in ("", heading(name), _text(rows, "simple"))]
+    shown = [
+        line for name, rows in main.items() for line in ("", heading(name), _text(rows, results.margin(name), "simple"))
+    ]
     files = (
         f"Written: {output / NAME}.md, .csv and .html{'' if not images else f', {len(images)} plots as .png and .svg'}"
     )
@@ -68,21 +80,30 @@ def heading(name: str) -> str:
 
 
 def cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Return the cells of the table of a metric, under :data:`HEADERS`."""
+    """Return the cells of the table of a metric, under those of :func:`headers`."""
     digits = _digits(rows)
     return [_cells(row, digits) for row in rows]
 
 
-HEADERS = ("loss", "mean ± sd", "difference", "95 % interval", "so it is")
+def headers(margin: float | None) -> list[str]:
+    """Return the names of the columns; ``equal`` says up to which difference."""
+    equal = "" if margin is None else f"better / within {margin:g} / worse"
+    return ["loss", "mean ± sd", "difference", "95 %, these rows", "95 %, new rows", equal, "so it is"]
 
 
 def _cells(row: Row, digits: int) -> list[str]:
     spread = "" if row.deviation is None else f" ± {row.deviation:.{digits}f}"
-    found = row.difference
+    mean, found = f"{row.mean:.{digits}f}{spread}", row.difference
     if found is None:
-        return [row.loss, f"{row.mean:.{digits}f}{spread}", "", "", ""]
-    interval = "" if found.interval is None else _shown(found.interval, digits)
-    return [row.loss, f"{row.mean:.{digits}f}{spread}", f"{found.mean:+.{digits}f}", interval, found.verdict]
+        return [row.loss, mean, "", "", "", "", ""]
+    intervals = ["" if of is None else _shown(of, digits) for of in (found.interval, found.new_rows)]
+    return [row.loss, mean, f"{found.mean:+.{digits}f}", *intervals, _chances(found.chances), found.verdict]
+
+
+def _chances(chances: Chances | None) -> str:
+    if chances is None:
+        return ""
+    return f"{' / '.join(f'{100 * share:.0f}' for share in (chances.better, chances.equal, chances.worse))} %"
 
 
 def _digits(rows: Sequence[Row]) -> int:
@@ -95,9 +116,11 @@ def _shown(interval: Interval, digits: int) -> str:
     return f"{interval[0]:+.{digits}f} to {interval[1]:+.{digits}f}"
 
 
-def _text(rows: Sequence[Row], style: str) -> str:
-    # All numbers are text by now.
-    return tabulate(cells(rows), headers=HEADERS, tablefmt=style, disable_numparse=True)
+def _text(rows: Sequence[Row], margin: float | None, style: str) -> str:
+    # All numbers are text by now; columns in which nothing stands are left out.
+    columns = zip(headers(margin), *cells(rows), strict=True)
+    kept = [column for column in columns if any(column[1:])]
+    return tabulate([*zip(*kept, strict=True)][1:], [column[0] for column in kept], style, disable_numparse=True)
 
 
 def verdicts(results: Results, tables: Tables) -> list[str]:
@@ -140,34 +163,46 @@ def _unsure(found: Difference) -> str:
 
 def caveats(results: Results) -> Iterator[str]:
     """Yield what a reader has to know to read the tables rightly."""
-    count, seeds = len(results.losses) - 1, len(results.seeds)
-    run = results.runs[0]
+    seeds = len(results.seeds)
     if seeds < FEWEST_SEEDS:
         yield (
             f"No intervals: {seeds} seed{'s' * (seeds > 1)} cannot tell a difference from chance. Take at least "
             f"{FEWEST_SEEDS}, better 5 (--seeds 5); the runs that are done are kept."
         )
     else:
-        yield (
-            f"Intervals are Student's t over the {seeds} paired seeds. They hold for other seeds on these data; other "
-            f"data of the same kind may differ by more."
-        )
-        if count > 1:
-            level = 100 * statistics.corrected_level(count)
-            yield (
-                f"Of {count} losses that are compared with one, the best looks better than it is. So 'better' and "
-                f"'worse' are said only where the interval at {level:.4g} % leaves out 0 (in brackets above; "
-                f"Bonferroni's correction for {count} comparisons). Nothing corrects for the number of metrics: decide "
-                f"beforehand which one counts."
-            )
-    if _split_is_fixed(run):
-        yield "The split is fixed by the data, so seeds differ in initial weights and shuffling only."
-    if run.split == "test":
+        yield from _about_intervals(results)
+    if results.runs[0].split == "test":
         yield "Settings chosen by these numbers look better than they are: choose with --split validation."
 
 
-def _split_is_fixed(run: Run) -> bool:
-    return (run.config.get("preprocessing") or {}).get("split", {}).get("type") == "fixed"
+def _about_intervals(results: Results) -> Iterator[str]:
+    count = results.comparisons
+    yield (
+        f"'These rows' are Student's t intervals over the {len(results.seeds)} paired seeds: other seeds on the rows "
+        f"that there are."
+    )
+    yield f"'New rows' contain the chance of the rows, too; 'better' and 'worse' follow them. {_which_rows(results)}"
+    yield (
+        "Beside them stand the probabilities that on new rows the loss is better, within the margin, or worse "
+        "(--margin METRIC=VALUE sets another margin)."
+    )
+    if count > 1:
+        level = 100 * statistics.corrected_level(count)
+        yield (
+            f"Of {count} losses that are compared with one, the best looks better than it is. So 'better' and "
+            f"'worse' are said only where the interval at {level:.4g} % excludes 0 (in brackets above; "
+            f"Bonferroni's correction for {count} planned comparisons). Nothing corrects for the number of metrics: "
+            f"decide beforehand which one counts."
+        )
+
+
+def _which_rows(results: Results) -> str:
+    if results.correction:
+        return "Since each seed splits the rows anew, they hold for other rows of the same kind."
+    return (
+        "Since all seeds train on the same rows, they hold for other rows to measure on: other rows to train on may "
+        "differ by more."
+    )
 
 
 def _block(results: Results, tables: Tables) -> list[str]:
@@ -204,7 +239,7 @@ def markdown(results: Results, tables: Tables, images: Iterable[pathlib.Path], s
     if results.failed:
         lines += ["## Failed runs", "", *(f"- {of}: {why}" for of, why in _failures(results)), ""]
     for name, rows in tables.items():
-        lines += [f"## {heading(name)}", "", metric(name).meaning, "", _text(rows, "pipe"), ""]
+        lines += [f"## {heading(name)}", "", metric(name).meaning, "", _text(rows, results.margin(name), "pipe"), ""]
     lines += [f"![{path.stem}]({path.name})" for path in images]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -223,7 +258,7 @@ def page(results: Results, tables: Tables, images: Iterable[pathlib.Path], secon
     parts += [_image(path) for path in images]
     for name, rows in tables.items():
         parts += [f"<h2>{html.escape(heading(name))}</h2>", f"<p>{html.escape(metric(name).meaning)}</p>"]
-        parts.append(_text(rows, "html"))
+        parts.append(_text(rows, results.margin(name), "html"))
     return _PAGE.format(body="\n".join(parts))
 
 

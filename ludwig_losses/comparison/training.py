@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from ludwig.callbacks import Callback
 from ludwig_losses.comparison.memory import Peak
 from ludwig_losses.comparison.outcome import Outcome, measure
 from ludwig_losses.comparison.plan import FRAME, MODEL, Run
+from ludwig_losses.comparison.resampling import ROWS, identities
 from ludwig_losses.host.held_out import batches, describe_output, describe_roles
 from ludwig_losses.parameters import Feature
 
@@ -30,6 +32,7 @@ class Trainings:
     def __init__(self) -> None:
         self.preparation: str | None = None
         self.data: Any = None
+        self.trained_on = ""
         self.untrained: dict[str, LudwigModel] = {}
 
     def train(self, run: Run, folder: pathlib.Path, *, keep_model: bool) -> tuple[Outcome, dict[str, Any]]:
@@ -65,8 +68,10 @@ class Trainings:
         if watch.epochs:
             outcome.metrics["seconds_per_epoch"] = float(np.median(watch.epochs))
         outcome.metrics["peak_memory_mb"] = peak.megabytes
-        rows = {"training": len(data[0]), "held_out": outcome.rows}
-        details: dict[str, Any] = {"epochs": len(watch.epochs), "seconds": sum(watch.epochs), "rows": rows}
+        outcome.arrays[ROWS] = identities(held_out.dataset)
+        details: dict[str, Any] = {"epochs": len(watch.epochs), "seconds": sum(watch.epochs)}
+        details["rows"] = {"training": len(data[0]), "held_out": outcome.rows}
+        details["trained_on"] = self.trained_on
         details["roles"] = describe_roles(model, run.feature, described)
         return outcome, {**details, "curves": _curves(statistics, run.feature)}
 
@@ -81,6 +86,8 @@ class Trainings:
                 skip_save_processed_input=True,
                 output_directory=str(folder),
             )
+            rows = np.sort(identities(self.data[0].dataset))
+            self.trained_on = hashlib.sha256(rows.tobytes()).hexdigest()
             self.preparation = run.preparation
         return self.data
 
