@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
+import resource
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -35,3 +38,14 @@ def save(
     content |= {"roles": roles or {}, "trained_on": trained_on}
     (folder / RESULT).write_text(json.dumps(content | {"epochs": 2, "seconds": 1.5}))
     np.savez(folder / PREDICTIONS, **arrays)
+
+
+@contextlib.contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """A context in which no larger file can be written, as on a full disk: the system refuses the rest."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -83,13 +83,20 @@ class Results:
             if key not in reasons
         }
         results = cls(runs, found, reasons, folders, margins or {})
-        for seed in results.seeds:
-            if len({result["truth"] for (_, of), result in found.items() if of == seed}) > 1:
-                raise RuntimeError(
-                    f"seed {seed}: the losses were not measured on the same rows, so they have no pairs."
-                )
+        results._check_rows()
         results._measure_by_roles()
         return results
+
+    def _check_rows(self) -> None:
+        """Raise a RuntimeError if two losses of a seed were trained or measured on different rows."""
+        for seed in self.seeds:
+            of_seed = [result for (_, of), result in self.found.items() if of == seed]
+            for what, key in (("measured", "truth"), ("trained", "trained_on")):
+                if len({result[key] for result in of_seed}) > 1:
+                    raise RuntimeError(
+                        f"seed {seed}: the losses were not {what} on the same rows, so they have no pairs. Have files "
+                        f"that the data names, as images, changed? Then take another output directory."
+                    )
 
     def _measure_by_roles(self) -> None:
         """Add the metrics for which one of the losses has to know what the classes are."""
@@ -128,6 +135,21 @@ class Results:
         results = {seed: self.found[loss, seed]["metrics"] for seed in self.seeds if (loss, seed) in self.found}
         return {seed: values[name] for seed, values in results.items() if name in values}
 
+    @cached_property
+    def same(self) -> dict[str, str]:
+        """The losses that give the numbers of an earlier one in every seed, each with the name of that one."""
+        first: dict[str, str] = {}
+        return {
+            loss: earlier
+            for loss in self.losses
+            if any(of == loss for of, _ in self.found)
+            and (earlier := first.setdefault(self._numbers(loss), loss)) != loss
+        }
+
+    def _numbers(self, loss: str) -> str:
+        names = [name for name in self.metrics if metric(name).features]
+        return repr([self.values(loss, name) for name in names])
+
     def margin(self, name: str) -> float | None:
         """Return up to which difference two losses are practically equal; ``None`` where that is not asked."""
         return self.margins.get(name, metric(name).margin)
@@ -135,7 +157,12 @@ class Results:
     @cached_property
     def comparisons(self) -> int:
         """How many losses were planned to be compared with the first one, whichever have failed."""
-        return len(self.losses) - 1
+        return len([loss for loss in self.losses if loss != self.noise]) - 1
+
+    @cached_property
+    def noise(self) -> str | None:
+        """The row of the first loss with its rows in another order, if there is one."""
+        return next((run.loss for run in self.runs if run.reordered), None)
 
     @cached_property
     def correction(self) -> float:
@@ -197,6 +224,15 @@ class Results:
         )
         deviation = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
         return Row(loss, float(numbers.mean()), deviation, len(numbers), difference if common else None)
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Return what the tables say of the difference of each loss to the first one."""
+        return [
+            {"loss": row.loss, "metric": name, **asdict(row.difference)}
+            for name in self.metrics
+            for row in self.table(name)
+            if row.difference is not None
+        ]
 
     def frame(self) -> pd.DataFrame:
         """Return a row for each loss, seed and metric."""

@@ -13,6 +13,7 @@ import pytest
 
 import saved
 from ludwig_losses.comparison import report
+from ludwig_losses.comparison.plan import plan
 from ludwig_losses.comparison.results import Results
 
 LOSSES = ["first", "better_one", "noisy_one"]
@@ -108,6 +109,68 @@ def test_names_are_escaped_on_the_page(tmp_path):
     found = Results.read(runs, lambda run: tmp_path / run.folder, {})
     written(found, tmp_path)
     assert "<b>" not in (tmp_path / "comparison.html").read_text()
+
+
+def test_names_are_shown_as_they_are_in_markdown(tmp_path):
+    names = [
+        "a|b",
+        "<script>alert(1)</script>",
+        "two\nlines \x1b[31m",
+        "[a](http://b)",
+        "$x^{$",
+        "x" * 320,
+        "x" * 319 + "y",
+    ]
+    runs = saved.runs(names, 3)
+    for number, run in enumerate(runs):
+        metrics = {"accuracy": 0.5 + 0.001 * number**2, "recall[<b>|\n]": 0.5}
+        saved.save(run, tmp_path / run.folder, metrics, **classes(0))
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    shown = written(found, tmp_path)
+    markdown = (tmp_path / "comparison.md").read_text()
+    assert "<script>" not in markdown and "<b>" not in markdown and "](http" not in markdown
+    assert (
+        r"| a\|b " in markdown and "| &lt;script>alert(1)&lt;/script>" in markdown and "| two lines [31m " in markdown
+    )
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("|")}
+    assert len(widths) <= 2, "all rows of a table have its columns"
+    assert "\x1b" not in shown and max(map(len, re.findall(r"^x+.*?  ", shown, re.MULTILINE))) < 70
+    short = re.findall(r"^- (x+\.\.\. \(\d\)) is (x+y?)$", markdown, re.MULTILINE)
+    assert [(name[-3:], full) for name, full in short] == [("(6)", names[5]), ("(7)", names[6])]
+
+
+def test_the_row_of_noise_is_no_comparison(tmp_path):
+    losses = {loss: {"type": loss} for loss in LOSSES[:2]}
+    runs = plan(saved.CONFIG, losses, range(3), index=0, dataset="d.csv", data="1", noise=True)
+    for run in runs:
+        value = 0.8 + 0.1 * (run.loss != "first") + 0.001 * run.seed**2 * (1 + len(run.loss))
+        saved.save(run, tmp_path / run.folder, {"accuracy": value, "balanced_accuracy": value}, **classes(0))
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    assert found.noise == "first, rows in another order" and found.comparisons == 1
+    shown = written(found, tmp_path)
+    assert "first, rows in another order: what differs in this line is noise" in shown
+    assert "rows in another order is better" not in shown and "better_one is better" in shown
+    assert len(found.table("accuracy")) == 3
+
+
+def test_losses_that_give_the_same_numbers_are_named(tmp_path):
+    runs = saved.runs(["a", "b", "c"], 3)
+    for run in runs:
+        value = 0.8 + 0.01 * run.seed**2 + 0.1 * (run.loss == "c")
+        saved.save(run, tmp_path / run.folder, {"accuracy": value, "seconds_per_epoch": len(run.folder)}, **classes(0))
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    assert found.same == {"b": "a"}
+    assert "b gives the same numbers as a in every seed" in written(found, tmp_path)
+
+
+def test_a_full_disk_leaves_the_files_of_before(tmp_path):
+    found = results(tmp_path / "runs")
+    written(found, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with saved.files_up_to(100), pytest.raises(OSError, match=re.escape(str(tmp_path))) as caught:
+        written(found, tmp_path)
+    assert caught.value.filename.startswith(str(tmp_path))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_two_seeds_have_no_intervals_and_it_is_said_why(tmp_path):
