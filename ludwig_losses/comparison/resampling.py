@@ -79,11 +79,11 @@ def resampled(kept: Kept, roles: Roles, everything: np.ndarray) -> Samples:
     classes = kept["probabilities"].shape[1] if "probabilities" in kept else 1
     samples = int(np.clip(_MOST_WORK // (len(everything) * classes), FEWEST_SAMPLES, SAMPLES))
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [measure(weights[:, places]) for weights in _weights(len(everything), samples)]
+        parts = [measure(weights[:, places]) for weights in drawn(len(everything), samples)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _weights(rows: int, samples: int) -> Iterator[np.ndarray]:
+def drawn(rows: int, samples: int) -> Iterator[np.ndarray]:
     """Yield weights ``[b, rows]``: how often each row is drawn."""
     generator = np.random.default_rng(rows)
     at_once = max(_CHUNK // rows, 1)

@@ -87,9 +87,12 @@ class Resamples(Splits):
         of_rows = float(np.nanvar(self.samples.mean(axis=0), ddof=1)) * scale
         of_single_seeds = float(np.nanvar(self.samples, axis=1, ddof=1).mean()) * scale
         between_seeds = float(differences.var(ddof=1))
-        unexplained = max(between_seeds - count / (count - 1) * (of_single_seeds - of_rows), 0.0)
-        variance = of_rows + unexplained * (1 / count + self.correction)
-        few = min(between_seeds / count + unexplained * self.correction, variance)
+        unexplained = between_seeds - count / (count - 1) * (of_single_seeds - of_rows)
+        of_training = max(unexplained, 0.0) * self.correction
+        # Where one seed trains on rows that another one measures, they may vary less than the held-out rows alone.
+        least = of_rows / 2 if self.correction else of_rows
+        variance = max(of_rows + unexplained / count + of_training, least)
+        few = min(between_seeds / count + of_training, variance)
         degrees = variance**2 / (few**2 / (count - 1) + (variance - few) ** 2 / (self.rows - 1)) if variance else 1.0
         return Student(float(differences.mean()), float(np.sqrt(variance)), float(degrees))
 

@@ -97,9 +97,11 @@ class Trainings:
                 skip_save_processed_input=True,
                 output_directory=str(folder),
             )
-        except KeyError as error:
-            if error.args and error.args[0] in column_names(run.preprocessing):
-                raise ValueError(f"the data has no column {error.args[0]!r}.") from error
+        except (KeyError, RuntimeError) as error:
+            # Older Ludwigs raise a RuntimeError from whatever is wrong with the data.
+            missing = error if isinstance(error, KeyError) else error.__cause__
+            if isinstance(missing, KeyError) and missing.args[0] in column_names(run.preprocessing):
+                raise ValueError(f"the data has no column {missing.args[0]!r}.") from error
             raise
 
     def _model(self, config: dict[str, Any], folder: pathlib.Path) -> LudwigModel:

@@ -130,7 +130,7 @@ def test_runs_that_share_rows_share_their_weights():
     """Accuracy of rows 0 to 39 and 20 to 59 is known from the weights of the rows that are right."""
     kept = outcome("binary").arrays
     everything = kept[resampling.ROWS]
-    (weights,) = resampling._weights(ROWS, resampling.SAMPLES)
+    (weights,) = resampling.drawn(ROWS, resampling.SAMPLES)
     right = kept["truth"] == kept["predicted"]
     for part in (slice(0, 40), slice(20, 60)):
         of_part = {name: values if name == "classes" else values[part] for name, values in kept.items()}
