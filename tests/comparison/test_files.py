@@ -9,10 +9,11 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import saved
-from ludwig_losses.comparison import files, worker
+from ludwig_losses.comparison import api, files, plan, worker
 from ludwig_losses.comparison.plan import FAILURE, LOG, PREDICTIONS, RESULT
 
 
@@ -44,6 +45,18 @@ def test_a_second_comparison_says_who_writes_to_the_folder(tmp_path):
         files.held(tmp_path).__enter__()
     with files.held(tmp_path):
         pass
+
+
+def test_tables_have_files_of_their_own_while_they_are_compared(tmp_path):
+    paths = []
+    for number in (1.0, 2.0):
+        frame = pd.DataFrame({"x": [number], "y": ["a"]})
+        with api._readable(frame, plan.fingerprint_of(frame), tmp_path) as path:
+            assert plan.load(path).equals(frame) and plan.fingerprint_of(plan.load(path)) == plan.fingerprint_of(frame)
+        paths.append(path)
+    assert len({*paths}) == 2 and not [*tmp_path.iterdir()]
+    with api._readable("some.csv", "1", tmp_path) as path:
+        assert path == os.path.abspath("some.csv") == plan.load(path)
 
 
 def test_a_comparison_that_was_killed_holds_nothing(tmp_path):

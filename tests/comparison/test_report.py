@@ -313,6 +313,6 @@ def test_the_level_is_corrected_for_losses_that_failed_too(tmp_path):
 
 def test_margins(tmp_path):
     wide = measured(tmp_path, 5, fixed=True, margins={"accuracy": 1.0})
-    row = next(row for row in wide.table("accuracy") if row.loss == "better_one")
-    assert row.difference.chances.equal > 0.99
+    found = next(found for found in wide.differences() if found["metric"] == "accuracy")
+    assert found["loss"] == "better_one" and found["chances"]["equal"] > 0.99
     assert "better / within 1 / worse" in written(wide, tmp_path)
