@@ -215,6 +215,18 @@ def _add_compare(commands: Any) -> None:
     parser.add_argument("--output_feature", help="the feature whose loss it is, where there are several")
     parser.add_argument("--output_directory", default="results/compare", help="(default: results/compare)")
     parser.add_argument("--split", default="test", help="rows to measure on: test (default), or validation")
+    parser.add_argument(
+        "--margin",
+        action="append",
+        default=[],
+        metavar="METRIC=VALUE",
+        help="differences up to this are practically none, as accuracy=0.01; may be given several times",
+    )
+    parser.add_argument(
+        "--noise",
+        action="store_true",
+        help="train with the first loss again, rows in another order: the noise there is",
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes that train side by side (default: 1)")
     parser.add_argument("--gpus", type=int, nargs="+", help="numbers of the GPUs to use; -1 uses none")
     parser.add_argument("--keep_models", action="store_true", help="keep the trained models")
@@ -234,6 +246,8 @@ def _compare(options: argparse.Namespace) -> int:
             output_feature=options.output_feature,
             output_directory=options.output_directory,
             split=options.split,
+            margins=dict(map(_margin, options.margin)),
+            noise=options.noise,
             workers=options.workers,
             gpus=options.gpus,
             keep_models=options.keep_models,
@@ -245,6 +259,14 @@ def _compare(options: argparse.Namespace) -> int:
         print("\nInterrupted. Finished runs are kept: the same command goes on.", file=sys.stderr)
         return 130
     return 1 if frame.empty else 0
+
+
+def _margin(written: str) -> tuple[str, float]:
+    name, _, value = written.rpartition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        raise ValueError(f"--margin: got {written!r}, expected METRIC=VALUE, as accuracy=0.01.") from None
 
 
 def table() -> int:

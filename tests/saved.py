@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
+import resource
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import numpy as np
@@ -24,6 +27,7 @@ def save(
     metrics: dict[str, float],
     measured_on: str = "rows",
     roles: dict | None = None,
+    trained_on: str = "the same rows",
     **arrays: np.ndarray,
 ) -> None:
     """Leave what a run leaves."""
@@ -31,6 +35,17 @@ def save(
     curves = {"validation": {"accuracy": [0.1, 0.2 + 0.01 * run.seed], "loss": [2.0, 1.0]}}
     rows = {"training": 70, "held_out": 20}
     content = {"run": asdict(run), "metrics": metrics, "truth": measured_on, "curves": curves, "rows": rows}
-    content["roles"] = roles or {}
+    content |= {"roles": roles or {}, "trained_on": trained_on}
     (folder / RESULT).write_text(json.dumps(content | {"epochs": 2, "seconds": 1.5}))
     np.savez(folder / PREDICTIONS, **arrays)
+
+
+@contextlib.contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """A context in which no larger file can be written, as on a full disk: the system refuses the rest."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pathlib
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ludwig_losses.comparison.files import held, whole
 from ludwig_losses.comparison.plan import (
     FRAME,
     MODEL,
     RESULT,
     SPLITS,
+    Loss,
     Run,
-    fingerprint,
-    frame_fingerprint,
+    check_columns,
+    checked_margins,
+    fingerprint_of,
     named_losses,
     numbered_seeds,
     output_index,
@@ -37,6 +42,8 @@ def compare(
     output_feature: str | None = None,
     output_directory: str | pathlib.Path = "results/compare",
     split: str = "test",
+    margins: Mapping[str, float] | None = None,
+    noise: bool = False,
     workers: int = 1,
     gpus: Sequence[int] | None = None,
     keep_models: bool = False,
@@ -54,20 +61,25 @@ def compare(
             of the catalogue that fits the feature and needs nothing from the user.
         seeds: how many, or which.
         output_feature: which one, where there are several.
-        output_directory: for the results, and for what is kept of each run.
+        output_directory: for the results, and for what is kept of each run; one call at a time writes to it.
         split: the rows to measure on: ``test`` or, to choose settings, ``validation``.
+        margins: by metric, up to which difference two losses are practically equal, where that is not the default.
+        noise: whether to train with the first loss a second time, on its rows in another order: what differs is noise.
         workers: processes that train side by side.
         gpus: the numbers of those to use; ``[-1]`` uses none, ``None`` what Ludwig uses by default.
         keep_models: whether to keep the trained models.
         quiet: print nothing.
 
     Returns:
-        A row for each loss, seed and metric, with the columns ``loss``, ``seed``, ``metric`` and ``value``;
-        ``attrs["failed"]`` lists the runs that have failed, with their reasons.
+        A row for each loss, seed and metric, with the columns ``loss``, ``seed``, ``metric`` and ``value``.
+        ``attrs["differences"]`` lists what the tables say of each loss and metric: the mean difference to the first
+        loss, its intervals, probabilities and verdict; ``attrs["failed"]`` the runs that have failed, with their
+        reasons.
 
     Raises:
-        ValueError: an argument, the configuration or one of the losses is wrong.
-        FileNotFoundError: there is no such file.
+        ValueError: an argument, the configuration or one of the losses is wrong, the data lacks a column, or another
+            comparison is writing to the output directory.
+        OSError: there is no such file, or one could not be written.
     """
     from ludwig_losses.comparison import report
     from ludwig_losses.comparison.results import Results
@@ -77,33 +89,75 @@ def compare(
         raise ValueError(f"--split: got {split!r}, expected one of {', '.join(SPLITS)}.")
     if workers < 1:
         raise ValueError(f"--workers: got {workers}, expected a number from 1.")
-    output = pathlib.Path(output_directory)
-    runs = _planned(config, dataset, losses, numbered_seeds(seeds), output_feature, output, split)
-    left = [run for run in runs if not _is_done(run, output, keep_models)]
+    margins = checked_margins(margins or {})
     say = _silence if quiet else _say
-    say(report.announcement(runs, len(runs) - len(left), output, keep_models))
-    failed = _train(left, output, len(runs), workers=workers, gpus=gpus, keep_models=keep_models, quiet=quiet)
-    (output / FRAME).unlink(missing_ok=True)
-    results = Results.read(runs, lambda run: _folder(run, output), failed)
-    say(report.write(results, output, time.monotonic() - begin))
+    planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split)
+    output = pathlib.Path(output_directory)
+    (output / "runs").mkdir(parents=True, exist_ok=True)
+    with held(output), _readable(dataset, planned.data, output) as path:
+        runs = planned.runs(path, noise)
+        left = [run for run in runs if not _is_done(run, output, keep_models)]
+        say([*planned.equal, *report.announcement(runs, len(runs) - len(left), output, keep_models)])
+        failed = _train(left, output, len(runs), workers=workers, gpus=gpus, keep_models=keep_models, quiet=quiet)
+        results = Results.read(runs, lambda run: _folder(run, output), failed, margins)
+        say(report.write(results, output, time.monotonic() - begin))
     frame = results.frame()
     frame.attrs["failed"] = [{"loss": run.loss, "seed": run.seed, "reason": why} for run, why in failed.items()]
+    frame.attrs["differences"] = results.differences()
     return frame
 
 
-def _planned(
+@dataclass(frozen=True)
+class _Planned:
+    """What is going to be compared, none of which is wrong from the start.
+
+    Args:
+        config: the configuration.
+        index: of the output feature.
+        losses: by name, each once.
+        equal: what is to be said of those that are the same.
+        seeds: one run of each loss for each.
+        split: the rows to measure on.
+        data: fingerprint of the data.
+    """
+
+    config: dict[str, Any]
+    index: int
+    losses: dict[str, Loss]
+    equal: list[str]
+    seeds: list[int]
+    split: str
+    data: str
+
+    def runs(self, dataset: str, noise: bool) -> list[Run]:
+        """Return the runs on data at a path."""
+        from ludwig_losses.comparison import candidates
+
+        return plan(
+            self.config,
+            self.losses,
+            self.seeds,
+            index=self.index,
+            dataset=dataset,
+            data=self.data,
+            split=self.split,
+            pairing_loss=candidates.pairing_loss(self.config, self.index, self.losses),
+            preparing_loss=candidates.mask_reading_loss(self.config, self.index, self.losses),
+            noise=noise,
+        )
+
+
+def _prepared(
     config: str | pathlib.Path | dict[str, Any],
     dataset: Any,
     losses: Any,
     seeds: list[int],
     output_feature: str | None,
-    output: pathlib.Path,
     split: str,
-) -> list[Run]:
-    """Return the runs, none of which is wrong from the start."""
+) -> _Planned:
+    """Check everything that can be checked before the first run."""
     named = None if losses is None else named_losses(losses)
-    is_path = isinstance(dataset, (str, pathlib.Path))
-    data = fingerprint(dataset) if is_path else frame_fingerprint(dataset)
+    data = fingerprint_of(dataset)
     from ludwig_losses.comparison import candidates
     from ludwig_losses.host import dry_run
     from ludwig_losses.host.config.schemas import each_checked_once
@@ -111,28 +165,47 @@ def _planned(
     where = "config" if isinstance(config, dict) else str(config)
     read = with_batch_sizes(copy.deepcopy(config) if isinstance(config, dict) else dry_run.read(where))
     index = output_index(read, output_feature)
+    columns = _columns(dataset)
+    if columns is not None:
+        check_columns(read, columns)
     with each_checked_once():
         if named is None:
             named = candidates.default_losses(read, index)
+        named = candidates.with_defaults(read, index, named)
         candidates.check(where, read, index, named)
-    (output / "runs").mkdir(parents=True, exist_ok=True)
-    return plan(
-        read,
-        named,
-        seeds,
-        index=index,
-        dataset=str(pathlib.Path(dataset).absolute()) if is_path else _saved(dataset, output),
-        data=data,
-        split=split,
-        pairing_loss=candidates.pairing_loss(read, index, named),
-        preparing_loss=candidates.mask_reading_loss(read, index, named),
-    )
+        equal = candidates.equal_losses(read, index, named)
+    said = [
+        f"{name} is {first}, with the same parameters: it is trained and counted once." for name, first in equal.items()
+    ]
+    named = {name: loss for name, loss in named.items() if name not in equal}
+    return _Planned(read, index, named, said, seeds, split, data)
 
 
-def _saved(frame: pd.DataFrame, output: pathlib.Path) -> str:
-    path = (output / FRAME).absolute()
-    frame.to_pickle(path)
-    return str(path)
+def _columns(dataset: Any) -> list[Any] | None:
+    """Return the columns of a table, or of a CSV file as its first line has them; ``None`` where a run will tell."""
+    if not isinstance(dataset, (str, pathlib.Path)):
+        return [*dataset.columns]
+    if pathlib.Path(dataset).suffix.lower() != ".csv":
+        return None
+    import ludwig.utils.data_utils
+    import pandas as pd
+
+    return [*ludwig.utils.data_utils.read_csv(str(dataset), pd, nrows=1).columns]
+
+
+@contextlib.contextmanager
+def _readable(dataset: Any, data: str, output: pathlib.Path) -> Iterator[str]:
+    """A context with a path of the data; a table is kept there until its end."""
+    if isinstance(dataset, (str, pathlib.Path)):
+        yield str(pathlib.Path(dataset).absolute())
+        return
+    path = (output / FRAME.format(data)).absolute()
+    try:
+        with whole(path) as part:
+            dataset.to_pickle(part)
+        yield str(path)
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _folder(run: Run, output: pathlib.Path) -> pathlib.Path:

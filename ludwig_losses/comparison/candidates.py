@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from ludwig.schema.model_types.base import ModelConfig
+
 from ludwig_losses.comparison.outcome import FEATURE_TYPES
-from ludwig_losses.comparison.plan import Loss, named_losses, with_loss
+from ludwig_losses.comparison.plan import Loss, label, named_losses, with_loss
 from ludwig_losses.declare.declaration import Declaration
 from ludwig_losses.host import dry_run
 from ludwig_losses.host.data.masks import is_mask
@@ -19,7 +22,7 @@ def default_losses(config: dict[str, Any], index: int) -> dict[str, Loss]:
     """Return the loss of the configuration, and every one of the catalogue that needs nothing from the user."""
     feature = config["output_features"][index]
     own = dict(feature.get("loss") or {})
-    own.setdefault("type", _own_type(config, index))
+    own.setdefault("type", _default_section(config, index).get("type") or _own_type(config, index))
     declaration = find(own["type"])
     name = own["type"] if declaration is None else declaration.name
     fitting = [
@@ -31,9 +34,48 @@ def default_losses(config: dict[str, Any], index: int) -> dict[str, Loss]:
 
 
 def _own_type(config: dict[str, Any], index: int) -> str:
-    from ludwig.schema.model_types.base import ModelConfig
-
     return [*ModelConfig.from_dict(config).output_features][index].loss.type
+
+
+def with_defaults(config: dict[str, Any], index: int, losses: Mapping[str, Loss]) -> dict[str, Loss]:
+    """Return losses with the parameters that the section `defaults` gives them, also in the names made of parameters.
+
+    Raises:
+        ValueError: two of them are the same loss with the same parameters by then, and have the same name.
+    """
+    found: dict[str, Loss] = {}
+    for name, loss in losses.items():
+        section = _default_section(config, index)
+        same_type = section.get("type", loss["type"]) == loss["type"]
+        complete = {"type": loss["type"], **(section if same_type else {}), **loss}
+        shown = label(complete) if name == label(loss) else name
+        if shown in found:
+            raise ValueError(f"--loss: {name} is {shown} with the section defaults, which stands there already.")
+        found[shown] = complete
+    return found
+
+
+def _default_section(config: dict[str, Any], index: int) -> Loss:
+    of_type = (config.get("defaults") or {}).get(config["output_features"][index].get("type")) or {}
+    return dict(of_type.get("loss") or {})
+
+
+def equal_losses(config: dict[str, Any], index: int, losses: Mapping[str, Loss]) -> dict[str, str]:
+    """Return the losses that are an earlier one with the same parameters, under another alias or with its defaults
+    written out, each with the name of that one."""
+    first: dict[str, str] = {}
+    return {
+        name: earlier
+        for name, loss in losses.items()
+        if (earlier := first.setdefault(_meaning(config, index, loss), name)) != name
+    }
+
+
+def _meaning(config: dict[str, Any], index: int, loss: Loss) -> str:
+    parsed = [*ModelConfig.from_dict(with_loss(config, index, loss)).output_features][index].loss
+    declaration = find(loss["type"])
+    name = loss["type"] if declaration is None else declaration.name
+    return json.dumps({**parsed.to_dict(), "type": name}, sort_keys=True, default=str)
 
 
 def _needs_the_user(declaration: Declaration) -> bool:

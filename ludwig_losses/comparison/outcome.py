@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ludwig_losses.metrics.functional import Values
 from ludwig_losses.metrics.functional.anomaly import anomaly_values, threshold_values
-from ludwig_losses.metrics.functional.classes import classification, hits_at_k
+from ludwig_losses.metrics.functional.classes import classification, hits_at_k, is_hit
 from ludwig_losses.metrics.functional.contrastive import pair_sums, pair_values
 from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_counts, smallest_class
-from ludwig_losses.metrics.functional.sequences import tokens
+from ludwig_losses.metrics.functional.sequences import TRUE, token_counts, token_values
 
 if TYPE_CHECKING:
     from ludwig_losses.host.model.held_out import Batch
@@ -90,8 +90,10 @@ def _category(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
     rows = [*rows]
     truth, predicted, probabilities, logits = _joined(rows, "predictions", "probabilities", "logits")
     found, arrays = _classified(rows, truth.astype(int), predicted.astype(int), probabilities, feature)
-    hits = {} if feature.top_k is None else hits_at_k(arrays["truth"], probabilities, logits, feature.top_k)
-    return found | hits, arrays
+    if feature.top_k is not None:
+        found |= hits_at_k(arrays["truth"], probabilities, logits, feature.top_k)
+        arrays["hits"] = is_hit(arrays["truth"], probabilities, logits, feature.top_k)
+    return found, arrays
 
 
 def _classified(
@@ -106,11 +108,15 @@ def _classified(
 
 def _image(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
     counts: Any = 0
+    areas: list[Tensor] = []
     pictures: dict[str, list[np.ndarray]] = {"images": [], "truth": [], "predicted": []}
     for batch in rows:
         predicted = batch.predicted["predictions"].reshape(batch.truth.shape)
         size = feature.num_classes or int(max(batch.truth.max(), predicted.max())) + 1
-        counts = counts + pixel_counts(torch.from_numpy(predicted), torch.from_numpy(batch.truth), size)
+        for pair in zip(map(torch.from_numpy, predicted), map(torch.from_numpy, batch.truth), strict=True):
+            of_image = pixel_counts(*pair, size)
+            counts = counts + of_image
+            areas.append(torch.stack([of_image.diagonal(), of_image.sum(dim=1), of_image.sum(dim=0)]).int())
         if len(pictures["truth"]) < PICTURES:
             pictures["truth"] += [*batch.truth]
             pictures["predicted"] += [*predicted]
@@ -120,7 +126,7 @@ def _image(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
     found = _numbers(mask_values(counts))
     if found:
         found["smallest_class_iou"] = found[f"iou_{smallest_class(counts)}"]
-    return found, {**arrays, "counts": counts.numpy(), "classes": np.array(names)}
+    return found, {**arrays, "areas": torch.stack(areas).numpy(), "classes": np.array(names)}
 
 
 def _vector(rows: Iterable[Batch], feature: Feature, consecutive_pairs: bool) -> _Measured:
@@ -143,10 +149,13 @@ def _sequence(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
         if probabilities is not None and probabilities.ndim == 3:
             for row, true in zip(probabilities, truth[-len(batch.truth) :], strict=True):
                 zeros.append(float((row[: max(len(true), 1)] == 0).mean()))
-    found = tokens(truth, predicted)
+    counts = token_counts(truth, predicted)
+    values = token_values(counts.mean(axis=0)) if counts[:, TRUE].any() else {}
+    found, arrays = {name: float(value) for name, value in values.items()}, {"tokens": counts}
     if zeros:
         found["zero_probabilities"] = float(np.mean(zeros))
-    return found, {}
+        arrays["zeros"] = np.array(zeros)
+    return found, arrays
 
 
 def _cutter(feature: Feature) -> Callable[[np.ndarray], list[int]]:
@@ -166,7 +175,7 @@ def _anomaly(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
         anomaly_values(torch.from_numpy(score), label),
         threshold_values(torch.from_numpy(flagged), label),
     )
-    return _numbers(ranking | threshold), {"truth": truth, "score": score}
+    return _numbers(ranking | threshold), {"truth": truth, "score": score, "flagged": flagged}
 
 
 def _numbers(values: dict[str, Tensor]) -> Values:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import hashlib
 import json
 import pathlib
@@ -12,7 +13,10 @@ from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import yaml
+
+from ludwig_losses.metrics.catalogue import METRICS, metric
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +30,11 @@ SPLITS = ("test", "validation")
 BATCH_SIZE = 128
 RESULT, PREDICTIONS, FAILURE, LOG, MODEL = "result.json", "predictions.npz", "failure.json", "log.txt", "model"
 _NOT_IN_KEY = ("loss", "preprocessing", "dataset")
-# A table from Python is kept here for the processes that train.
-FRAME = "data.pkl"
+# A table from Python is kept in such a file for the processes that train.
+FRAME = "data-{}.pkl"
+_IS_FRAME = re.compile(r"data-[0-9a-f]{64}\.pkl")
+# As NumPy's generators take them.
+MOST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +52,7 @@ class Run:
         data: fingerprint of the data.
         seed: for split, shuffling and initial weights.
         split: the held-out rows to measure on, one of :data:`SPLITS`.
+        reordered: whether it trains on its rows in another order than the other runs of its seed.
         versions: of Ludwig and of this package.
     """
 
@@ -57,6 +65,7 @@ class Run:
     data: str
     seed: int
     split: str
+    reordered: bool = False
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
     @property
@@ -89,6 +98,7 @@ def plan(
     split: str = "test",
     pairing_loss: str | None = None,
     preparing_loss: str | None = None,
+    noise: bool = False,
 ) -> list[Run]:
     """Return the runs, all losses of a seed after each other: what is there after an interrupt can be compared.
 
@@ -102,14 +112,19 @@ def plan(
         split: the rows to measure on.
         pairing_loss: the name of a loss that keeps pairs of rows together, if there is one.
         preparing_loss: the name of the loss to prepare the data for, if it matters.
+        noise: whether to train with the first loss a second time, on its rows in another order.
     """
     configs = {name: with_loss(config, index, loss) for name, loss in losses.items()}
     preparing = configs[pairing_loss or preparing_loss or next(iter(losses))]
     feature = config["output_features"][index]["name"]
+    trained = [(name, of_loss, False) for name, of_loss in configs.items()]
+    if noise:
+        first, of_loss, _ = trained[0]
+        trained.append((f"{first}, rows in another order", of_loss, True))
     return [
-        Run(name, of_loss, preparing, pairing_loss is not None, feature, dataset, data, seed, split)
+        Run(name, of_loss, preparing, pairing_loss is not None, feature, dataset, data, seed, split, reordered)
         for seed in seeds
-        for name, of_loss in configs.items()
+        for name, of_loss, reordered in trained
     ]
 
 
@@ -136,9 +151,12 @@ def output_index(config: dict[str, Any], name: str | None) -> int:
     """Return the index of the output feature to compare losses of.
 
     Raises:
-        ValueError: there is none with this name, or there are several and no name.
+        ValueError: there is none with this name, there are several and no name, or the configuration has none.
     """
-    names = [feature.get("name") for feature in config["output_features"]]
+    features = config.get("output_features")
+    if not isinstance(features, list) or not features or not all(isinstance(part, Mapping) for part in features):
+        raise ValueError(f"config: output_features: got {features!r}, expected a list of features.")
+    names = [feature.get("name") for feature in features]
     if name is None and len(names) == 1:
         return 0
     if name not in names:
@@ -154,8 +172,10 @@ def named_losses(losses: Iterable[Any] | Mapping[str, Any]) -> dict[str, Loss]:
     (``{my poly: {type: poly_loss, epsilon: 2.0}}``); text is read as YAML.
 
     Raises:
-        ValueError: one is none of these, or two have the same name.
+        ValueError: one is none of these, two have the same name, or there is none.
     """
+    if isinstance(losses, str) or (isinstance(losses, Mapping) and isinstance(losses.get("type"), str)):
+        raise ValueError(f"--loss: got {losses!r}, expected a list of losses: [{losses!r}].")
     if isinstance(losses, Mapping):
         losses = [{name: loss} for name, loss in losses.items()]
     named: dict[str, Loss] = {}
@@ -164,6 +184,8 @@ def named_losses(losses: Iterable[Any] | Mapping[str, Any]) -> dict[str, Loss]:
         if name in named:
             raise ValueError(f"--loss: {name} stands twice. Give one of them a name: '{{other name: {{type: ...}}}}'.")
         named[name] = loss
+    if not named:
+        raise ValueError("--loss: got no loss, expected at least one; None takes all that fit the feature.")
     return named
 
 
@@ -199,16 +221,52 @@ def label(loss: Mapping[str, Any]) -> str:
     return " ".join([str(loss["type"]), *parts])
 
 
+def column_names(config: Mapping[str, Any]) -> list[str]:
+    """Return the columns of the data that a configuration names for its features."""
+    features = [*(config.get("input_features") or ()), *config["output_features"]]
+    return [str(feature.get("column") or feature.get("name")) for feature in features]
+
+
+def check_columns(config: Mapping[str, Any], columns: Iterable[Any]) -> None:
+    """Raise a ValueError for the columns that the data does not have."""
+    there = [*map(str, columns)]
+    missing = [name for name in column_names(config) if name not in there]
+    if missing:
+        shown = ", ".join(map(repr, there[:20])) + (", ..." if len(there) > 20 else "")
+        raise ValueError(f"--dataset: there is no column {', '.join(map(repr, missing))}; there are {shown}.")
+
+
 def numbered_seeds(seeds: int | Iterable[int]) -> list[int]:
     """Return the seeds that a number of them, or a list, means.
 
     Raises:
-        ValueError: there is none, or one stands twice.
+        ValueError: there is none, one stands twice, or is none that NumPy takes.
     """
     found = [*range(seeds)] if isinstance(seeds, int) else [*map(int, seeds)]
+    wrong = [seed for seed in found if not 0 <= seed <= MOST_SEED]
+    if wrong:
+        raise ValueError(f"--seeds: got {wrong[0]}, expected numbers from 0 to {MOST_SEED}.")
     if not found or len(set(found)) < len(found):
         raise ValueError(f"--seeds: got {seeds!r}, expected a number of seeds from 1, or different seeds.")
     return found
+
+
+def checked_margins(margins: Mapping[str, float]) -> dict[str, float]:
+    """Return margins as they are.
+
+    Raises:
+        ValueError: there is no such metric, or the margin is no positive number.
+    """
+    for name, margin in margins.items():
+        try:
+            metric(name)
+        except KeyError:
+            near = difflib.get_close_matches(name, METRICS, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"--margin: there is no metric {name!r}.{hint}") from None
+        if not (isinstance(margin, (int, float)) and 0 < margin < float("inf")):
+            raise ValueError(f"--margin: {name}: got {margin!r}, expected a positive number.")
+    return dict(margins)
 
 
 def fingerprint(path: str | pathlib.Path) -> str:
@@ -236,11 +294,36 @@ def frame_fingerprint(frame: pd.DataFrame) -> str:
     import pandas as pd
 
     digest = hashlib.sha256(repr([*frame.columns, *frame.dtypes.astype(str)]).encode())
-    try:
-        digest.update(pd.util.hash_pandas_object(frame, index=True).to_numpy().tobytes())
-    except TypeError:  # Cells may be arrays or lists.
-        digest.update(pd.util.hash_pandas_object(frame.map(repr), index=True).to_numpy().tobytes())
+    # pandas takes 1 and "1" in a column of objects for equal, and leaves out the middle of long arrays.
+    exact = frame.apply(lambda column: column.map(_digest_of) if column.dtype == object else column)
+    digest.update(pd.util.hash_pandas_object(exact, index=True).to_numpy().tobytes())
     return digest.hexdigest()
+
+
+def _digest_of(cell: Any) -> str:
+    """Return what identifies a cell, which may be an array or a list of them."""
+    if isinstance(cell, (list, tuple)):
+        return repr([type(cell).__name__, *map(_digest_of, cell)])
+    array = np.asarray(cell) if isinstance(cell, np.ndarray) else None
+    if array is None or array.dtype == object:
+        return f"{type(cell).__name__} {cell if array is None else [*map(_digest_of, array.ravel())]!r}"
+    return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+
+
+def fingerprint_of(data: str | pathlib.Path | pd.DataFrame) -> str:
+    """Return what identifies data, a table or the path of a file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    return fingerprint(data) if isinstance(data, (str, pathlib.Path)) else frame_fingerprint(data)
+
+
+def load(dataset: str) -> Any:
+    """Return what Ludwig reads: a path, or the table that is kept there."""
+    import pandas as pd
+
+    return pd.read_pickle(dataset) if _IS_FRAME.fullmatch(pathlib.Path(dataset).name) else dataset
 
 
 def _slug(name: str) -> str:

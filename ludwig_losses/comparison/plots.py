@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 from sklearn.metrics import precision_recall_curve
 
+from ludwig_losses.comparison.files import whole
 from ludwig_losses.comparison.results import Results, Row
 from ludwig_losses.metrics.catalogue import metric
 
@@ -32,12 +33,16 @@ def draw(results: Results, tables: _Tables, output: pathlib.Path) -> list[pathli
     figures = {"differences": differences, "curves": curves, **dict(_kinds(results))}
     paths = []
     # Text stays text, and the same results give the same file.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ludwig-losses", "font.size": 9}):
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": "ludwig-losses", "font.size": 9, "text.parse_math": False}
+    ):
         for name, make in figures.items():
             figure = make(results, tables)
             if figure is not None:
-                figure.savefig(output / f"{name}.svg", metadata={"Date": None})
-                figure.savefig(output / f"{name}.png", dpi=150)
+                with whole(output / f"{name}.svg") as part:
+                    figure.savefig(part, metadata={"Date": None})
+                with whole(output / f"{name}.png") as part:
+                    figure.savefig(part, dpi=150)
                 paths.append(output / f"{name}.png")
     return paths
 
@@ -48,7 +53,7 @@ def _kinds(results: Results) -> Iterator[tuple[str, Callable[[Results, _Tables],
         yield "precision_recall", precision_recall
     elif "probabilities" in kept:
         yield "confusion", confusion
-    if "counts" in kept and "truth" in kept:
+    if "areas" in kept:
         yield "masks", masks
     if "vectors" in kept:
         yield "projection", projection
@@ -71,8 +76,9 @@ def differences(results: Results, tables: _Tables) -> Figure | None:
     axes[0, 0].set_yticks(range(len(losses)), [*map(_short, losses)])
     axes[0, 0].set_ylim(len(losses) - 0.5, -0.5)
     figure.suptitle(
-        f"Difference to {results.losses[0]}, seed by seed\n"
-        "bar: 95 % interval of the mean; thin line: corrected for the number of losses; grey dots: single seeds",
+        f"Difference to {_short(results.losses[0])}, seed by seed\n"
+        "bar: 95 % interval for these rows; thin line: for new rows, corrected for the number of losses; "
+        "grey dots: single seeds",
         fontsize=9,
     )
     return figure
@@ -262,7 +268,8 @@ def _project(axis: Axes, kept: dict[str, np.ndarray]) -> None:
 
 
 def _best(results: Results, name: str) -> str:
-    values = {loss: [*results.values(loss, name).values()] for loss, _ in results.found}
+    losses = [loss for loss, _ in results.found if loss != results.noise] or [loss for loss, _ in results.found]
+    values = {loss: [*results.values(loss, name).values()] for loss in losses}
     return max(values, key=lambda loss: np.mean(values[loss]) if values[loss] else -np.inf)
 
 
@@ -272,6 +279,7 @@ def _colour(number: int) -> Any:
 
 
 def _short(loss: str) -> str:
+    loss = " ".join(loss.split())
     return loss if len(loss) <= 40 else f"{loss[:37]}..."
 
 

@@ -5,19 +5,34 @@ from __future__ import annotations
 import base64
 import html
 import pathlib
+import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from tabulate import tabulate
 
 from ludwig_losses.comparison import statistics
+from ludwig_losses.comparison.files import whole, write_text
 from ludwig_losses.comparison.plan import Run
 from ludwig_losses.comparison.results import Results, Row
-from ludwig_losses.comparison.statistics import BETTER, FEWEST_SEEDS, HIGHER, LOWER, SAME, WORSE, Difference, Interval
+from ludwig_losses.comparison.statistics import (
+    BETTER,
+    FEWEST_SEEDS,
+    HIGHER,
+    LOWER,
+    SAME,
+    WORSE,
+    Chances,
+    Difference,
+    Interval,
+)
 from ludwig_losses.metrics.catalogue import metric
 
 Tables = dict[str, list[Row]]
 
 NAME = "comparison"
+# Of a loss or a class, in tables and headings.
+LONGEST_NAME = 60
 NO_PLOTS = (
     "Plots need matplotlib, which is not installed: pip install 'ludwig-losses[compare]'. The tables need nothing."
 )
@@ -25,29 +40,59 @@ NO_PLOTS = (
 
 def announcement(runs: Sequence[Run], kept: int, output: pathlib.Path, keep_models: bool) -> list[str]:
     """Return what is going to be done."""
-    losses, seeds = {run.loss for run in runs}, {run.seed for run in runs}
+    losses, seeds = {run.loss for run in runs if not run.reordered}, {run.seed for run in runs}
+    noise = ", and the first one again with its rows in another order," if any(run.reordered for run in runs) else ""
     already = f", of which {kept} are kept from before" if kept else ""
     models = "the models, " if keep_models else ""
     return [
-        f"{len(losses)} losses x {len(seeds)} seeds = {len(runs)} runs{already}, measured on the {runs[0].split} rows.",
+        f"{len(losses)} losses{noise} x {len(seeds)} seeds = {len(runs)} runs{already}, measured on the "
+        f"{runs[0].split} rows.",
         f"Kept in {output}: {models}metrics, curves, predictions of the held-out rows and Ludwig's log of each run.",
     ]
 
 
 def write(results: Results, output: pathlib.Path, seconds: float) -> list[str]:
-    """Write all files; return what the terminal shows."""
+    """Write all files; return what the terminal shows.
+
+    Raises:
+        OSError: a file could not be written; those of before are still there.
+    """
     tables = {name: results.table(name) for name in results.metrics}
     images, missing = _plots(results, tables, output)
-    results.frame().to_csv(output / f"{NAME}.csv", index=False)
-    (output / f"{NAME}.md").write_text(markdown(results, tables, images, seconds), encoding="utf-8")
-    (output / f"{NAME}.html").write_text(page(results, tables, images, seconds), encoding="utf-8")
-    main = {name: rows for name, rows in tables.items() if metric(name).is_main}
-    shown = [line for name, rows in main.items() for line in ("", heading(name), _text(rows, "simple"))]
+    shown = _with_short_names(results, tables)
+    with whole(output / f"{NAME}.csv") as part:
+        results.frame().to_csv(part, index=False)
+    write_text(output / f"{NAME}.md", markdown(results, shown, images, seconds))
+    write_text(output / f"{NAME}.html", page(results, shown, images, seconds))
+    main = {name: rows for name, rows in shown.items() if metric(name).is_main}
+    lines = [line for name, rows in main.items() for line in ("", heading(name), _text(results, name, rows, "simple"))]
     files = (
         f"Written: {output / NAME}.md, .csv and .html{'' if not images else f', {len(images)} plots as .png and .svg'}"
     )
-    compared = f"Differences are to {results.losses[0]}, seed by seed."
-    return [*shown, "", compared, "", *_block(results, tables), "", *missing, f"{files} ({_size(output)} in {output})."]
+    compared = f"Differences are to {short_names(results.losses)[results.losses[0]]}, seed by seed."
+    said = _block(results, shown)
+    return [*lines, "", compared, "", *said, "", *missing, f"{files} ({_size(output)} in {output})."]
+
+
+def short_names(losses: Sequence[str]) -> dict[str, str]:
+    """Return names that fit into a table and have no line breaks, each another one."""
+    found: dict[str, str] = {}
+    for number, loss in enumerate(losses, start=1):
+        name = plain(loss)
+        if len(name) > LONGEST_NAME or name in found.values():
+            name = f"{name[: LONGEST_NAME - 9].rstrip()}... ({number})"
+        found[loss] = name
+    return found
+
+
+def plain(text: str) -> str:
+    """Return text in one line, without characters that a terminal obeys."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def _with_short_names(results: Results, tables: Tables) -> Tables:
+    names = short_names(results.losses)
+    return {name: [replace(row, loss=names[row.loss]) for row in rows] for name, rows in tables.items()}
 
 
 def _plots(results: Results, tables: Tables, output: pathlib.Path) -> tuple[list[pathlib.Path], list[str]]:
@@ -64,25 +109,35 @@ def heading(name: str) -> str:
     """Return the name of a metric, and which direction is better."""
     better = metric(name).higher_is_better
     direction = "" if better is None else f" ({'higher' if better else 'lower'} is better)"
-    return f"{name}{direction}"
+    shown = plain(name)
+    return f"{shown if len(shown) <= LONGEST_NAME else f'{shown[: LONGEST_NAME - 3]}...'}{direction}"
 
 
 def cells(rows: Sequence[Row]) -> list[list[str]]:
-    """Return the cells of the table of a metric, under :data:`HEADERS`."""
+    """Return the cells of the table of a metric, under those of :func:`headers`."""
     digits = _digits(rows)
     return [_cells(row, digits) for row in rows]
 
 
-HEADERS = ("loss", "mean ± sd", "difference", "95 % interval", "so it is")
+def headers(margin: float | None) -> list[str]:
+    """Return the names of the columns; ``equal`` says up to which difference."""
+    equal = "" if margin is None else f"better / within {margin:g} / worse"
+    return ["loss", "mean ± sd", "difference", "95 %, these rows", "95 %, new rows", equal, "so it is"]
 
 
 def _cells(row: Row, digits: int) -> list[str]:
     spread = "" if row.deviation is None else f" ± {row.deviation:.{digits}f}"
-    found = row.difference
+    mean, found = f"{row.mean:.{digits}f}{spread}", row.difference
     if found is None:
-        return [row.loss, f"{row.mean:.{digits}f}{spread}", "", "", ""]
-    interval = "" if found.interval is None else _shown(found.interval, digits)
-    return [row.loss, f"{row.mean:.{digits}f}{spread}", f"{found.mean:+.{digits}f}", interval, found.verdict]
+        return [row.loss, mean, "", "", "", "", ""]
+    intervals = ["" if of is None else _shown(of, digits) for of in (found.interval, found.new_rows)]
+    return [row.loss, mean, f"{found.mean:+.{digits}f}", *intervals, _chances(found.chances), found.verdict]
+
+
+def _chances(chances: Chances | None) -> str:
+    if chances is None:
+        return ""
+    return f"{' / '.join(f'{100 * share:.0f}' for share in (chances.better, chances.equal, chances.worse))} %"
 
 
 def _digits(rows: Sequence[Row]) -> int:
@@ -95,19 +150,32 @@ def _shown(interval: Interval, digits: int) -> str:
     return f"{interval[0]:+.{digits}f} to {interval[1]:+.{digits}f}"
 
 
-def _text(rows: Sequence[Row], style: str) -> str:
+def _text(results: Results, name: str, rows: Sequence[Row], style: str) -> str:
+    # Columns in which nothing stands are left out.
+    columns = zip(headers(results.margin(name)), *cells(rows), strict=True)
+    kept = [column for column in columns if any(column[1:])]
+    escape = escaped if style == "pipe" else str
+    lines = [[escape(cell) for cell in line] for line in zip(*kept, strict=True)]
     # All numbers are text by now.
-    return tabulate(cells(rows), headers=HEADERS, tablefmt=style, disable_numparse=True)
+    return tabulate(lines[1:], lines[0], style, disable_numparse=True)
+
+
+def escaped(text: str) -> str:
+    """Return text as Markdown that shows it as it is: names may contain what has a meaning there."""
+    text = re.sub(r"([\\|*`])", r"\\\1", plain(text))
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def verdicts(results: Results, tables: Tables) -> list[str]:
     """Return what can be said, one sentence for each of the main metrics; metrics of which the same is to be said
     share one."""
-    first = results.losses[0]
+    names = short_names(results.losses)
+    first, noise = names[results.losses[0]], names.get(results.noise or "")
     said: dict[str, list[str]] = {}
     for name, rows in tables.items():
-        if metric(name).is_main and len(rows) > 1 and rows[0].loss == first:
-            said.setdefault(_verdict(rows), []).append(name)
+        compared = [row for row in rows if row.loss != noise]
+        if metric(name).is_main and len(compared) > 1 and compared[0].loss == first:
+            said.setdefault(_verdict(compared), []).append(name)
     return [f"{', '.join(names)}: {verdict}" for verdict, names in said.items()]
 
 
@@ -140,38 +208,58 @@ def _unsure(found: Difference) -> str:
 
 def caveats(results: Results) -> Iterator[str]:
     """Yield what a reader has to know to read the tables rightly."""
-    count, seeds = len(results.losses) - 1, len(results.seeds)
-    run = results.runs[0]
+    seeds = len(results.seeds)
     if seeds < FEWEST_SEEDS:
         yield (
             f"No intervals: {seeds} seed{'s' * (seeds > 1)} cannot tell a difference from chance. Take at least "
             f"{FEWEST_SEEDS}, better 5 (--seeds 5); the runs that are done are kept."
         )
     else:
+        yield from _about_intervals(results)
+    names = short_names(results.losses)
+    for loss, other in results.same.items():
+        yield f"{names[loss]} gives the same numbers as {names[other]} in every seed: here they are the same loss."
+    if results.noise is not None:
         yield (
-            f"Intervals are Student's t over the {seeds} paired seeds. They hold for other seeds on these data; other "
-            f"data of the same kind may differ by more."
+            f"{names[results.noise]}: what differs in this line is noise, which the order of rows and rounding make "
+            f"where the loss is the same."
         )
-        if count > 1:
-            level = 100 * statistics.corrected_level(count)
-            yield (
-                f"Of {count} losses that are compared with one, the best looks better than it is. So 'better' and "
-                f"'worse' are said only where the interval at {level:.4g} % leaves out 0 (in brackets above; "
-                f"Bonferroni's correction for {count} comparisons). Nothing corrects for the number of metrics: decide "
-                f"beforehand which one counts."
-            )
-    if _split_is_fixed(run):
-        yield "The split is fixed by the data, so seeds differ in initial weights and shuffling only."
-    if run.split == "test":
+    if results.runs[0].split == "test":
         yield "Settings chosen by these numbers look better than they are: choose with --split validation."
 
 
-def _split_is_fixed(run: Run) -> bool:
-    return (run.config.get("preprocessing") or {}).get("split", {}).get("type") == "fixed"
+def _about_intervals(results: Results) -> Iterator[str]:
+    count = results.comparisons
+    yield (
+        f"'These rows' are Student's t intervals over the {len(results.seeds)} paired seeds: other seeds on the rows "
+        f"that there are."
+    )
+    yield f"'New rows' contain the chance of the rows, too; 'better' and 'worse' follow them. {_which_rows(results)}"
+    yield (
+        "Beside them stand the probabilities that on new rows the loss is better, within the margin, or worse "
+        "(--margin METRIC=VALUE sets another margin)."
+    )
+    if count > 1:
+        level = 100 * statistics.corrected_level(count)
+        yield (
+            f"Of {count} losses that are compared with one, the best looks better than it is. So 'better' and "
+            f"'worse' are said only where the interval at {level:.4g} % excludes 0 (in brackets above; "
+            f"Bonferroni's correction for {count} planned comparisons). Nothing corrects for the number of metrics: "
+            f"decide beforehand which one counts."
+        )
+
+
+def _which_rows(results: Results) -> str:
+    if results.correction:
+        return "Since each seed splits the rows anew, they hold for other rows of the same kind."
+    return (
+        "Since all seeds train on the same rows, they hold for other rows to measure on: other rows to train on may "
+        "differ by more."
+    )
 
 
 def _block(results: Results, tables: Tables) -> list[str]:
-    failed = [f"  {loss}, seed {seed}: {reason}" for (loss, seed), reason in results.failed.items()]
+    failed = [f"  {of}: {why}" for of, why in _failures(results)]
     return [
         "What can be said",
         *(f"  {line}" for line in verdicts(results, tables)),
@@ -187,30 +275,35 @@ def facts(results: Results, seconds: float) -> list[str]:
     rows = next((result["rows"] for result in results.found.values()), {"training": 0, "held_out": 0})
     versions = ", ".join(f"{name} {number}" for name, number in run.versions.items())
     trained = sum(result["seconds"] for result in results.found.values())
+    names = short_names(results.losses)
+    compared = [loss for loss in results.losses if loss != results.noise]
     return [
-        f"Output feature {run.feature}: {rows['training']} rows to train on, {rows['held_out']} {run.split} rows to "
-        f"measure on.",
-        f"{len(results.losses)} losses, seeds {', '.join(map(str, results.seeds))}; differences are to "
-        f"{results.losses[0]}, seed by seed.",
+        f"Output feature {plain(run.feature)}: {rows['training']} rows to train on, {rows['held_out']} {run.split} "
+        f"rows to measure on.",
+        f"{len(compared)} losses, seeds {', '.join(map(str, results.seeds))}; differences are to "
+        f"{names[results.losses[0]]}, seed by seed.",
+        *(f"{names[loss]} is {plain(loss)}" for loss in results.losses if names[loss] != plain(loss)),
         f"{versions}. {trained:.0f} s of training; this call took {seconds:.0f} s.",
     ]
 
 
 def markdown(results: Results, tables: Tables, images: Iterable[pathlib.Path], seconds: float) -> str:
     """Return the report as Markdown."""
-    lines = ["# Comparison of losses", "", *(f"- {fact}" for fact in facts(results, seconds))]
-    lines += ["", "## What can be said", "", *(f"- {line}" for line in verdicts(results, tables)), ""]
-    lines += [f"{line}\n" for line in caveats(results)]
+    lines = ["# Comparison of losses", "", *(f"- {escaped(fact)}" for fact in facts(results, seconds))]
+    lines += ["", "## What can be said", "", *(f"- {escaped(line)}" for line in verdicts(results, tables)), ""]
+    lines += [f"{escaped(line)}\n" for line in caveats(results)]
     if results.failed:
-        lines += ["## Failed runs", "", *(f"- {of}: {why}" for of, why in _failures(results)), ""]
+        lines += ["## Failed runs", "", *(f"- {escaped(f'{of}: {why}')}" for of, why in _failures(results)), ""]
     for name, rows in tables.items():
-        lines += [f"## {heading(name)}", "", metric(name).meaning, "", _text(rows, "pipe"), ""]
+        lines += [f"## {escaped(heading(name))}", "", escaped(metric(name).meaning), ""]
+        lines += [_text(results, name, rows, "pipe"), ""]
     lines += [f"![{path.stem}]({path.name})" for path in images]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def _failures(results: Results) -> Iterator[tuple[str, str]]:
-    yield from ((f"{loss}, seed {seed}", reason) for (loss, seed), reason in results.failed.items())
+    names = short_names(results.losses)
+    yield from ((f"{names[loss]}, seed {seed}", plain(reason)) for (loss, seed), reason in results.failed.items())
 
 
 def page(results: Results, tables: Tables, images: Iterable[pathlib.Path], seconds: float) -> str:
@@ -223,7 +316,7 @@ def page(results: Results, tables: Tables, images: Iterable[pathlib.Path], secon
     parts += [_image(path) for path in images]
     for name, rows in tables.items():
         parts += [f"<h2>{html.escape(heading(name))}</h2>", f"<p>{html.escape(metric(name).meaning)}</p>"]
-        parts.append(_text(rows, "html"))
+        parts.append(_text(results, name, rows, "html"))
     return _PAGE.format(body="\n".join(parts))
 
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, Run
+from ludwig_losses.comparison.resampling import Samples, drawn_units, resampled
 from ludwig_losses.comparison.roles import Roles
-from ludwig_losses.comparison.statistics import Difference, compare_pairs
+from ludwig_losses.comparison.statistics import FEWEST_SEEDS, Difference, Resamples, Splits, compare_pairs
 from ludwig_losses.metrics.catalogue import METRICS, metric
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+# So many rows that belong to two seeds are not missed by chance.
+_EXPECTED_REPETITIONS = 10
 
 
 @dataclass(frozen=True)
@@ -47,15 +53,23 @@ class Results:
         found: what they have left, by loss and seed.
         failed: why others have failed, by loss and seed.
         folders: where they are, by loss and seed.
+        margins: by metric, where they are not those of the catalogue.
     """
 
     runs: Sequence[Run]
     found: Mapping[tuple[str, int], dict[str, Any]]
     failed: Mapping[tuple[str, int], str]
     folders: Mapping[tuple[str, int], pathlib.Path]
+    margins: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, runs: Sequence[Run], folder: Callable[[Run], pathlib.Path], failed: Mapping[Run, str]) -> Results:
+    def read(
+        cls,
+        runs: Sequence[Run],
+        folder: Callable[[Run], pathlib.Path],
+        failed: Mapping[Run, str],
+        margins: Mapping[str, float] | None = None,
+    ) -> Results:
         """Read the results of the runs that have not failed.
 
         Raises:
@@ -68,21 +82,31 @@ class Results:
             for key, path in folders.items()
             if key not in reasons
         }
-        results = cls(runs, found, reasons, folders)
-        for seed in results.seeds:
-            if len({result["truth"] for (_, of), result in found.items() if of == seed}) > 1:
-                raise RuntimeError(
-                    f"seed {seed}: the losses were not measured on the same rows, so they have no pairs."
-                )
+        results = cls(runs, found, reasons, folders, margins or {})
+        results._check_rows()
         results._measure_by_roles()
         return results
 
+    def _check_rows(self) -> None:
+        """Raise a RuntimeError if two losses of a seed were trained or measured on different rows."""
+        for seed in self.seeds:
+            of_seed = [result for (_, of), result in self.found.items() if of == seed]
+            for what, key in (("measured", "truth"), ("trained", "trained_on")):
+                if len({result[key] for result in of_seed}) > 1:
+                    raise RuntimeError(
+                        f"seed {seed}: the losses were not {what} on the same rows, so they have no pairs. Have files "
+                        f"that the data names, as images, changed? Then take another output directory."
+                    )
+
     def _measure_by_roles(self) -> None:
         """Add the metrics for which one of the losses has to know what the classes are."""
-        roles = Roles.shared(result.get("roles", {}) for result in self.found.values())
-        if roles != Roles(None, None):
+        if self.roles != Roles(None, None):
             for key, result in self.found.items():
-                result["metrics"] |= roles.measure(self.arrays(*key))
+                result["metrics"] |= self.roles.measure(self.arrays(*key))
+
+    @cached_property
+    def roles(self) -> Roles:
+        return Roles.shared(result.get("roles", {}) for result in self.found.values())
 
     @property
     def losses(self) -> list[str]:
@@ -111,25 +135,104 @@ class Results:
         results = {seed: self.found[loss, seed]["metrics"] for seed in self.seeds if (loss, seed) in self.found}
         return {seed: values[name] for seed, values in results.items() if name in values}
 
+    @cached_property
+    def same(self) -> dict[str, str]:
+        """The losses that give the numbers of an earlier one in every seed, each with the name of that one."""
+        first: dict[str, str] = {}
+        return {
+            loss: earlier
+            for loss in self.losses
+            if any(of == loss for of, _ in self.found)
+            and (earlier := first.setdefault(self._numbers(loss), loss)) != loss
+        }
+
+    def _numbers(self, loss: str) -> str:
+        names = [name for name in self.metrics if metric(name).features]
+        return repr([self.values(loss, name) for name in names])
+
+    def margin(self, name: str) -> float | None:
+        """Return up to which difference two losses are practically equal; ``None`` where that is not asked."""
+        return self.margins.get(name, metric(name).margin)
+
+    @cached_property
+    def comparisons(self) -> int:
+        """How many losses were planned to be compared with the first one, whichever have failed."""
+        return len([loss for loss in self.losses if loss != self.noise]) - 1
+
+    @cached_property
+    def noise(self) -> str | None:
+        """The row of the first loss with its rows in another order, if there is one."""
+        return next((run.loss for run in self.runs if run.reordered), None)
+
+    @cached_property
+    def correction(self) -> float:
+        """Held-out rows per training row, or 0 where all seeds train on the same rows."""
+        if len({result["trained_on"] for result in self.found.values()}) <= 1:
+            return 0.0
+        rows = [result["rows"] for result in self.found.values()]
+        return sum(of["held_out"] for of in rows) / sum(of["training"] for of in rows)
+
+    @cached_property
+    def _everything(self) -> np.ndarray | None:
+        """All rows, or groups of partners, that were measured, each once; ``None`` where a run does not tell them."""
+        first = {seed: key for key in self.found for seed in [key[1]]}
+        units = [drawn_units(self.arrays(*key)) for key in first.values()]
+        known = [of_seed for of_seed in units if of_seed is not None]
+        if len(known) < max(len(units), FEWEST_SEEDS):
+            return None
+        everything, measured = np.unique(np.concatenate(known)), sum(map(len, known))
+        rows = sum(self.found[key]["rows"]["training"] for key in first.values()) / len(first) + len(everything)
+        repeated = measured**2 * (1 - 1 / len(known)) / 2 / rows
+        # Where rows are prepared otherwise for each seed, none of them is recognized.
+        return None if len(everything) == measured and repeated > _EXPECTED_REPETITIONS else everything
+
+    @cached_property
+    def _samples(self) -> dict[tuple[str, int], Samples]:
+        if self._everything is None:
+            return {}
+        return {key: resampled(self.arrays(*key), self.roles, self._everything) for key in self.found}
+
+    def _shared(self, loss: str, name: str, seeds: Sequence[int]) -> Splits | None:
+        """Return how seeds share rows, ``None`` for a metric that does not depend on them."""
+        if not metric(name).features:
+            return None
+        kept = [tuple(self._samples.get((of, seed), {}).get(name) for of in (loss, self.losses[0])) for seed in seeds]
+        samples = [values - reference for values, reference in kept if values is not None and reference is not None]
+        if self._everything is None or not samples or len(samples) < len(seeds):
+            return Splits(self.correction)
+        return Resamples(self.correction, np.stack(samples), len(self._everything))
+
     def table(self, name: str) -> list[Row]:
         """Return the rows of the losses that have a metric."""
-        compared = [loss for loss in self.losses if self.values(loss, name)]
         first = self.losses[0]
         reference = self.values(first, name)
-        return [self._row(loss, name, reference if loss != first else {}, len(compared) - 1) for loss in compared]
+        return [
+            self._row(loss, name, reference if loss != first else {}) for loss in self.losses if self.values(loss, name)
+        ]
 
-    def _row(self, loss: str, name: str, reference: Mapping[int, float], comparisons: int) -> Row:
+    def _row(self, loss: str, name: str, reference: Mapping[int, float]) -> Row:
         values = self.values(loss, name)
         numbers = np.array([*values.values()])
         common = [seed for seed in values if seed in reference]
         difference = compare_pairs(
             [values[seed] for seed in common],
             [reference[seed] for seed in common],
-            comparisons=comparisons,
+            comparisons=self.comparisons,
             higher_is_better=metric(name).higher_is_better,
+            rows=self._shared(loss, name, common) if len(common) >= FEWEST_SEEDS else None,
+            margin=self.margin(name),
         )
         deviation = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
         return Row(loss, float(numbers.mean()), deviation, len(numbers), difference if common else None)
+
+    def differences(self) -> list[dict[str, Any]]:
+        """Return what the tables say of the difference of each loss to the first one."""
+        return [
+            {"loss": row.loss, "metric": name, **asdict(row.difference)}
+            for name in self.metrics
+            for row in self.table(name)
+            if row.difference is not None
+        ]
 
     def frame(self) -> pd.DataFrame:
         """Return a row for each loss, seed and metric."""

@@ -51,10 +51,12 @@ class Roles:
         """Return the metrics of what a run has kept of its predictions."""
         if "probabilities" not in kept:
             return {}
-        values = {
-            **({} if self.order is None else _of_ranks(kept, _indices(kept, self.order))),
-            **({} if self.background is None else _of_known(kept, _indices(kept, self.background))),
-        }
+        values: dict[str, Tensor] = {}
+        if self.order is not None:
+            values |= rank_values(rank_sums(*map(torch.from_numpy, ranks(kept, self.order))))
+        if self.background is not None:
+            score, is_right, is_known = map(torch.from_numpy, known(kept, self.background))
+            values |= open_set_values(score, is_right.long(), is_known.long(), [0])
         return {name: float(value) for name, value in values.items()}
 
 
@@ -63,21 +65,24 @@ def _indices(kept: Mapping[str, np.ndarray], names: list[str]) -> list[int]:
     return [classes.index(name) for name in names if name in classes]
 
 
-def _of_ranks(kept: Mapping[str, np.ndarray], order: list[int]) -> dict[str, Tensor]:
-    """Measure predicted ranks; instead of a class without one, as ``<UNK>``, the most probable of the others counts."""
+def ranks(kept: Mapping[str, np.ndarray], order: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the predicted and the true rank of each row, -1 for a true class without one; instead of a predicted class
+    without one, as ``<UNK>``, the most probable of the others counts."""
+    indices = _indices(kept, order)
     rank = np.full(kept["probabilities"].shape[1], -1)
-    rank[order] = np.arange(len(order))
+    rank[indices] = np.arange(len(indices))
     predicted = kept["predicted"]
-    predicted = np.where(rank[predicted] >= 0, predicted, _most_probable(kept, order))
-    return rank_values(rank_sums(torch.from_numpy(rank[predicted]), torch.from_numpy(rank[kept["truth"]])))
+    predicted = np.where(rank[predicted] >= 0, predicted, _most_probable(kept, indices))
+    return rank[predicted], rank[kept["truth"]]
 
 
-def _of_known(kept: Mapping[str, np.ndarray], background: list[int]) -> dict[str, Tensor]:
-    """Measure scores for known classes; that of a loss without one is the probability of the most probable of them."""
-    known = [index for index in range(kept["probabilities"].shape[1]) if index not in background]
-    score = kept.get(KNOWN_SCORE, kept["probabilities"][:, known].max(axis=1))
-    predicted, true = (torch.from_numpy(classes) for classes in (_most_probable(kept, known), kept["truth"]))
-    return open_set_values(torch.from_numpy(score), predicted, true, background)
+def known(kept: Mapping[str, np.ndarray], background: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the score of each row for being of a known class, whether its most probable known class is right, and
+    whether it is of one; the score of a loss without one is the probability of the most probable known class."""
+    unknown = _indices(kept, background)
+    others = [index for index in range(kept["probabilities"].shape[1]) if index not in unknown]
+    score = kept.get(KNOWN_SCORE, kept["probabilities"][:, others].max(axis=1))
+    return score, _most_probable(kept, others) == kept["truth"], ~np.isin(kept["truth"], unknown)
 
 
 def _most_probable(kept: Mapping[str, np.ndarray], among: list[int]) -> np.ndarray:

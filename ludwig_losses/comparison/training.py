@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import logging
-import os
 import pathlib
 import shutil
-import tempfile
 import time
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from ludwig.api import LudwigModel
 from ludwig.callbacks import Callback
 
 from ludwig_losses.comparison.memory import Peak
 from ludwig_losses.comparison.outcome import Outcome, measure
-from ludwig_losses.comparison.plan import FRAME, MODEL, Run
+from ludwig_losses.comparison.plan import MODEL, Run, column_names, fingerprint_of, load
+from ludwig_losses.comparison.resampling import ROWS, identities
 from ludwig_losses.host.model.held_out import batches, describe_output, describe_roles
 from ludwig_losses.parameters import Feature
 
@@ -30,6 +29,7 @@ class Trainings:
     def __init__(self) -> None:
         self.preparation: str | None = None
         self.data: Any = None
+        self.trained_on = ""
         self.untrained: dict[str, LudwigModel] = {}
 
     def train(self, run: Run, folder: pathlib.Path, *, keep_model: bool) -> tuple[Outcome, dict[str, Any]]:
@@ -42,12 +42,12 @@ class Trainings:
         held_out = data[{"validation": 1, "test": 2}[run.split]]
         if held_out is None or not len(held_out):
             raise ValueError(f"the split leaves no {run.split} rows to measure on.")
-        model = self._model(run.config)
+        model = self._model(run.config, folder)
         watch = Stopwatch()
         model.callbacks.append(watch)
         with Peak() as peak:
             statistics = model.train(
-                training_set=data[0],
+                training_set=_reordered(data[0], run) if run.reordered else data[0],
                 validation_set=data[1],
                 test_set=data[2],
                 training_set_metadata=copy.deepcopy(data[3]),
@@ -65,31 +65,52 @@ class Trainings:
         if watch.epochs:
             outcome.metrics["seconds_per_epoch"] = float(np.median(watch.epochs))
         outcome.metrics["peak_memory_mb"] = peak.megabytes
-        rows = {"training": len(data[0]), "held_out": outcome.rows}
-        details: dict[str, Any] = {"epochs": len(watch.epochs), "seconds": sum(watch.epochs), "rows": rows}
+        outcome.arrays[ROWS] = identities(held_out.dataset)
+        details: dict[str, Any] = {"epochs": len(watch.epochs), "seconds": sum(watch.epochs)}
+        details["rows"] = {"training": len(data[0]), "held_out": outcome.rows}
+        details["trained_on"] = self.trained_on
         details["roles"] = describe_roles(model, run.feature, described)
         return outcome, {**details, "curves": _curves(statistics, run.feature)}
 
     def prepare(self, run: Run, folder: pathlib.Path) -> Any:
-        """Return the data of a run as Ludwig prepares it: training, validation and test rows, and the metadata."""
+        """Return the data of a run as Ludwig prepares it: training, validation and test rows, and the metadata.
+
+        Raises:
+            ValueError: a column is missing, or the data is not what it was when the comparison began.
+        """
         if run.preparation != self.preparation:
             self.preparation = self.data = None
-            frame = pd.read_pickle(run.dataset) if run.dataset.endswith(os.sep + FRAME) else run.dataset
-            self.data = self._model(run.preprocessing).preprocess(
-                dataset=frame,
+            dataset = load(run.dataset)
+            _check(dataset, run)
+            self.data = self._preprocessed(run, dataset, folder)
+            _check(dataset, run)  # Ludwig has read the file by now.
+            rows = np.sort(identities(self.data[0].dataset))
+            self.trained_on = hashlib.sha256(rows.tobytes()).hexdigest()
+            self.preparation = run.preparation
+        return self.data
+
+    def _preprocessed(self, run: Run, dataset: Any, folder: pathlib.Path) -> Any:
+        try:
+            return self._model(run.preprocessing, folder).preprocess(
+                dataset=dataset,
                 random_seed=run.seed,
                 skip_save_processed_input=True,
                 output_directory=str(folder),
             )
-            self.preparation = run.preparation
-        return self.data
+        except (KeyError, RuntimeError) as error:
+            # Older Ludwigs raise a RuntimeError from whatever is wrong with the data.
+            missing = error if isinstance(error, KeyError) else error.__cause__
+            if isinstance(missing, KeyError) and missing.args[0] in column_names(run.preprocessing):
+                raise ValueError(f"the data has no column {missing.args[0]!r}.") from error
+            raise
 
-    def _model(self, config: dict[str, Any]) -> LudwigModel:
+    def _model(self, config: dict[str, Any], folder: pathlib.Path) -> LudwigModel:
         """Return the model of a configuration, which Ludwig takes seconds to check, before any training."""
         key = json.dumps(config, sort_keys=True, default=str)
         if key not in self.untrained:
-            # Ludwig locks the folder of its cache, by default that of the data, with a file.
-            backend = {"type": "local", "cache_dir": tempfile.gettempdir()}
+            # Ludwig locks the folder of its cache with a file: by default that of the data, which may be read-only. In
+            # the common temporary folder the file would be that of the first user of the machine.
+            backend = {"type": "local", "cache_dir": str(folder.parent)}
             self.untrained[key] = LudwigModel(copy.deepcopy(config), logging_level=logging.INFO, backend=backend)
         return copy.deepcopy(self.untrained[key])
 
@@ -109,6 +130,22 @@ class Stopwatch(Callback):
 
     def on_epoch_end(self, trainer: Any, progress_tracker: Any, save_path: str) -> None:
         self.epochs.append(time.perf_counter() - self.begin)
+
+
+def _check(dataset: Any, run: Run) -> None:
+    if fingerprint_of(dataset) != run.data:
+        raise ValueError(f"{run.dataset} was changed during the comparison. Call it again for the data as it is now.")
+
+
+def _reordered(dataset: Any, run: Run) -> Any:
+    """Return the rows of a data set in another order, partners still together."""
+    together = 2 if run.pairs else 1
+    order = np.random.default_rng(run.seed).permutation(len(dataset) // together)
+    rows = (order[:, None] * together + np.arange(together)).ravel()
+    other = copy.copy(dataset)
+    other.dataset = {name: column[rows] for name, column in dataset.dataset.items()}
+    other.size = len(rows)
+    return other
 
 
 def _curves(statistics: Any, feature: str) -> dict[str, dict[str, list[float]]]:

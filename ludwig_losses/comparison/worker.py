@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ludwig_losses.comparison.files import whole, write_text
 from ludwig_losses.comparison.plan import FAILURE, LOG, PREDICTIONS, RESULT, Run
 
 if TYPE_CHECKING:
@@ -63,24 +64,30 @@ def do(run: Run, folder: pathlib.Path, keep_model: bool, trainings: Trainings) -
     with _logging_to(folder / LOG):
         try:
             outcome, details = trainings.train(run, folder, keep_model=keep_model)
+            with whole(folder / PREDICTIONS) as part:
+                np.savez_compressed(part, **outcome.arrays)  # type: ignore[arg-type]  # None is called allow_pickle.
+            # Last, and at once: a run is done when this file is there.
+            found = {"run": asdict(run), "metrics": outcome.metrics, "truth": outcome.truth, **details}
+            write_text(folder / RESULT, _as_json(found))
         except Exception as error:
-            traceback.print_exc(file=sys.stdout)
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = _reason(error)
             shutil.rmtree(folder / "training", ignore_errors=True)
-            write(folder / FAILURE, {"loss": run.loss, "seed": run.seed, "reason": reason})
+            # The reason goes to the comparison, which reports it; a full disk takes neither of these.
+            with contextlib.suppress(OSError):
+                traceback.print_exc(file=sys.stdout)
+                write_text(folder / FAILURE, _as_json({"loss": run.loss, "seed": run.seed, "reason": reason}))
             return reason
-    with (folder / PREDICTIONS).open("wb") as file:
-        np.savez_compressed(file, **outcome.arrays)  # type: ignore[arg-type]  # No array is called allow_pickle.
-    # Last, and at once: a run is done when this file is there.
-    write(folder / RESULT, {"run": asdict(run), "metrics": outcome.metrics, "truth": outcome.truth, **details})
     return None
 
 
-def write(path: pathlib.Path, content: dict[str, Any]) -> None:
-    """Write a file such that it is never there in part."""
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1, default=str), encoding="utf-8")
-    part.replace(path)
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    # The text of a KeyError is the key alone.
+    return f"{type(error).__name__}: {text}" if not text or isinstance(error, KeyError) else text
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=1, default=str)
 
 
 @contextlib.contextmanager
@@ -94,8 +101,9 @@ def _logging_to(path: pathlib.Path) -> Iterator[None]:
     try:
         yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # What does not fit on a full disk is lost.
+            sys.stdout.flush()
+            sys.stderr.flush()
         for stream, descriptor in zip((1, 2), before, strict=True):
             os.dup2(descriptor, stream)
             os.close(descriptor)

@@ -22,6 +22,7 @@ class Metric:
         needs: what the feature, or the data, has to have beside predictions and targets.
         is_main: whether a comparison shows it on the terminal.
         judges: the types of output features of whose models it says how good they are, whatever the loss.
+        margin: two losses whose difference is smaller are practically equal; ``None`` where that is not asked.
     """
 
     higher_is_better: bool | None
@@ -30,6 +31,7 @@ class Metric:
     needs: str = ""
     is_main: bool = True
     judges: tuple[str, ...] = ()
+    margin: float | None = 0.01
 
 
 _CLASSES = ("binary", "category")
@@ -77,8 +79,11 @@ METRICS = {
         ("binary",),
         "examples of the positive class",
         is_main=False,
+        margin=0.02,
     ),
-    "rank_mae": Metric(False, "Mean distance of the predicted rank from the true one.", ("category",), _ORDER),
+    "rank_mae": Metric(
+        False, "Mean distance of the predicted rank from the true one.", ("category",), _ORDER, margin=0.02
+    ),
     "quadratic_weighted_kappa": Metric(
         True,
         "Agreement of predicted and true ranks beyond chance, by squared distances: 1 is perfect, 0 chance.",
@@ -108,6 +113,7 @@ METRICS = {
         "Mean squared error of the probabilities; with several classes their sum, 0 to 2.",
         _CLASSES,
         _PROBABILITIES,
+        margin=0.005,
     ),
     "expected_calibration_error": Metric(
         False,
@@ -123,15 +129,20 @@ METRICS = {
     ),
     "dice_coefficient": Metric(True, "Mean over the classes of the Dice coefficient of their pixels.", ("image",)),
     "smallest_class_iou": Metric(
-        True, "IoU of the class with the fewest true pixels among the rows measured.", ("image",)
+        True, "IoU of the class with the fewest true pixels among the rows measured.", ("image",), margin=0.02
     ),
     "pixel_accuracy": Metric(True, "Share of the pixels that are predicted right.", ("image",)),
     "pair_accuracy": Metric(
         True, "Share of the rows with a partner whose nearest other row, by cosine, is one.", ("vector",), _PARTNERS
     ),
-    "alignment": Metric(False, "Mean squared distance of partners on the unit sphere, 0 to 4.", ("vector",), _PARTNERS),
+    "alignment": Metric(
+        False, "Mean squared distance of partners on the unit sphere, 0 to 4.", ("vector",), _PARTNERS, margin=0.02
+    ),
     "uniformity": Metric(
-        False, "log of the mean of exp(-2 d**2) over all pairs of rows on the unit sphere, -8 to 0.", ("vector",)
+        False,
+        "log of the mean of exp(-2 d**2) over all pairs of rows on the unit sphere, -8 to 0.",
+        ("vector",),
+        margin=0.05,
     ),
     "token_accuracy": Metric(
         True, "Share of the true tokens that are predicted at their position.", _TOKENS, judges=_TOKENS
@@ -161,13 +172,16 @@ METRICS = {
     "recall_at_threshold": Metric(
         True, "Share of the anomalies that lie above the threshold.", ("anomaly",), _LABELS, is_main=False
     ),
-    "seconds_per_epoch": Metric(False, "Median time of an epoch, with the evaluation at its end.", (), is_main=False),
+    "seconds_per_epoch": Metric(
+        False, "Median time of an epoch, with the evaluation at its end.", (), is_main=False, margin=None
+    ),
     "peak_memory_mb": Metric(
         False,
         "Largest resident memory of the process while it trained, with Python and Ludwig; with a GPU, the most that "
         "torch had allocated there.",
         (),
         is_main=False,
+        margin=None,
     ),
 }
 
@@ -181,10 +195,10 @@ def metric(name: str) -> Metric:
     if name in METRICS:
         return METRICS[name]
     if (found := re.fullmatch(r"iou_(\d+)", name)) is not None:
-        return Metric(True, f"IoU of class {found[1]}.", ("image",), is_main=False)
+        return Metric(True, f"IoU of class {found[1]}.", ("image",), is_main=False, margin=0.02)
     if (found := re.fullmatch(r"recall\[(.*)\]", name, re.DOTALL)) is not None:
         meaning = f"Share of the true rows of the class that are predicted as such: {found[1]}."
-        return Metric(True, meaning, _CLASSES, is_main=False)
+        return Metric(True, meaning, _CLASSES, is_main=False, margin=0.02)
     raise KeyError(name)
 
 

@@ -90,6 +90,47 @@ def test_yaml_that_is_wrong_and_losses_that_stand_twice():
         plans.named_losses(["focal_loss", "focal_loss"])
 
 
+@pytest.mark.parametrize("losses", ["focal_loss", {"type": "focal_loss"}])
+def test_one_loss_is_no_list_of_losses(losses):
+    with pytest.raises(ValueError, match=r"got .*focal_loss.*, expected a list of losses: \["):
+        plans.named_losses(losses)
+
+
+@pytest.mark.parametrize("losses", [[], {}])
+def test_no_loss_at_all(losses):
+    with pytest.raises(ValueError, match="got no loss, expected at least one"):
+        plans.named_losses(losses)
+
+
+@pytest.mark.parametrize("features", [{}, {"output_features": []}, {"output_features": ["y"]}])
+def test_a_configuration_without_output_features(features):
+    with pytest.raises(ValueError, match=r"output_features: got .*, expected a list of features"):
+        plans.output_index(features, None)
+
+
+def test_columns_that_the_data_does_not_have():
+    config = {"input_features": [{"name": "a"}, {"name": "b", "column": "B"}], "output_features": [{"name": "y"}]}
+    plans.check_columns(config, ["y", "B", "a", "more"])
+    with pytest.raises(ValueError, match="there is no column 'B', 'y'; there are 'a', 'b'"):
+        plans.check_columns(config, ["a", "b"])
+
+
+def test_margins():
+    assert plans.checked_margins({"accuracy": 0.02, "recall[a]": 1}) == {"accuracy": 0.02, "recall[a]": 1}
+    with pytest.raises(ValueError, match=r"there is no metric 'acuracy'\. Did you mean 'accuracy'"):
+        plans.checked_margins({"acuracy": 0.1})
+    for wrong in (0, -1, float("nan"), float("inf"), "much"):
+        with pytest.raises(ValueError, match=r"accuracy: got .*, expected a positive number"):
+            plans.checked_margins({"accuracy": wrong})
+
+
+def test_the_first_loss_again_with_its_rows_in_another_order():
+    first, second, again = runs(seeds=(0,), noise=True)
+    assert again.reordered and not first.reordered and not second.reordered
+    assert again.config == first.config and again.preparation == first.preparation and again.key != first.key
+    assert keys(seeds=(0,), noise=True)[:2] == keys(seeds=(0,)), "the others are kept"
+
+
 def test_the_output_feature():
     assert plans.output_index(CONFIG, "z") == 1
     assert plans.output_index({"output_features": [{"name": "only"}]}, None) == 0
@@ -101,7 +142,8 @@ def test_the_output_feature():
 
 def test_seeds():
     assert plans.numbered_seeds(3) == [0, 1, 2] and plans.numbered_seeds([7, 5]) == [7, 5]
-    for wrong in (0, [], [1, 1]):
+    assert plans.numbered_seeds([0, 2**32 - 1]) == [0, 2**32 - 1]
+    for wrong in (0, [], [1, 1], [-1], [0, 2**33], -3):
         with pytest.raises(ValueError, match="--seeds"):
             plans.numbered_seeds(wrong)
 
@@ -118,6 +160,14 @@ def test_fingerprints(tmp_path):
     same, other = frame.copy(), frame.assign(x=[1, 3])
     assert plans.frame_fingerprint(frame) == plans.frame_fingerprint(same) != plans.frame_fingerprint(other)
     assert plans.frame_fingerprint(frame.rename(columns={"x": "w"})) != plans.frame_fingerprint(frame)
+
+
+def test_fingerprints_of_tables_see_types_and_all_of_long_arrays():
+    long, other = np.zeros(5000), np.zeros(5000)
+    other[2500] = 1
+    cells = [1, "1", 1.0, [1, 2], [1, 3], [long], [other], long, other, np.zeros((50, 100)), None]
+    found = [plans.frame_fingerprint(pd.DataFrame({"x": pd.Series([cell, "more"], dtype=object)})) for cell in cells]
+    assert len(set(found)) == len(cells)
 
 
 @pytest.mark.parametrize(

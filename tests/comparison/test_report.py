@@ -13,6 +13,7 @@ import pytest
 
 import saved
 from ludwig_losses.comparison import report
+from ludwig_losses.comparison.plan import plan
 from ludwig_losses.comparison.results import Results
 
 LOSSES = ["first", "better_one", "noisy_one"]
@@ -39,7 +40,7 @@ def images(seed: int) -> dict[str, np.ndarray]:
         "truth": masks[0],
         "predicted": masks[1],
         "images": pictures,
-        "counts": np.eye(2),
+        "areas": np.ones((3, 3, 2), dtype=int),
         "classes": np.array(["0", "255"]),
     }
 
@@ -76,7 +77,10 @@ def written(found: Results, folder: pathlib.Path) -> str:
 
 def test_the_terminal_says_what_can_be_said(tmp_path):
     shown = written(results(tmp_path / "runs"), tmp_path)
-    assert re.search(r"^better_one +0\.902 ± 0\.018 +\+0\.102 +\+0\.\d+ to \+0\.\d+ +better$", shown, re.MULTILINE)
+    interval = r"\+0\.\d+ to \+0\.\d+"
+    row = rf"^better_one +0\.902 ± 0\.018 +\+0\.102 +{interval} +{interval} +100 / 0 / 0 % +better$"
+    assert re.search(row, shown, re.MULTILINE)
+    assert "better / within 0.01 / worse" in shown
     assert re.search(r"^noisy_one +0\.808 .* not distinguishable from chance$", shown, re.MULTILINE)
     assert "accuracy, balanced_accuracy: better_one is better by 0.102 (" in shown
     assert "Of 2 losses that are compared with one, the best looks better than it is" in shown
@@ -105,6 +109,68 @@ def test_names_are_escaped_on_the_page(tmp_path):
     found = Results.read(runs, lambda run: tmp_path / run.folder, {})
     written(found, tmp_path)
     assert "<b>" not in (tmp_path / "comparison.html").read_text()
+
+
+def test_names_are_shown_as_they_are_in_markdown(tmp_path):
+    names = [
+        "a|b",
+        "<script>alert(1)</script>",
+        "two\nlines \x1b[31m",
+        "[a](http://b)",
+        "$x^{$",
+        "x" * 320,
+        "x" * 319 + "y",
+    ]
+    runs = saved.runs(names, 3)
+    for number, run in enumerate(runs):
+        metrics = {"accuracy": 0.5 + 0.001 * number**2, "recall[<b>|\n]": 0.5}
+        saved.save(run, tmp_path / run.folder, metrics, **classes(0))
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    shown = written(found, tmp_path)
+    markdown = (tmp_path / "comparison.md").read_text()
+    assert "<script>" not in markdown and "<b>" not in markdown and "](http" not in markdown
+    assert (
+        r"| a\|b " in markdown and "| &lt;script>alert(1)&lt;/script>" in markdown and "| two lines [31m " in markdown
+    )
+    widths = {len(re.findall(r"(?<!\\)\|", line)) for line in markdown.splitlines() if line.startswith("|")}
+    assert len(widths) <= 2, "all rows of a table have its columns"
+    assert "\x1b" not in shown and max(map(len, re.findall(r"^x+.*?  ", shown, re.MULTILINE))) < 70
+    short = re.findall(r"^- (x+\.\.\. \(\d\)) is (x+y?)$", markdown, re.MULTILINE)
+    assert [(name[-3:], full) for name, full in short] == [("(6)", names[5]), ("(7)", names[6])]
+
+
+def test_the_row_of_noise_is_no_comparison(tmp_path):
+    losses = {loss: {"type": loss} for loss in LOSSES[:2]}
+    runs = plan(saved.CONFIG, losses, range(3), index=0, dataset="d.csv", data="1", noise=True)
+    for run in runs:
+        value = 0.8 + 0.1 * (run.loss != "first") + 0.001 * run.seed**2 * (1 + len(run.loss))
+        saved.save(run, tmp_path / run.folder, {"accuracy": value, "balanced_accuracy": value}, **classes(0))
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    assert found.noise == "first, rows in another order" and found.comparisons == 1
+    shown = written(found, tmp_path)
+    assert "first, rows in another order: what differs in this line is noise" in shown
+    assert "rows in another order is better" not in shown and "better_one is better" in shown
+    assert len(found.table("accuracy")) == 3
+
+
+def test_losses_that_give_the_same_numbers_are_named(tmp_path):
+    runs = saved.runs(["a", "b", "c"], 3)
+    for run in runs:
+        value = 0.8 + 0.01 * run.seed**2 + 0.1 * (run.loss == "c")
+        saved.save(run, tmp_path / run.folder, {"accuracy": value, "seconds_per_epoch": len(run.folder)}, **classes(0))
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    assert found.same == {"b": "a"}
+    assert "b gives the same numbers as a in every seed" in written(found, tmp_path)
+
+
+def test_a_full_disk_leaves_the_files_of_before(tmp_path):
+    found = results(tmp_path / "runs")
+    written(found, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with saved.files_up_to(100), pytest.raises(OSError, match=re.escape(str(tmp_path))) as caught:
+        written(found, tmp_path)
+    assert caught.value.filename.startswith(str(tmp_path))
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
 
 
 def test_two_seeds_have_no_intervals_and_it_is_said_why(tmp_path):
@@ -179,3 +245,74 @@ def test_tables_without_matplotlib(tmp_path, monkeypatch):
     shown = written(results(tmp_path / "runs"), tmp_path)
     assert "pip install 'ludwig-losses[compare]'" in shown
     assert {path.name for path in tmp_path.iterdir()} == {"comparison.md", "comparison.csv", "comparison.html", "runs"}
+
+
+def intervals(found: Results, loss: str = "better_one", name: str = "accuracy") -> tuple:
+    row = next(row for row in found.table(name) if row.loss == loss)
+    return row.difference.interval, row.difference.new_rows
+
+
+def predictions(seed: int, right: float, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """What a run keeps that predicts a share of some of 200 rows right, the same ones for each seed but for a few."""
+    generator = np.random.default_rng(0)
+    truth = generator.integers(2, size=200)
+    is_right = (generator.random(200) < right) ^ (np.random.default_rng(seed).random(200) < 0.05)
+    predicted = np.where(is_right, truth, 1 - truth)
+    kept = {"truth": truth, "predicted": predicted, "probabilities": np.eye(2)[predicted] * 0.8 + 0.1}
+    of_rows = {name: values[rows] for name, values in kept.items()}
+    return {**of_rows, "classes": np.array(["a", "b"]), "rows": rows.astype(np.uint64)}
+
+
+def measured(folder: pathlib.Path, seeds: int, fixed: bool, **details: object) -> Results:
+    """Two losses on 100 rows of which a seed, or all seeds, hold out half."""
+    runs = saved.runs(["first", "better_one"], seeds)
+    for run in runs:
+        rows = np.random.default_rng(99 if fixed else run.seed).permutation(200)[:100]
+        kept = predictions(run.seed, 0.7 if run.loss == "first" else 0.8, np.sort(rows))
+        accuracy = float((kept["truth"] == kept["predicted"]).mean())
+        trained_on = "all" if fixed else str(run.seed)
+        metrics = {"accuracy": accuracy, "seconds_per_epoch": 1.0 + accuracy}
+        saved.save(run, folder / run.folder, metrics, f"{trained_on} {run.seed}", trained_on=trained_on, **kept)
+    return Results.read(runs, lambda run: folder / run.folder, {}, **details)
+
+
+@pytest.mark.parametrize("fixed", [True, False])
+def test_new_rows_vary_more_than_seeds(tmp_path, fixed):
+    found = measured(tmp_path, 10, fixed)
+    narrow, wide = intervals(found)
+    assert wide[0] < narrow[0] < narrow[1] < wide[1]
+    assert found.correction == (0 if fixed else 20 / 70)
+    # Ten seeds on 100 rows say no more than all 200 rows do: the rows alone have this standard error.
+    of_rows = np.sqrt(2 * 0.2 * 0.3 / (100 if fixed else 200))
+    assert (wide[1] - wide[0]) / 2 > 1.5 * of_rows
+    assert intervals(found, name="seconds_per_epoch")[0] == intervals(found, name="seconds_per_epoch")[1]
+    said = "other rows to train on may differ by more" if fixed else "each seed splits the rows anew"
+    assert said in written(found, tmp_path)
+
+
+def test_rows_that_are_not_recognized_get_the_corrected_interval_alone(tmp_path):
+    found = measured(tmp_path, 4, fixed=False)
+    for run in found.runs:
+        path = tmp_path / run.folder / "predictions.npz"
+        kept = dict(np.load(path))
+        np.savez(path, **{**kept, "rows": kept["rows"] + np.uint64(1000 * run.seed)})
+    narrow, wide = intervals(Results(found.runs, found.found, {}, found.folders))
+    assert (wide[1] - wide[0]) / (narrow[1] - narrow[0]) == pytest.approx(np.sqrt((1 / 4 + 20 / 70) * 4))
+
+
+def test_the_level_is_corrected_for_losses_that_failed_too(tmp_path):
+    """Those that have finished are the ones that were planned, less some by chance."""
+    failed = tuple(("noisy_one", seed) for seed in range(5))
+    found = results(tmp_path / "runs", failed=failed)
+    complete = results(tmp_path / "complete")
+    of_both = [next(row for row in of.table("accuracy") if row.loss == "better_one") for of in (found, complete)]
+    assert of_both[0].difference.corrected == of_both[1].difference.corrected
+    assert of_both[0].difference.corrected != of_both[0].difference.new_rows
+    assert "97.5 %" in written(found, tmp_path)
+
+
+def test_margins(tmp_path):
+    wide = measured(tmp_path, 5, fixed=True, margins={"accuracy": 1.0})
+    found = next(found for found in wide.differences() if found["metric"] == "accuracy")
+    assert found["loss"] == "better_one" and found["chances"]["equal"] > 0.99
+    assert "better / within 1 / worse" in written(wide, tmp_path)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from ludwig_losses.comparison.statistics import BETTER, SAME, UNCLEAR, WORSE, compare_pairs, corrected_level, t_interval
+from ludwig_losses.comparison.statistics import (
+    BETTER,
+    SAME,
+    UNCLEAR,
+    WORSE,
+    Resamples,
+    Splits,
+    compare_pairs,
+    corrected_level,
+    of_seeds,
+)
 
 TRIALS = 1000
 # Three standard deviations of the number of hits among 1,000 trials of probability 0.95.
@@ -60,7 +70,7 @@ def test_the_interval_is_scipys():
     expected = stats.ttest_rel(values, reference).confidence_interval(0.95)
     assert compare_pairs(values, reference).interval == pytest.approx((expected.low, expected.high))
     with pytest.raises(ValueError, match="got 1, expected at least 2"):
-        t_interval([0.5])
+        of_seeds([0.5])
 
 
 @pytest.mark.parametrize(("higher_is_better", "expected"), [(True, BETTER), (False, WORSE), (None, "higher")])
@@ -86,3 +96,48 @@ def test_where_nothing_can_be_said_it_is_said_why():
     step = compare_pairs([0.91, 0.81, 0.71], [0.9, 0.8, 0.7])
     assert step.interval is None and step.verdict == "no interval: every seed differs by the same step"
     assert compare_pairs([0.9, 0.8, 0.75], [0.8, 0.9, 0.7]).verdict == UNCLEAR
+
+
+def test_the_corrected_resampled_t_interval_is_that_of_the_paper():
+    values, reference = np.array([0.905, 0.93, 0.91, 0.925, 0.91]), np.full(5, 0.9)
+    found = compare_pairs(values, reference, rows=Splits(120 / 420))
+    difference = values - reference
+    half = stats.t.ppf(0.975, 4) * np.sqrt((1 / 5 + 120 / 420) * difference.var(ddof=1))
+    assert found.new_rows == pytest.approx((difference.mean() - half, difference.mean() + half))
+    assert found.interval == compare_pairs(values, reference).interval
+    assert found.verdict == UNCLEAR and compare_pairs(values, reference).verdict == BETTER, "it follows the wide one"
+
+
+def test_probabilities_are_those_of_the_correlated_bayesian_t_test():
+    values, reference = np.array([0.91, 0.93, 0.90, 0.95, 0.92]), np.full(5, 0.9)
+    chances = compare_pairs(values, reference, rows=Splits(120 / 420), margin=0.01).chances
+    difference = values - reference
+    posterior = stats.t(4, difference.mean(), np.sqrt((1 / 5 + 120 / 420) * difference.var(ddof=1)))
+    expected = (posterior.sf(0.01), posterior.cdf(0.01) - posterior.cdf(-0.01), posterior.cdf(-0.01))
+    assert (chances.better, chances.equal, chances.worse) == pytest.approx(expected)
+    lower = compare_pairs(values, reference, rows=Splits(120 / 420), margin=0.01, higher_is_better=False).chances
+    assert (lower.worse, lower.equal, lower.better) == pytest.approx(expected)
+    assert compare_pairs(values, reference, margin=0.01, higher_is_better=None).chances is None
+    assert compare_pairs(values[:2], reference[:2], margin=0.01).chances is None
+
+
+@pytest.mark.parametrize(("of_row", "of_seed", "of_both"), [(1.0, 0.0, 0.0), (0.0, 0.1, 0.0), (0.3, 0.05, 1.0)])
+def test_rows_and_seeds_of_a_fixed_split_are_both_in_the_interval(of_row, of_seed, of_both):
+    """Differences of rows and seeds with known variances: the interval contains 0 in 95 of 100 trials."""
+    generator = np.random.default_rng(5)
+    seeds, rows, hits, trials = 5, 60, 0, 400
+    for _ in range(trials):
+        table = of_row * generator.normal(size=rows) + of_seed * generator.normal(size=(seeds, 1))
+        table = table + of_both * generator.normal(size=(seeds, rows))
+        weights = generator.multinomial(rows, np.full(rows, 1 / rows), size=200) / rows
+        found = compare_pairs(table.mean(axis=1), np.zeros(seeds), rows=Resamples(0, table @ weights.T, rows))
+        hits += found.new_rows[0] <= 0 <= found.new_rows[1]
+    assert hits >= 0.95 * trials - 3 * np.sqrt(trials * 0.95 * 0.05), hits
+    assert hits <= 0.99 * trials, hits
+
+
+def test_seeds_that_all_differ_by_the_same_still_have_rows():
+    samples = np.random.default_rng(0).normal(0.01, 0.005, size=(1, 300)).repeat(4, axis=0)
+    found = compare_pairs([0.91, 0.81, 0.71, 0.61], [0.9, 0.8, 0.7, 0.6], rows=Resamples(0, samples, 100))
+    assert found.new_rows == pytest.approx((0.0, 0.02), abs=0.001)
+    assert np.ptp(found.interval) < 1e-9

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pathlib
+import tempfile
 import time
 
 import numpy as np
@@ -18,8 +20,12 @@ import ludwig_losses
 import matrix
 from ludwig_losses.cli import main
 from ludwig_losses.comparison import candidates
-from ludwig_losses.comparison.plan import RESULT, plan
+from ludwig_losses.comparison import plan as plans
+from ludwig_losses.comparison import training as training_module
+from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, fingerprint, plan
+from ludwig_losses.comparison.results import Results
 from ludwig_losses.comparison.training import Trainings
+from ludwig_losses.comparison.worker import do
 
 SEEDS = 3
 LOSSES = ("binary_weighted_cross_entropy", "{weighted focal: {type: focal_loss, alpha: 0.75}}")
@@ -81,6 +87,24 @@ def test_what_it_leaves(killed):
         "rows depend on the seed only"
     )
     assert not list((folder / "out" / "runs").glob("*/model")) and not list(folder.glob("*.lock"))
+    assert {path.name for path in (folder / "out").glob(".*")} == {".lock"}, "the lock is held by nobody"
+
+
+def test_rows_that_two_seeds_measure_are_recognized(killed):
+    folder, _, _ = killed
+    results = [
+        path for path in (folder / "out" / "runs").glob(f"*/{RESULT}") if path.parent.name.startswith("weighted")
+    ]
+    found = [json.loads(path.read_text()) for path in results]
+    assert len({result["trained_on"] for result in found}) == SEEDS, "each seed splits the rows anew"
+    rows = [np.load(path.parent / PREDICTIONS)["rows"] for path in results]
+    assert all(
+        len(set(of_seed)) == len(of_seed) == result["rows"]["held_out"]
+        for of_seed, result in zip(rows, found, strict=True)
+    )
+    everything = 569
+    expected = everything * (1 - (1 - len(rows[0]) / everything) ** SEEDS)
+    assert len(set(np.concatenate(rows))) == pytest.approx(expected, rel=0.1)
 
 
 def test_the_numbers_are_those_of_ludwig_itself(killed, tmp_path):
@@ -152,7 +176,8 @@ def test_pairs_of_rows_stay_together_for_all_losses(tmp_path):
     config, data = matrix.write("vector", {"type": "mean_squared_error"}, tmp_path)
     losses = candidates.default_losses(config, 0)
     pairing = candidates.pairing_loss(config, 0, losses)
-    runs = plan(config, losses, [0], index=0, dataset=str(data), data="1", pairing_loss=pairing)
+    files = {"dataset": str(data), "data": fingerprint(data)}
+    runs = plan(config, losses, [0], index=0, pairing_loss=pairing, noise=True, **files)
     assert pairing == "nt_xent_loss" and len({run.preparation for run in runs}) == 1 and all(run.pairs for run in runs)
     rows = Trainings().prepare(runs[0], tmp_path)[2].dataset
     name = next(name for name in rows if name.startswith("y_"))
@@ -160,3 +185,109 @@ def test_pairs_of_rows_stay_together_for_all_losses(tmp_path):
     twins = np.stack([*rows[name]]).reshape(-1, 2, 8)
     distance = np.linalg.norm(twins[:, 0] - twins[:, 1], axis=1)
     assert distance.max() < 1.5, "two views of a digit are close, two digits are not"
+    training = Trainings().prepare(runs[0], tmp_path)[0]
+    other = np.stack([*training_module._reordered(training, runs[-1]).dataset[name]]).reshape(-1, 2, 8)
+    before = np.stack([*training.dataset[name]]).reshape(-1, 2, 8)
+    assert not np.array_equal(before, other) and {*map(np.ndarray.tobytes, before)} == {*map(np.ndarray.tobytes, other)}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory) -> tuple[dict, pathlib.Path]:
+    return matrix.write("binary", {"type": "focal_loss"}, tmp_path_factory.mktemp("small"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"losses": []}, "got no loss"),
+        ({"losses": "focal_loss"}, "expected a list of losses"),
+        ({"seeds": [-1]}, "--seeds: got -1"),
+        ({"seeds": [2**33]}, "--seeds: got 8589934592"),
+        ({"margins": {"acuracy": 0.1}}, "there is no metric 'acuracy'"),
+        ({"config": {"input_features": [{"name": "f0", "type": "number"}]}}, "output_features: got None"),
+    ],
+)
+def test_mistakes_are_found_before_the_first_run(small, tmp_path, options, message):
+    config, data = small
+    arguments = {"config": config, "dataset": str(data), "losses": ["focal_loss"], **options}
+    with pytest.raises(ValueError, match=message):
+        ludwig_losses.compare(**arguments, output_directory=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("as_table", [True, False])
+def test_a_missing_column_is_found_before_the_first_run(small, tmp_path, as_table):
+    config, data = small
+    config = copy.deepcopy(config)
+    config["input_features"][0]["name"] = "nope"
+    dataset = pd.read_csv(data) if as_table else data
+    with pytest.raises(ValueError, match="there is no column 'nope'; there are 'f0'"):
+        ludwig_losses.compare(config, dataset, ["focal_loss"], output_directory=tmp_path / "out")
+    (run,) = plan(
+        config, {"a": config["output_features"][0]["loss"]}, [0], index=0, dataset=str(data), data=fingerprint(data)
+    )
+    with pytest.raises(ValueError, match="the data has no column 'nope'"):
+        Trainings().prepare(run, tmp_path / "run")
+
+
+def test_data_that_changes_during_a_comparison_is_not_taken_for_what_it_was(small, tmp_path, monkeypatch):
+    config, data = small
+    changing = tmp_path / "changing.csv"
+    changing.write_bytes(data.read_bytes())
+    (run,) = plan(
+        config, {"a": {"type": "focal_loss"}}, [0], index=0, dataset=str(changing), data=fingerprint(changing)
+    )
+    original = Trainings._preprocessed
+
+    def read_and_changed(*args: object) -> object:
+        found = original(*args)
+        with changing.open("a") as file:
+            file.write(data.read_text().splitlines()[-1] + "\n")
+        return found
+
+    monkeypatch.setattr(Trainings, "_preprocessed", read_and_changed)
+    for _ in range(2):  # It changes while Ludwig reads it; then it is another one from the start.
+        with pytest.raises(ValueError, match=r"changing\.csv was changed during the comparison"):
+            Trainings().prepare(run, tmp_path / "run")
+
+
+def test_a_second_user_finds_no_files_of_the_first_in_the_temporary_folder(small, tmp_path, monkeypatch):
+    config, data = small
+    (tmp_path / "common").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "common"))
+    (run,) = plan(config, {"a": {"type": "focal_loss"}}, [0], index=0, dataset=str(data), data=fingerprint(data))
+    Trainings().prepare(run, tmp_path / "runs" / "run")
+    assert not (tmp_path / "common" / ".lock_preprocessing").exists()
+
+
+def test_parameters_from_defaults_are_in_the_name_and_equal_losses_are_one(small):
+    config, _ = small
+    config = {**config, "defaults": {"binary": {"loss": {"type": "focal_loss", "gamma": 3.0}}}}
+    losses = plans.named_losses(["focal_loss", {"mine": "focal_loss"}, "focal", {"type": "focal_loss", "gamma": 1.0}])
+    named = candidates.with_defaults(config, 0, losses)
+    assert [*named] == ["focal_loss gamma=3.0", "mine", "focal", "focal_loss gamma=1.0"]
+    assert candidates.equal_losses(config, 0, named) == {"mine": "focal_loss gamma=3.0"}
+    named |= {"written out": {"type": "focal_loss", "gamma": 2.0}}
+    del config["defaults"]
+    assert candidates.equal_losses(config, 0, named)["written out"] == "focal"
+    own = {**config["output_features"][0]}
+    del own["loss"]
+    config = {
+        **config,
+        "output_features": [own],
+        "defaults": {"binary": {"loss": {"type": "focal_loss", "gamma": 3.0}}},
+    }
+    first = next(iter(candidates.with_defaults(config, 0, candidates.default_losses(config, 0))))
+    assert first == "focal_loss gamma=3.0"
+
+
+def test_the_first_loss_again_on_its_rows_in_another_order(small, tmp_path):
+    config, data = small
+    files = {"dataset": str(data), "data": fingerprint(data)}
+    runs = plan(plans.with_batch_sizes(config), {"a": {"type": "focal_loss"}}, [0], index=0, noise=True, **files)
+    trainings = Trainings()
+    assert [do(run, tmp_path / run.folder, False, trainings) for run in runs] == [None, None]
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    once, again = (found.arrays(loss, 0) for loss in found.losses)
+    assert found.noise == "a, rows in another order" and np.array_equal(once["rows"], again["rows"])
+    assert not np.array_equal(once["probabilities"], again["probabilities"])

@@ -83,8 +83,16 @@ def hits_at_k(truth: np.ndarray, probabilities: np.ndarray, logits: np.ndarray, 
     count = probabilities.shape[1]
     if not len(truth) or count <= k:
         return {}
-    place = np.lexsort((logits, probabilities), axis=-1).argsort(axis=-1)
-    found = multiclass_accuracy(
-        torch.from_numpy(place / count), torch.from_numpy(truth.astype(np.int64)), count, top_k=k
-    )
-    return {"hits_at_k": float(found)}
+    rank = torch.from_numpy(_ranks(probabilities, logits) / count)
+    return {"hits_at_k": float(multiclass_accuracy(rank, torch.from_numpy(truth.astype(np.int64)), count, top_k=k))}
+
+
+def is_hit(truth: np.ndarray, probabilities: np.ndarray, logits: np.ndarray, k: int) -> np.ndarray:
+    """Return whether the true class of each row is among the ``k`` most probable ones."""
+    of_true = np.take_along_axis(_ranks(probabilities, logits), truth[:, None], axis=1)
+    return of_true[:, 0] >= probabilities.shape[1] - k
+
+
+def _ranks(probabilities: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    """Return the place of each class in its row, from 0 for the least probable one."""
+    return np.lexsort((logits, probabilities), axis=-1).argsort(axis=-1)

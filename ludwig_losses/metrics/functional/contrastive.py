@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -21,12 +23,23 @@ def pair_sums(vectors: Tensor, labels: Tensor) -> dict[str, Tensor]:
         vectors: ``[N, D]``.
         labels: ``[N]``; rows with the same label are partners.
     """
-    unit = normalize(vectors.detach(), dim=1)
-    rows = max(_CHUNK // max(len(unit), 1), 1)
-    chunks = [_sums_of(unit, labels, start, rows) for start in range(0, len(unit), rows)]
+    chunks = [{name: value.sum() for name, value in rows.items()} for rows in _rows(vectors, labels)]
     if len(chunks) == 1:  # as most batches are; then there is nothing to add up
         return chunks[0]
-    return {name: sum((chunk[name] for chunk in chunks), start=zero) for name, zero in empty_sums(unit).items()}
+    return {name: sum((chunk[name] for chunk in chunks), start=zero) for name, zero in empty_sums(vectors).items()}
+
+
+def row_sums(vectors: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Return the share ``[N]`` of each row in the sums of :func:`pair_sums`."""
+    parts = [*_rows(vectors, labels)]
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def _rows(vectors: Tensor, labels: Tensor) -> Iterator[dict[str, Tensor]]:
+    unit = normalize(vectors.detach(), dim=1)
+    count = max(_CHUNK // max(len(unit), 1), 1)
+    for start in range(0, len(unit), count):
+        yield _sums_of(unit, labels, start, count)
 
 
 def empty_sums(like: Tensor) -> dict[str, Tensor]:
@@ -39,7 +52,7 @@ def empty_sums(like: Tensor) -> dict[str, Tensor]:
 
 
 def _sums_of(unit: Tensor, labels: Tensor, start: int, count: int) -> dict[str, Tensor]:
-    """Return the sums over the pairs of some of the rows with all others."""
+    """The sums over the pairs of each of some rows with all others."""
     rows = slice(start, start + count)
     with torch.autocast(unit.device.type, enabled=False):
         similarity = unit[rows] @ unit.T
@@ -52,12 +65,12 @@ def _sums_of(unit: Tensor, labels: Tensor, start: int, count: int) -> dict[str, 
     has_partner = positive.any(dim=1)
     hit = positive.gather(1, nearest.argmax(dim=1, keepdim=True)).squeeze(1)
     return {
-        "distance": (distance * positive).sum(),
-        "partners": positive.sum(),
-        "potential": potential.sum(),
-        "pairs": labels.new_full((), potential.numel() - len(potential), dtype=torch.long),
-        "hits": (hit & has_partner).sum(),
-        "anchors": has_partner.sum(),
+        "distance": (distance * positive).sum(dim=1),
+        "partners": positive.sum(dim=1),
+        "potential": potential.sum(dim=1),
+        "pairs": labels.new_full((len(potential),), len(unit) - 1, dtype=torch.long),
+        "hits": hit & has_partner,
+        "anchors": has_partner,
     }
 
 

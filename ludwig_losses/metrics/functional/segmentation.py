@@ -47,18 +47,30 @@ def mask_values(counts: Tensor, ignored: tuple[int, ...] = ()) -> dict[str, Tens
         counts: ``[C, C]``, pixels by true class (row) and predicted class (column).
         ignored: classes whose pixels are not among them.
     """
-    true, right = counts.sum(dim=1), counts.diagonal().to(summation_dtype(counts.device))
-    size = true + counts.sum(dim=0)
-    sizes = size.tolist()
+    true, predicted = counts.sum(dim=1), counts.sum(dim=0)
+    sizes = (true + predicted).tolist()
     if not true.sum():
         return {}
     kept = [c for c in range(len(counts)) if c not in ignored and sizes[c]]
+    return area_values(torch.stack([counts.diagonal(), true, predicted]), kept)
+
+
+def area_values(areas: Tensor, kept: list[int]) -> dict[str, Tensor]:
+    """Return the metrics of masks by the areas of their classes.
+
+    Args:
+        areas: ``[..., 3, C]``, pixels of each class that are right, true, and predicted; a class without any leaves the
+            means.
+        kept: the classes to measure.
+    """
+    right, true, predicted = areas.to(summation_dtype(areas.device)).unbind(dim=-2)
+    size = true + predicted
     iou, dice = right / (size - right), 2 * right / size
     return {
-        "mean_iou": iou[kept].mean(),
-        "dice_coefficient": dice[kept].mean(),
-        "pixel_accuracy": right.sum() / true.sum(),
-        **{f"iou_{c}": iou[c] for c in kept},
+        "mean_iou": iou[..., kept].nanmean(dim=-1),
+        "dice_coefficient": dice[..., kept].nanmean(dim=-1),
+        "pixel_accuracy": right.sum(dim=-1) / true.sum(dim=-1),
+        **{f"iou_{c}": iou[..., c] for c in kept},
     }
 
 
