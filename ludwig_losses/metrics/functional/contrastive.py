@@ -23,23 +23,30 @@ def pair_sums(vectors: Tensor, labels: Tensor) -> dict[str, Tensor]:
         vectors: ``[N, D]``.
         labels: ``[N]``; rows with the same label are partners.
     """
-    chunks = [{name: value.sum() for name, value in rows.items()} for rows in _rows(vectors, labels)]
+    chunks = [{name: value.sum() for name, value in part.items()} for part in _parts(vectors, labels)]
+    pairs = labels.new_full((), len(vectors) * (len(vectors) - 1), dtype=torch.long)
     if len(chunks) == 1:  # as most batches are; then there is nothing to add up
-        return chunks[0]
-    return {name: sum((chunk[name] for chunk in chunks), start=zero) for name, zero in empty_sums(vectors).items()}
+        return {**chunks[0], "pairs": pairs}
+    sums = empty_sums(vectors) | {"pairs": pairs}
+    return {name: sum((chunk[name] for chunk in chunks if name in chunk), start=zero) for name, zero in sums.items()}
 
 
 def row_sums(vectors: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Return the share ``[N]`` of each row in the sums of :func:`pair_sums`."""
-    parts = [*_rows(vectors, labels)]
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    parts = [
+        {name: value.view(len(value), -1).sum(dim=1) for name, value in part.items()}
+        for part in _parts(vectors, labels)
+    ]
+    pairs = labels.new_full((len(vectors),), len(vectors) - 1, dtype=torch.long)
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]} | {"pairs": pairs}
 
 
-def _rows(vectors: Tensor, labels: Tensor) -> Iterator[dict[str, Tensor]]:
+def _parts(vectors: Tensor, labels: Tensor) -> Iterator[dict[str, Tensor]]:
+    """Yield what the pairs of some rows with all others, or these rows, add to the sums."""
     unit = normalize(vectors.detach(), dim=1)
     count = max(_CHUNK // max(len(unit), 1), 1)
     for start in range(0, len(unit), count):
-        yield _sums_of(unit, labels, start, count)
+        yield _summands(unit, labels, start, count)
 
 
 def empty_sums(like: Tensor) -> dict[str, Tensor]:
@@ -51,8 +58,8 @@ def empty_sums(like: Tensor) -> dict[str, Tensor]:
     }
 
 
-def _sums_of(unit: Tensor, labels: Tensor, start: int, count: int) -> dict[str, Tensor]:
-    """The sums over the pairs of each of some rows with all others."""
+def _summands(unit: Tensor, labels: Tensor, start: int, count: int) -> dict[str, Tensor]:
+    """Return what is summed, of the pairs ``[R, N]`` of some rows with all others, or of these rows ``[R]``."""
     rows = slice(start, start + count)
     with torch.autocast(unit.device.type, enabled=False):
         similarity = unit[rows] @ unit.T
@@ -65,10 +72,9 @@ def _sums_of(unit: Tensor, labels: Tensor, start: int, count: int) -> dict[str, 
     has_partner = positive.any(dim=1)
     hit = positive.gather(1, nearest.argmax(dim=1, keepdim=True)).squeeze(1)
     return {
-        "distance": (distance * positive).sum(dim=1),
-        "partners": positive.sum(dim=1),
-        "potential": potential.sum(dim=1),
-        "pairs": labels.new_full((len(potential),), len(unit) - 1, dtype=torch.long),
+        "distance": distance * positive,
+        "partners": positive,
+        "potential": potential,
         "hits": hit & has_partner,
         "anchors": has_partner,
     }
