@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
+from ludwig_losses._ranges import range_text
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -111,7 +113,7 @@ class Number(Parameter):
 
     @property
     def allowed(self) -> str:
-        return "a number" + _range_text(self.minimum, self.above, self.maximum)
+        return "a number" + range_text(self.minimum, self.above, self.maximum)
 
     def accepts(self, value: Any) -> bool:
         return (
@@ -405,12 +407,3 @@ def numeric_order(names: Sequence[str]) -> list[str] | None:
     if len({number for number in numbers.values() if is_number(number)}) < len(names):
         return None
     return sorted(names, key=lambda name: numbers[name])
-
-
-def _range_text(minimum: float | None, above: float | None, maximum: float | None) -> str:
-    if minimum is not None and maximum is not None:
-        return f" in [{minimum:g}, {maximum:g}]"
-    if above is not None and maximum is not None:
-        return f" in ({above:g}, {maximum:g}]"
-    bounds = ((">=", minimum), (">", above), ("<=", maximum))
-    return "".join(f" {sign} {bound:g}" for sign, bound in bounds if bound is not None)

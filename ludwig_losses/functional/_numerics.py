@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from ludwig_losses._ranges import range_text
 from ludwig_losses.functional._elementwise import ValueAndSlope, elementwise, is_transformed
 
 
@@ -183,16 +184,14 @@ def check_number(
         ValueError: it is out of range.
     """
     if type(value) is not float and (isinstance(value, bool) or not isinstance(value, Real)):
-        raise TypeError(f"{name} must be a number{_range_text(minimum, above, maximum)}; got {value!r}.")
+        raise TypeError(f"{name} must be a number{_range(minimum, above, maximum)}; got {value!r}.")
     low = value >= minimum if minimum is not None else above is None or value > above
     if not (low and value <= maximum):
-        raise ValueError(f"{name} must be a number{_range_text(minimum, above, maximum)}; got {value}.")
+        raise ValueError(f"{name} must be a number{_range(minimum, above, maximum)}; got {value}.")
 
 
-def _range_text(minimum: float | None, above: float | None, maximum: float) -> str:
-    if maximum == sys.float_info.max:
-        return f" > {above:g}" if minimum is None else f" >= {minimum:g}"
-    return f" in ({above:g}, {maximum:g}]" if minimum is None else f" in [{minimum:g}, {maximum:g}]"
+def _range(minimum: float | None, above: float | None, maximum: float) -> str:
+    return range_text(minimum, above, None if maximum == sys.float_info.max else maximum)
 
 
 def check_floating(name: str, tensor: Tensor) -> None:

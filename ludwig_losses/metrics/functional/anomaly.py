@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc, binary_average_precision
+from torchmetrics.functional.classification import binary_auroc, binary_average_precision, binary_precision_recall_curve
 
 from ludwig_losses.metrics.functional._ranking import as_probabilities, order_of
 
@@ -18,15 +18,12 @@ def anomaly_values(predicted: Tensor, label: Tensor) -> dict[str, Tensor]:
     is_anomaly = label == 1
     if is_anomaly.all() or not is_anomaly.any():
         return {}
-    order = order_of(score)
-    rank = as_probabilities(order)
-    # F1 of flagging what has at least a certain rank: 2 TP / (flagged + anomalies).
-    flagged = order.bincount().flip(0).cumsum(0)
-    found = order[is_anomaly].bincount(minlength=len(flagged)).flip(0).cumsum(0)
+    rank = as_probabilities(order_of(score))
+    precision, recall, _ = binary_precision_recall_curve(rank, is_anomaly.int())
     return {
         "anomaly_auroc": binary_auroc(rank, is_anomaly.int()),
         "anomaly_average_precision": binary_average_precision(rank, is_anomaly.int()),
-        "f1_max": (2 * found / (flagged + is_anomaly.sum())).max(),
+        "f1_max": (2 * precision * recall / (precision + recall)).nan_to_num().max(),
     }
 
 

@@ -25,7 +25,8 @@ def rank_values(sums: Tensor) -> dict[str, Tensor]:
     """Return ``rank_mae`` and ``quadratic_weighted_kappa``, as far as the rows define them.
 
     ``quadratic_weighted_kappa`` (Cohen 1968) is ``1 - mean((p - t)**2) / E``, with ``E`` what the mean would be if
-    predictions and truths with the same frequencies had nothing to do with each other.
+    predictions and truths with the same frequencies had nothing to do with each other. (torchmetrics' kappa needs the
+    number of classes, and a matrix of them, where six sums will do.)
     """
     count, distance, square, true, predicted, squares = sums
     # Whole numbers up to here: nothing is lost in differences.
