@@ -76,7 +76,7 @@ def test_small_steps_near_a_jaccard_loss_of_1_keep_their_digits() -> None:
 def test_classes_alone_and_together(
     shape: tuple[int, ...], on_cpu: bool, together: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_numerics, "_for_numpy", lambda mask: on_cpu)
+    monkeypatch.setattr(_numerics, "_is_on_cpu", lambda mask: on_cpu)
     monkeypatch.setattr(lovasz, "_TOGETHER", together)
     logits, target = random_batch(shape) if shape[1] else (torch.zeros(shape), torch.zeros(0, 2, dtype=torch.long))
     value, gradient = value_and_gradient(lovasz_softmax_loss, logits, target)
