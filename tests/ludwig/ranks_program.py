@@ -190,10 +190,12 @@ def agreement(backend) -> dict:
 
     recorded = []
     results = {"y": {"loss": float(dist.get_rank())}}
-    distributed.append_metrics(lambda model, name, found: recorded.append(found), None, "validation", results)
-    shuffled = distributed.load_hdf5(lambda shuffle_training=True: shuffle_training, shuffle_training=True)
+    distributed.record_metrics_of_first_rank(
+        lambda model, name, found: recorded.append(found), None, "validation", results
+    )
+    shuffled = distributed.load_in_equal_order(lambda shuffle_training=True: shuffle_training, shuffle_training=True)
     trainer = SimpleNamespace(distributed=backend.strategy)
-    stops = distributed.has_nan_or_inf_weights(lambda trainer, model: dist.get_rank() == 0, trainer, None)
+    stops = distributed.stop_all_ranks(lambda trainer, model: dist.get_rank() == 0, trainer, None)
     return {"recorded": recorded, "shuffled": shuffled, "stops": stops}
 
 

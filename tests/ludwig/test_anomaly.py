@@ -527,7 +527,7 @@ class Straight:
 
     inputs = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
 
-    def once(self, compute):
+    def once_per_pass(self, compute):
         torch.manual_seed(0)
         return compute(self.inputs, lambda x: x.sum(dim=1).tanh())
 
