@@ -13,7 +13,7 @@ from ludwig_losses.functional import logit_adjusted_loss
 from ludwig_losses.functional._numerics import class_logits
 from ludwig_losses.functional.logit_adjusted import adjusted_softmax
 from ludwig_losses.host.registration import register_loss
-from ludwig_losses.parameters import Choice, Feature, Number, PerClass
+from ludwig_losses.parameters import Choice, Feature, Number, PerClass, shown
 
 TRAINING, BALANCED = "training", "balanced"
 
@@ -68,6 +68,7 @@ class LogitAdjustedLossConfig(ClassificationLossConfig):
     )
 
     def resolve(self, feature: Feature) -> None:
+        check_cut_vocabulary(self.priors, feature)
         if self.priors is None:
             self.priors = counts_of_classes(feature)
         super().resolve(feature)
@@ -81,6 +82,25 @@ class LogitAdjustedLossConfig(ClassificationLossConfig):
             for share in (0.5, 0.1, 0.01)
         }
         return {"logit_adjusted": by_lead(losses, reach=8)}
+
+
+def check_cut_vocabulary(priors: Any, feature: Feature) -> None:
+    """Check that priors have a number for what Ludwig has added to a vocabulary that was cut (``most_common``).
+
+    Ludwig counts no row of it, though it stands for all rare classes: it would be taken for the rarest class.
+
+    Raises:
+        ValueError: a symbol has no number.
+    """
+    missing = [name for name in feature.classes or () if name in feature.symbols]
+    if isinstance(priors, (list, tuple)) or (isinstance(priors, dict) and all(name in priors for name in missing)):
+        return
+    if missing:
+        names = ", ".join(f"'{name}': ..." for name in feature.classes or ())
+        raise ValueError(
+            f"{feature.place('priors')}: got {shown(priors)}, but the vocabulary was cut, and how many rows "
+            f"{', '.join(missing)} stands for is not known. Write the share of each class: priors: {{{names}}}."
+        )
 
 
 def counts_of_classes(feature: Feature) -> list[float]:

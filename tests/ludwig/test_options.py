@@ -254,3 +254,15 @@ def assert_resolved(loss: dict[str, Any], module: torch.nn.Module, metadata: dic
     ratio = {name: found[name] * (1 - beta**n) / (1 - beta) for name, n in counts.items()}
     assert max(ratio.values()) == pytest.approx(min(ratio.values()), rel=1e-4)
     assert sum(n * found[name] for name, n in counts.items()) == pytest.approx(sum(counts.values()), rel=1e-5)
+
+
+CUT = Feature("y", classes=["<UNK>", "a"], num_classes=2, symbols=frozenset({"<UNK>"}), frequencies=[0, 50])
+
+
+@pytest.mark.parametrize("priors", [None, {"a": 0.7}])
+def test_priors_name_the_symbol_of_a_vocabulary_that_was_cut(priors: dict | None) -> None:
+    with pytest.raises(ValueError, match="the vocabulary was cut, and how many rows <UNK> stands for is not known"):
+        resolved("logit_adjusted_loss", {"priors": priors}, CUT)
+    named = {"priors": {"<UNK>": 0.3, "a": 0.7}}
+    assert resolved("logit_adjusted_loss", named, CUT).priors == [0.3, 0.7]
+    assert resolved("logit_adjusted_loss", {"priors": [0.3, 0.7]}, CUT).priors == [0.3, 0.7]
