@@ -16,6 +16,7 @@ from ludwig_losses.metrics.functional import Values
 from ludwig_losses.metrics.functional.anomaly import anomaly_values, threshold_values
 from ludwig_losses.metrics.functional.classes import classification, hits_at_k, is_hit
 from ludwig_losses.metrics.functional.contrastive import pair_sums, pair_values
+from ludwig_losses.metrics.functional.numbers import error_sums, error_values
 from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_counts, smallest_class
 from ludwig_losses.metrics.functional.sequences import TRUE, token_counts, token_values
 
@@ -168,6 +169,14 @@ def _cutter(feature: Feature) -> Callable[[np.ndarray], list[int]]:
     ]
 
 
+def _number(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
+    truth, predicted = _joined(rows, "predictions")
+    sums = error_sums(truth, predicted)
+    values = {name: float(value) for name, value in error_values(sums.sum(axis=0)).items()}
+    arrays = {"errors": sums, "truth": truth, "predicted": predicted}
+    return {name: value for name, value in values.items() if not np.isnan(value)}, arrays
+
+
 def _anomaly(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
     truth, score, flagged = _joined(rows, "anomaly_score", "predictions")
     label = torch.from_numpy(truth)
@@ -196,5 +205,7 @@ _MEASURES: dict[str, Callable[[Iterable[Batch], Feature, bool], _Measured]] = {
     "text": _sequence,
     "sequence": _sequence,
     "anomaly": _anomaly,
+    "number": _number,
+    "timeseries": _number,
 }
 FEATURE_TYPES = tuple(_MEASURES)

@@ -57,6 +57,8 @@ def _kinds(results: Results) -> Iterator[tuple[str, Callable[[Results, _Tables],
         yield "masks", masks
     if "vectors" in kept:
         yield "projection", projection
+    if "errors" in kept:
+        yield "predictions", predictions
 
 
 def differences(results: Results, tables: _Tables) -> Figure | None:
@@ -265,6 +267,28 @@ def _project(axis: Axes, kept: dict[str, np.ndarray]) -> None:
         axis.plot(*of_group.T, "o-" if len(of_group) <= 3 else "o", markersize=3, lw=0.8, color=_colour(number))
     axis.set_xticks([])
     axis.set_yticks([])
+
+
+def predictions(results: Results, tables: _Tables) -> Figure:
+    """Draw predicted over true numbers for each loss."""
+    seed = next(seed for _, seed in results.found)
+    kept = {loss: results.arrays(loss, seed) for loss in results.losses if (loss, seed) in results.found}
+    columns = min(len(kept), 3)
+    lines = math.ceil(len(kept) / columns)
+    figure = Figure(figsize=(3 * columns, 3 * lines + 0.5), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
+    for axis, (loss, arrays) in zip(axes.flat, kept.items(), strict=False):
+        truth, predicted = arrays["truth"].ravel(), arrays["predicted"].ravel()
+        axis.plot(truth, predicted, ".", markersize=3, alpha=0.5, color=_colour(results.losses.index(loss)))
+        axis.axline((truth.mean(), truth.mean()), slope=1, color="0.3", linewidth=0.8, linestyle="--")
+        axis.set_title(_short(loss), fontsize=9)
+        _bare(axis)
+    for axis in [*axes.flat][len(kept) :]:
+        axis.set_visible(False)
+    figure.supxlabel("true", fontsize=9)
+    figure.supylabel("predicted", fontsize=9)
+    figure.suptitle(f"Held-out rows of seed {seed}", fontsize=9)
+    return figure
 
 
 def _best(results: Results, name: str) -> str:

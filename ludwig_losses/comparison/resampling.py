@@ -17,6 +17,7 @@ from ludwig_losses.comparison.ranking import Ranking
 from ludwig_losses.comparison.roles import Roles, known, ranks
 from ludwig_losses.metrics.catalogue import CALIBRATION_BINS, SMALLEST_PROBABILITY
 from ludwig_losses.metrics.functional.contrastive import row_sums
+from ludwig_losses.metrics.functional.numbers import error_values
 from ludwig_losses.metrics.functional.segmentation import area_values
 from ludwig_losses.metrics.functional.sequences import token_values
 
@@ -101,6 +102,8 @@ def _measure(kept: Kept, roles: Roles) -> _Measure:
         return _of_sequences(kept)
     if "vectors" in kept:
         return _of_embeddings(kept)
+    if "errors" in kept:
+        return lambda weights: error_values(weights @ kept["errors"])
     return _of_anomalies(kept) if "score" in kept else _of_classes(kept, roles)
 
 

@@ -36,11 +36,14 @@ class Metric:
 
 _CLASSES = ("binary", "category")
 _TOKENS = ("text", "sequence")
+_NUMBERS = ("number", "timeseries")
 _PROBABILITIES = "probabilities"
 _TWO_CLASSES = "examples of every class and of others"
 _ORDER = "an order of the classes"
 _BACKGROUND = "a background class, with examples of it and of others"
 _PARTNERS = "rows that are partners"
+# Ludwig's own tables have the errors of numbers as they were normalized.
+_UNITS = "in the units of the data"
 _LABELS = "labelled rows of both kinds"
 
 METRICS = {
@@ -152,6 +155,14 @@ METRICS = {
     ),
     "edit_distance": Metric(
         False, "Insertions, deletions and substitutions, divided by the number of true tokens.", _TOKENS
+    ),
+    "root_mean_squared_error": Metric(False, f"Root of the mean squared error, {_UNITS}.", _NUMBERS, margin=None),
+    "mean_absolute_error": Metric(False, f"Mean absolute error, {_UNITS}.", _NUMBERS, margin=None),
+    "r2": Metric(
+        True,
+        "Share of the variance of the targets that the predictions explain: 1 is perfect, 0 no better than their mean.",
+        _NUMBERS,
+        "targets that are not all the same",
     ),
     "anomaly_auroc": Metric(
         True, "Probability that an anomaly has a higher score than a normal row.", ("anomaly",), _LABELS

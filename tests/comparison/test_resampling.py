@@ -75,6 +75,11 @@ def anomalies(generator: np.random.Generator) -> tuple[list[Batch], Feature]:
     return batches(truth, anomaly_score=score, predictions=score > 0.5), Feature("y")
 
 
+def numbers(generator: np.random.Generator) -> tuple[list[Batch], Feature]:
+    truth = 1e4 + generator.normal(size=(ROWS, 3)).astype(np.float32)
+    return batches(truth, predictions=truth + generator.normal(size=truth.shape).round(1)), Feature("y")
+
+
 TYPES = {
     "category": categories,
     "binary": binary,
@@ -82,6 +87,7 @@ TYPES = {
     "sequence": sequences,
     "vector": vectors,
     "anomaly": anomalies,
+    "timeseries": numbers,
 }
 
 
@@ -111,7 +117,7 @@ def test_metrics_that_need_roles():
     assert len(expected) == 4 and {name: found[name] for name in expected} == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("feature_type", ["category", "binary", "image", "sequence", "anomaly"])
+@pytest.mark.parametrize("feature_type", ["category", "binary", "image", "sequence", "anomaly", "timeseries"])
 def test_a_sample_has_the_metrics_of_the_rows_that_were_drawn(feature_type):
     """A row of weight 2 counts as two rows, one of weight 0 as none."""
     rows, feature = TYPES[feature_type](np.random.default_rng(1))

@@ -126,6 +126,27 @@ def test_the_numbers_are_those_of_ludwig_itself(killed, tmp_path):
         assert frame["weighted focal", 1, metric] == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize("normalization", ["log1p", None])
+def test_errors_of_numbers_are_in_the_units_of_the_data(normalization, tmp_path):
+    config, data = matrix.write("number", {"type": "mean_squared_error"}, tmp_path)
+    config["output_features"][0]["preprocessing"] = {"normalization": normalization}
+    frame = pd.read_csv(data)
+    frame["y"] = 100 + 30 * frame["y"].rank(pct=True)
+    frame["split"] = np.arange(len(frame)) % 3
+    config["preprocessing"] = {"split": {"type": "fixed", "column": "split"}}
+    losses, out = ["mean_squared_error", "mean_absolute_error"], tmp_path / "out"
+    found = ludwig_losses.compare(config, frame, losses, seeds=1, output_directory=out, keep_models=True, quiet=True)
+    test = frame[frame["split"] == 2]
+    for loss in losses:
+        (path,) = out.glob(f"runs/{loss}-*/model")
+        predicted, _ = LudwigModel.load(str(path)).predict(test, skip_save_predictions=True)
+        error = predicted["y_predictions"].to_numpy() - test["y"].to_numpy()
+        values = found[found.loss == loss].set_index("metric").value
+        assert values["root_mean_squared_error"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-4)
+        assert values["mean_absolute_error"] == pytest.approx(np.abs(error).mean(), rel=1e-4)
+    assert (out / "predictions.svg").exists()
+
+
 # Ludwig, or the test, takes these where the configuration says nothing.
 OWN = {"anomaly": "deep_svdd", "vector": "mean_squared_error"}
 
@@ -167,7 +188,10 @@ def test_typos_are_found_before_the_first_run(tmp_path):
 
 def test_only_features_with_metrics_are_compared(tmp_path):
     config, data = matrix.write("number", {"type": "mean_squared_error"}, tmp_path)
-    with pytest.raises(ValueError, match="got type 'number'; losses can be compared on binary, category"):
+    config["output_features"][0]["type"] = "category_distribution"
+    with pytest.raises(
+        ValueError, match="got type 'category_distribution'; losses can be compared on binary, category"
+    ):
         ludwig_losses.compare(config, str(data), ["mean_squared_error"], output_directory=tmp_path / "out")
     assert main(["compare", "--config", "none.yaml", "--dataset", str(data)]) == 2
 

@@ -7,11 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
 
 from ludwig_losses.metrics.catalogue import SMALLEST_PROBABILITY
 from ludwig_losses.metrics.functional.anomaly import anomaly_values, threshold_values
 from ludwig_losses.metrics.functional.classes import classification, expected_calibration_error, hits_at_k
 from ludwig_losses.metrics.functional.contrastive import pair_sums, pair_values
+from ludwig_losses.metrics.functional.numbers import error_sums, error_values
 from ludwig_losses.metrics.functional.open_set import open_set_values
 from ludwig_losses.metrics.functional.ordinal import rank_sums, rank_values
 from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_counts, smallest_class
@@ -252,6 +254,25 @@ def test_anomalies_are_measured_on_labelled_rows():
         "f1_max": 1.0,
     }
     assert numbers(threshold_values(score > 1.5, label)) == {"precision_at_threshold": 0.5, "recall_at_threshold": 1.0}
+
+
+@pytest.mark.parametrize("shape", [(50,), (50, 3)])
+def test_errors_of_numbers(shape):
+    generator = np.random.default_rng(0)
+    truth = 1e6 + generator.normal(size=shape)
+    predicted = truth + generator.normal(size=shape)
+    flat = truth.ravel(), predicted.ravel()
+    expected = {
+        "root_mean_squared_error": root_mean_squared_error(*flat),
+        "mean_absolute_error": mean_absolute_error(*flat),
+        "r2": r2_score(*flat),
+    }
+    assert error_values(error_sums(truth, predicted).sum(axis=0)) == pytest.approx(expected)
+
+
+def test_equal_numbers_have_no_r2():
+    found = error_values(error_sums(np.ones(3), np.arange(3.0)).sum(axis=0))
+    assert np.isnan(found["r2"]) and found["mean_absolute_error"] == pytest.approx(2 / 3)
 
 
 def test_anomalies_are_ranked():

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from ludwig.constants import IMAGE
+from ludwig.constants import IMAGE, NUMBER, PREDICTIONS
+from ludwig.features.number_feature import get_transformer
 from torch import Tensor
 
 from ludwig_losses.declare.loss import Loss
@@ -22,7 +23,8 @@ class Batch:
 
     Args:
         truth: the targets.
-        predicted: what the network says of them, by Ludwig's names: predictions, probabilities, ...
+        predicted: what the network says of them, by Ludwig's names: predictions, probabilities, ... Numbers are in the
+            units of the data.
         image: the first input image, ``[B, C, H, W]``, if there is one.
         known_score: the score by which a loss with a background class tells known examples from others.
     """
@@ -71,6 +73,7 @@ def batches(model: Any, dataset: Any, name: str) -> Iterator[Batch]:
     images = [feature for feature in network.input_features.values() if feature.type() == IMAGE]
     loss = _loss_of(model, name)
     rejects = isinstance(loss, Loss) and loss.unknown_classes and loss.score is not None
+    undo = _without_normalization(model, target)
     network.eval()
     try:
         with (
@@ -84,14 +87,24 @@ def batches(model: Any, dataset: Any, name: str) -> Iterator[Batch]:
                     for feature in network.input_features.values()
                 }
                 predicted = network.predictions(inputs)[name]
+                arrays = {key: _array(value) for key, value in predicted.items() if isinstance(value, Tensor)}
                 yield Batch(
-                    np.array(batch[target.proc_column], copy=True),
-                    {key: _array(value) for key, value in predicted.items() if isinstance(value, Tensor)},
+                    undo(np.array(batch[target.proc_column], copy=True)),
+                    {**arrays, PREDICTIONS: undo(arrays[PREDICTIONS])} if PREDICTIONS in arrays else arrays,
                     np.array(batch[images[0].proc_column], copy=True) if images else None,
                     _array(predicted[loss.score_name]) if rejects else None,
                 )
     finally:
         network.train(training)
+
+
+def _without_normalization(model: Any, target: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what brings the numbers of an output feature back to the units of the data; others stay as they are."""
+    if target.type() != NUMBER:
+        return lambda values: values
+    metadata = model.training_set_metadata[target.feature_name]
+    transformer = get_transformer(metadata, metadata["preprocessing"])
+    return transformer.inverse_transform
 
 
 def _array(tensor: Tensor) -> np.ndarray:
