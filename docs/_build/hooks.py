@@ -1,18 +1,28 @@
-"""Hooks of MkDocs: formulas become MathML, which browsers draw without scripts and fonts; what nobody reads goes."""
+"""Hooks of MkDocs: formulas become MathML, which browsers draw without scripts; cells of tables know the heads of their
+columns, for narrow screens; what nobody reads goes."""
 
 from __future__ import annotations
 
 import html
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any
 
 from latex2mathml.converter import convert
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parents[2]
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+_PARTS = re.compile(r",?\s*\\qquad\s*")
+_TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
+_ROW = re.compile(r"<tr>\s*<td.*?</tr>", re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
+_DOTTED = re.compile(r"(?<=<code>)\w+(\.\w+)+(?=</code>)")
+# Tables of more columns are set smaller.
+WIDE = 4
 
 # Results stand beside the programs that write them; pages refer to them as a reader of the repository finds them.
 _RESULTS = ("benchmarks/results/*.md", "benchmarks/results/*.svg", *(f"examples/*/*.{x}" for x in ("svg", "png", "py", "yaml")))
@@ -57,15 +67,34 @@ def _section(name: str) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    return _FORMULA.sub(_mathml, content)
+    return _TABLE.sub(_with_labels, _FORMULA.sub(_mathml, content))
 
 
 def _mathml(found: re.Match[str]) -> str:
+    """A displayed formula of several parts has an element for each, so that a narrow screen can put them in lines."""
     tag, bracket, latex = found.groups()
-    latex = html.unescape(latex).strip()
     display = "block" if bracket == "[" else "inline"
-    math = convert(latex, display=display).replace("<math ", f'<math aria-label="{html.escape(latex)}" ', 1)
-    return f'<{tag} class="formula">{math}</{tag}>'
+    parts = _PARTS.split(html.unescape(latex)) if bracket == "[" else [html.unescape(latex)]
+    return f'<{tag} class="formula">{"".join(_element(part.strip(), display) for part in parts)}</{tag}>'
+
+
+def _element(latex: str, display: str) -> str:
+    math = convert(latex, display=display)
+    if "<mi>\\" in math:
+        raise PluginError(f"latex2mathml does not know all commands of {latex}")
+    return math.replace("<math ", f'<math aria-label="{html.escape(latex)}" ', 1)
+
+
+def _with_labels(found: re.Match[str]) -> str:
+    """Give each cell of a table the text of the head of its column, and let dotted names break behind their dots."""
+    heads = [html.escape(html.unescape(_TAG.sub("", head))) for head in re.findall(r"<th.*?>(.*?)</th>", found[0])]
+    rows = _ROW.sub(lambda row: _row_with_labels(row[0], iter(heads)), found[0])
+    rows = _DOTTED.sub(lambda name: name[0].replace(".", ".<wbr>"), rows)
+    return rows.replace("<table>", "<table data-wide>") if len(heads) > WIDE else rows
+
+
+def _row_with_labels(row: str, heads: Iterator[str]) -> str:
+    return re.sub("<td", lambda _: f'<td data-label="{next(heads)}"', row)
 
 
 def on_post_build(config: Any) -> None:
