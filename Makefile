@@ -10,7 +10,7 @@ DATA := $(RESULTS)/breast_cancer.csv
 # What answers "which loss?" with `ludwig-losses compare`: a table and a plot each.
 COMPARED := rare-positives small-objects many-classes poly pronunciation
 
-.PHONY: train $(COMPARED) open-set noisy-labels anomaly contamination pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs docs-serve docs-write env
+.PHONY: train $(COMPARED) open-set noisy-labels anomaly contamination pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -125,6 +125,10 @@ DOCS_VENV ?= .venv-docs-$(VERSION)
 
 docs: $(DOCS_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+# Asks the search, and measures each page, in a real browser: `apt-get install chromium`.
+test-site: $(DOCS_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m pytest tests/site -m site --confcutdir tests/site
 
 docs-serve: $(DOCS_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs serve --livereload

@@ -23,6 +23,8 @@ _TAG = re.compile(r"<[^>]*>")
 _DOTTED = re.compile(r"(?<=<code>)\w+(\.\w+)+(?=</code>)")
 # Tables of more columns are set smaller.
 WIDE = 4
+# Formulas whose source has more characters are set smaller on telephones.
+LONG = 60
 
 # Results stand beside the programs that write them; pages refer to them as a reader of the repository finds them.
 _RESULTS = ("benchmarks/results/*.md", "benchmarks/results/*.svg", *(f"examples/*/*.{x}" for x in ("svg", "png", "py", "yaml")))
@@ -52,7 +54,8 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
+    page.meta.setdefault("tags", config.extra["keywords"].get(page.file.src_uri, []))
     if page.file.src_uri.startswith(("benchmarks/", "examples/")):
         return markdown.replace("](../../docs/", "](../../")
     markdown = _OF_README.sub(lambda found: _section(found[1]), markdown)
@@ -82,7 +85,8 @@ def _element(latex: str, display: str) -> str:
     math = convert(latex, display=display)
     if "<mi>\\" in math:
         raise PluginError(f"latex2mathml does not know all commands of {latex}")
-    return math.replace("<math ", f'<math aria-label="{html.escape(latex)}" ', 1)
+    long = " data-long" if len(latex) > LONG else ""
+    return math.replace("<math ", f'<math aria-label="{html.escape(latex)}"{long} ', 1)
 
 
 def _with_labels(found: re.Match[str]) -> str:
@@ -98,7 +102,9 @@ def _row_with_labels(row: str, heads: Iterator[str]) -> str:
 
 
 def on_post_build(config: Any) -> None:
-    """Source maps and the search's stemmers of other languages are two thirds of the theme."""
+    """Source maps and the search's stemmers of other languages are two thirds of the theme; and what has to know the
+    address of the site is wrong where there is none."""
     site = pathlib.Path(config.site_dir)
-    for unread in [*site.rglob("*.map"), *site.glob("assets/javascripts/lunr/**/*.js")]:
+    without_address = [] if config.site_url else [site / "404.html", *site.glob("sitemap.xml*")]
+    for unread in [*site.rglob("*.map"), *site.glob("assets/javascripts/lunr/**/*.js"), *without_address]:
         unread.unlink()

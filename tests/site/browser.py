@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -75,9 +76,7 @@ class Browser:
     def look(self, width: int, scheme: str) -> None:
         """Show pages with a width in pixels, light or dark."""
         height, mobile = (844, True) if width < 600 else (900, False)
-        self.ask(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile
-        )
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=mobile)
         self.ask("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
     def open(self, url: str) -> None:
@@ -137,3 +136,30 @@ def serving(folder: pathlib.Path, prefix: str, port: int) -> Iterator[None]:
     finally:
         server.shutdown()
         server.server_close()
+
+
+_ASK = """(() => {
+    const box = document.querySelector("[data-md-component=search-query]");
+    document.querySelector(".md-search-result__meta").textContent = "";
+    box.focus();
+    box.value = %s;
+    box.dispatchEvent(new Event("keyup", {bubbles: true}));
+})()"""
+_FOUND = """(() => {
+    const links = [...document.querySelectorAll(".md-search-result__item > .md-search-result__link")];
+    const meta = document.querySelector(".md-search-result__meta").textContent.trim();
+    return [meta, links.map(link => new URL(link.href).pathname)];
+})()"""
+
+
+def search(browser: Browser, query: str) -> list[str]:
+    """Return the paths of the pages that the search box of the open page finds, best first."""
+    browser.run(_ASK % json.dumps(query))
+    before = None
+    for _ in range(100):
+        now = browser.run(_FOUND)
+        if now[0] and now == before:
+            return now[1]
+        before = now
+        time.sleep(0.1)
+    raise RuntimeError(f"The search for {query!r} found no end.")
