@@ -59,19 +59,19 @@ def _cell(kind: str, source: str) -> dict[str, Any]:
     return {"cell_type": kind, "metadata": {}, "source": source, **code}
 
 
-def run(name: str, folder: pathlib.Path) -> Any:
-    """Run the notebook of an example in a folder, and write it there with its output."""
+def run(book: dict[str, Any], path: pathlib.Path) -> Any:
+    """Run a notebook in the folder of the path, and write it to the path with its output."""
     import nbformat
     from nbclient import NotebookClient
 
-    found = nbformat.from_dict(notebook(name))
-    NotebookClient(found, timeout=None, resources={"metadata": {"path": str(folder)}}).execute()
-    (folder / f"{name}.ipynb").write_text(json.dumps(found, indent=1))
+    found = nbformat.from_dict(book)
+    NotebookClient(found, timeout=None, resources={"metadata": {"path": str(path.parent)}}).execute()
+    path.write_text(json.dumps(found, indent=1))
     return found
 
 
 if __name__ == "__main__":
-    target = pathlib.Path(sys.argv[1])
-    target.mkdir(parents=True, exist_ok=True)
+    folder = pathlib.Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
     for example in sys.argv[2:]:
-        run(example, target)
+        run(notebook(example), folder / f"{example}.ipynb")

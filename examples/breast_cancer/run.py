@@ -22,10 +22,10 @@ import pandas as pd
 from ludwig.api import LudwigModel
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
-HERE = pathlib.Path(__file__).parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from digits import TEST, mean_table
 
+HERE = pathlib.Path(__file__).parent
 CONFIGS = ("cross_entropy", "focal")
 SEEDS = (0, 1, 2)
 THRESHOLDS = np.linspace(0.05, 0.95, 19)

@@ -25,8 +25,13 @@ def test_every_program_of_a_notebook_is_there(name):
 
 
 def test_the_notebook_of_a_quick_example_runs(tmp_path):
-    cells = notebooks.run("breast_cancer", tmp_path).cells
-    shown = {kind for cell in cells if cell.cell_type == "code" for output in cell.outputs for kind in output.get("data", ())}
+    book = notebooks.notebook("breast_cancer")
+    (program,) = [cell for cell in book["cells"] if "SEEDS = (0, 1, 2)" in cell["source"]]
+    program["source"] = program["source"].replace("SEEDS = (0, 1, 2)", "SEEDS = (0,)")  # To save time.
+    outputs = [
+        output for cell in notebooks.run(book, tmp_path / "run.ipynb").cells for output in cell.get("outputs", ())
+    ]
+    shown = {kind for output in outputs for kind in output.get("data", ())}
     assert {"text/markdown", "image/svg+xml"} <= shown
     # Focal loss with more weight on malignant tumours misses fewer of them.
     rows = (tmp_path / "results" / "breast_cancer" / "table.md").read_text().splitlines()[2:]

@@ -35,9 +35,9 @@ class Browser:
         to_us, to_it = os.pipe(), os.pipe()
         # Chromium reads commands from descriptor 3 and writes answers to 4; bash puts them there.
         command = 'exec 3<&"$1" 4>&"$2"; shift 2; exec "$@"'
+        chromium = [find_chromium(), *flags, f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
-            ["bash", "-c", command, "bash", str(to_it[0]), str(to_us[1])]
-            + [find_chromium(), *flags, f"--user-data-dir={profile}", "about:blank"],
+            ["bash", "-c", command, "bash", str(to_it[0]), str(to_us[1]), *chromium],
             pass_fds=(to_it[0], to_us[1]),
             stderr=subprocess.DEVNULL,
         )

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+
 from browser import Browser, search, serving
 
 pytestmark = pytest.mark.site
