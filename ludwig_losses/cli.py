@@ -276,7 +276,7 @@ def table() -> int:
 
 
 def markdown_table() -> str:
-    """Return the table of losses, features and parameters that stands in docs/losses/parameters.md."""
+    """Return the table of losses, features and parameters as Markdown."""
     from ludwig_losses.host.registry import catalogue
 
     lines = ["| `loss.type` | also | features | parameter | default | allowed |", "|---|---|---|---|---|---|"]

@@ -10,6 +10,7 @@ import json
 import pathlib
 import re
 import sys
+from typing import Any
 
 ROOT = pathlib.Path(__file__).parents[2]
 FIGURES = ROOT / "docs" / "figures"
@@ -182,9 +183,27 @@ def _patches(_: str) -> str:
 
 
 def _catalogue(_: str) -> str:
-    from ludwig_losses.cli import markdown_table
+    """All parameters, a heading and a table for each loss."""
+    from ludwig_losses.host.registry import catalogue
 
-    return markdown_table()
+    return "\n\n".join(f"{_heading(found)}\n\n{_allowed(found)}" for found in catalogue().values())
+
+
+def _heading(declaration: Any) -> str:
+    also = "".join(f" Also called `{alias}`." for alias in declaration.aliases)
+    page = f"[{declaration.advice.need[0].upper()}{declaration.advice.need[1:]}]({declaration.advice.page}.md)"
+    return f"## {declaration.name}\n\n{page}. Output features: {', '.join(declaration.features)}.{also}"
+
+
+def _allowed(declaration: Any) -> str:
+    from ludwig_losses.cli import default_in_yaml
+
+    lines = ["| parameter | default | allowed |", "|---|---|---|"]
+    for key, parameter in declaration.parameters.items():
+        types = declaration.features_with(key)
+        only = "" if types == declaration.features else f" ({', '.join(types)} only)"
+        lines.append(f"| `{key}`{only} | `{default_in_yaml(parameter)}` | {_escaped(parameter.allowed)} |")
+    return "\n".join(lines)
 
 
 def _metrics(_: str) -> str:

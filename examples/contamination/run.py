@@ -3,8 +3,8 @@
     python examples/contamination/run.py FOLDER
 
 trains the losses of the pack, in plain PyTorch, and an isolation forest on tables with 0, 1, 5 and 10 % of anomalies
-among the training rows, with three seeds, and writes two tables into the folder. Half of the normal rows and of the
-anomalies are test rows, the same ones for every share and method.
+among the training rows, with three seeds, and writes two tables and a plot into the folder. Half of the normal rows and
+of the anomalies are test rows, the same ones for every share and method.
 """
 
 from __future__ import annotations
@@ -14,6 +14,11 @@ import pathlib
 import sys
 from collections.abc import Callable, Iterator
 
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -177,6 +182,20 @@ def markdown(frame: pd.DataFrame, column: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def plot(shares: str, path: pathlib.Path) -> None:
+    """Draw the table of the shares: what each method loses, and what ``contamination`` gains."""
+    title, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in shares.splitlines())
+    figure, axis = plt.subplots(figsize=(6.5, 3.8))
+    colours = {name: f"C{number}" for number, name in enumerate(dict.fromkeys(row[0].split(",")[0] for row in rows))}
+    for name, *cells in rows:
+        method, _, setting = name.partition(", contamination ")
+        style = {"": "-", "0.05": "--", "0.1": ":"}[setting]
+        axis.plot(title[1:], [float(cell.split(" ")[0]) for cell in cells], style, color=colours[method], label=name)
+    axis.set(xlabel="unlabelled anomalies among the training rows", ylabel="AUROC, mean of seven tables")
+    axis.legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.savefig(path, bbox_inches="tight")
+
+
 def main(folder: pathlib.Path) -> None:
     torch.set_num_threads(1)
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +204,9 @@ def main(folder: pathlib.Path) -> None:
         rows.append(row)
         print(*row.values(), sep=", ", flush=True)
     frame = pd.DataFrame(rows)
-    (folder / "shares.md").write_text(markdown(frame, "share"))
+    shares = markdown(frame, "share")
+    (folder / "shares.md").write_text(shares)
+    plot(shares, folder / "shares.svg")
     (folder / "tables.md").write_text(markdown(frame[frame.share == 0.05], "table"))
 
 

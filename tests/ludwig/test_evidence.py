@@ -18,8 +18,14 @@ CONFIGS = [path for path in sorted(EXAMPLES.glob("*/*.yaml")) if path.name != "l
 
 @pytest.mark.parametrize("page", sorted(EXAMPLES.glob("*/README.md")), ids=lambda page: page.parent.name)
 def test_the_pages_of_the_examples_show_what_was_measured(page):
-    (table,) = re.findall(r"<!-- table -->\n(.*?)<!-- /table -->", page.read_text(), re.DOTALL)
-    assert table == page.with_name("table.md").read_text()
+    tables = re.findall(r"<!-- table ?(\S*) ?-->\n(.*?)<!-- /table -->", page.read_text(), re.DOTALL)
+    assert tables == [(name, page.with_name(name or "table.md").read_text()) for name, _ in tables] != []
+
+
+def test_every_example_has_a_page_with_a_picture():
+    for folder in {path.parent for path in EXAMPLES.glob("*/*.py")}:
+        (picture, *_) = re.findall(r"^!\[.+\]\((.*?)\)$", (folder / "README.md").read_text(), re.MULTILINE)
+        assert (folder / picture).exists()
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}-{path.stem}")
