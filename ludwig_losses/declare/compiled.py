@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ludwig_losses._switch import COMPILE
 
-# Compiling takes seconds, so further shapes run uncompiled. A training run has four: whole and last batches, in training
-# and in evaluation.
+# Compiling takes seconds, so further shapes run uncompiled. A training run has four: whole and last batches, for
+# training and for evaluation.
 MOST_SHAPES = 16
 
 
@@ -56,7 +56,7 @@ class Compiled:
         return self._function(preds, target)
 
     def _try(self, loss: nn.Module, preds: Tensor, target: Tensor) -> None:
-        """Compile both directions for a new shape; a backward pass that cannot be compiled would end the training run."""
+        """Compile both directions for a new shape: a backward pass that cannot be compiled would end a training run."""
         if self._function is None:
             self._function = torch.compile(loss.forward, fullgraph=True, dynamic=False)
         leaf = preds.detach().requires_grad_(preds.requires_grad)
