@@ -10,7 +10,7 @@ DATA := $(RESULTS)/breast_cancer.csv
 # What answers "which loss?" with `ludwig-losses compare`: a table and a plot each.
 COMPARED := rare-positives small-objects many-classes poly pronunciation
 
-.PHONY: train $(COMPARED) breast-cancer notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env
+.PHONY: train $(COMPARED) breast-cancer notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -105,6 +105,24 @@ $(VENV)/versions/%/.installed: $(VENV)/.installed
 	$(@D)/bin/python -m pip install --quiet --no-deps $(if $(filter newest,$*),ludwig,ludwig==$*) --editable .
 	$(@D)/bin/python -m pip install --quiet h5py tables  # Ludwig up to 0.14 imports them.
 	touch $@
+
+# The mathematics on further versions of torch, with PYTHON=python3.12, which has wheels of all of them. Each has torch and
+# the torchvision that belongs to it, 5 GB, and finds everything else in the environment that is there; it is removed
+# after its tests. INDEX=https://download.pytorch.org/whl/cpu takes smaller wheels, where that index can be reached.
+TORCHES ?= 2.4.1 2.6.0 2.9.1 2.11.0 2.13.0 newest
+
+test-torch: $(TORCHES:%=test-torch-%)
+
+test-torch-%: env
+	rm -rf $(VENV)/torch/$*
+	$(PYTHON) -m venv $(VENV)/torch/$*
+	$(VENV)/torch/$*/bin/python -m pip install --quiet --no-cache-dir $(if $(INDEX),--index-url $(INDEX)) \
+		$(if $(filter newest,$*),torch,torch==$*) torchvision
+	$(BIN)/python -c 'import site; print(*site.getsitepackages())' > \
+		$$($(VENV)/torch/$*/bin/python -c 'import site; print(*site.getsitepackages())')/libraries.pth
+	$(VENV)/torch/$*/bin/python -c 'import torch; print("torch", torch.__version__)'
+	OMP_NUM_THREADS=1 $(VENV)/torch/$*/bin/python -m pytest tests/functional -n auto --dist worksteal; \
+		status=$$?; rm -rf $(VENV)/torch/$*; exit $$status
 
 .PRECIOUS: $(VENV)/versions/%/.installed
 

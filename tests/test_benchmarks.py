@@ -50,3 +50,9 @@ def test_the_tables_on_speed_are_those_of_the_results() -> None:
     ):
         (table,) = re.findall(rf"<!-- {name} -->\n(.*?)\n<!-- /{name} -->", page, re.DOTALL)
         assert table == expected, "run `python benchmarks/report.py` and paste its output into docs/guides/speed.md"
+
+
+def test_the_table_of_compiled_losses_is_that_of_the_results() -> None:
+    page = (ROOT / "docs" / "guides" / "speed.md").read_text()
+    (table,) = re.findall(r"<!-- compiled -->\n(.*?)\n<!-- /compiled -->", page, re.DOTALL)
+    assert table == (ROOT / "benchmarks" / "results" / "compiled.md").read_text().split("\n\n")[-1].strip()

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ludwig_losses._switch import is_compiled
+from ludwig_losses.declare.compiled import Compiled
 from ludwig_losses.declare.config import ClassificationLossConfig, LossConfig, one_class
 from ludwig_losses.declare.declaration import Declaration, origin_of
 from ludwig_losses.declare.remembered import Remembered
@@ -48,6 +50,7 @@ class Loss(nn.Module, LogitsInputsMixin):
             self.declaration.require()
         self._remembered = Remembered()
         self._divided_by = Remembered()
+        self._compiled = Compiled() if is_compiled() else None
 
     @classmethod
     def projects(cls, config: LossConfig) -> bool:
@@ -104,7 +107,9 @@ class Loss(nn.Module, LogitsInputsMixin):
     def __call__(self, preds: Tensor, target: Tensor) -> Tensor:
         if self.of_classes and preds.dim() > target.dim() and preds.numel() == target.numel() > 0:
             raise ValueError(one_class(self.declaration.name if self.declaration else type(self).__name__))
-        loss = super().__call__(preds, target)
+        # What changes a state, as a memory of rows does, or waits for other ranks, is not compiled.
+        compiled = self._compiled if self.of_batch_alone else None
+        loss = super().__call__(preds, target) if compiled is None else compiled(self, preds, target)
         if not isinstance(loss, Tensor) or loss.ndim != 0:
             got = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
             raise TypeError(
