@@ -71,17 +71,10 @@ def _choosing(question: str) -> str:
     lines = ["| you have | take | begin with | watch | measured |", "|---|---|---|---|---|"]
     for name, advice in sorted(losses, key=lambda entry: not entry[1].evidence):
         page = f"losses/{advice.page}.md"
-        measured = f"[{_how_sure(advice.evidence)}]({page}#evidence)" if advice.evidence else "no"
+        measured = f"[{advice.found}]({page}#evidence)" if advice.evidence else "no"
         watch = ", ".join(f"`{metric}`" for metric in advice.watch)
         lines.append(f"| {advice.need} | [`{name}`]({page}) | `{advice.start}` | {watch} | {measured} |")
     return "\n".join(lines)
-
-
-def _how_sure(example: str) -> str:
-    """Whether what an example has measured has intervals, which need three seeds."""
-    seeds = re.search(r"seeds ([\d, ]+);", (ROOT / "examples" / example / "table.md").read_text())
-    few = seeds is not None and seeds[1].count(",") < 2
-    return "too few seeds" if few else "yes"
 
 
 def _advice(loss: str) -> str:
@@ -113,16 +106,18 @@ def _parameters(argument: str) -> str:
 
 def _evidence(examples: str) -> str:
     """What examples have measured, for a page in docs/losses."""
-    measured = [name for name in examples.split() if (ROOT / "examples" / name / "table.md").exists()]
+    measured = [name for name in examples.split() if (ROOT / "examples" / name.split("/")[0] / "table.md").exists()]
     return "\n\n".join(map(_measured, measured)) or "Not measured here yet."
 
 
 def _measured(example: str) -> str:
+    """The table and the plots of an example, or of the part of it that is named after a slash."""
+    example, _, part = example.partition("/")
     folder = ROOT / "examples" / example
     title = re.match("# (.*)", (folder / "README.md").read_text())[1]
     link = f"../../examples/{example}"
-    plots = [f"![{title}]({link}/{plot.name})" for plot in sorted(folder.glob("*.svg"))]
-    return "\n\n".join([f"[{title}]({link}/README.md):", (folder / "table.md").read_text().strip(), *plots])
+    plots = [f"![{title}]({link}/{plot.name})" for plot in sorted(folder.glob(f"{part or '*'}.svg"))]
+    return "\n\n".join([f"[{title}]({link}/README.md):", (folder / f"{part or 'table'}.md").read_text().strip(), *plots])
 
 
 def _measured_questions(_: str) -> str:

@@ -1,6 +1,7 @@
 """The loss of the guide on custom losses."""
 
 import torch
+
 from ludwig_losses import ClassificationLoss, ClassificationLossConfig, Number, field, loss_type, register_loss
 
 

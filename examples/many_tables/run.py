@@ -93,7 +93,9 @@ def wrong_labels(table: pd.DataFrame, share: float) -> pd.DataFrame:
 
 
 PARTS = {
-    "imbalance": Part(imbalanced, for_imbalance, ("average_precision", "balanced_accuracy", "macro_f1", "log_loss"), SEEDS),
+    "imbalance": Part(
+        imbalanced, for_imbalance, ("average_precision", "balanced_accuracy", "macro_f1", "log_loss"), SEEDS
+    ),
     "order": Part(ordered, for_order, ("rank_mae", "quadratic_weighted_kappa", "accuracy", "log_loss"), SEEDS),
     "noise": Part(with_wrong_labels, for_noise, ("accuracy", "log_loss", "expected_calibration_error"), SEEDS),
 }

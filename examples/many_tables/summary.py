@@ -17,10 +17,10 @@ LEVEL = 0.95
 SAMPLES = 10_000
 DIGITS = 4
 LEGEND = (
-    "*Mean*: over tables and seeds. *Rank*: of the means over the seeds, 1 is best, averaged over the tables; ranks that "
-    "differ by less than the critical difference (Nemenyi, 95 %) are no evidence. *Probability of improvement*: that the "
-    "loss is better than the first line with the same seed, averaged over the tables, with its interval over tables "
-    "(bootstrap, 95 %, corrected for the number of losses): *helped* and *worse* exclude 0.5."
+    "*Mean*: over tables and seeds. *Rank*: of the means over the seeds, 1 is best, averaged over the tables; ranks "
+    "that differ by less than the critical difference (Nemenyi, 95 %) are no evidence. *Probability of improvement*: "
+    "that the loss is better than the first line with the same seed, averaged over the tables, with its interval over "
+    "tables (bootstrap, 95 %, corrected for the number of losses): *helped* and *worse* exclude 0.5."
 )
 
 
@@ -73,7 +73,11 @@ def markdown(frame: pd.DataFrame, facts: str) -> str:
     ]
     for name, of_metric in summary(frame).groupby("metric", sort=False):
         better = "higher" if described(name).higher_is_better else "lower"
-        lines += ["", f"| {name} ({better} is better) | mean | rank | probability of improvement | |", "|---|---|---|---|---|"]
+        lines += [
+            "",
+            f"| {name} ({better} is better) | mean | rank | probability of improvement | |",
+            "|---|---|---|---|---|",
+        ]
         lines += [_line(row) for row in of_metric.to_dict("records")]
     return "\n".join([*lines, ""])
 
@@ -96,7 +100,10 @@ def parts(name: str, frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def page(name: str, frame: pd.DataFrame, facts: str) -> str:
-    written = [f"**{title}**\n\n{markdown(part, facts)}" if title else markdown(part, facts) for title, part in parts(name, frame).items()]
+    written = [
+        f"**{title}**\n\n{markdown(part, facts)}" if title else markdown(part, facts)
+        for title, part in parts(name, frame).items()
+    ]
     return "\n".join([*written, LEGEND, ""])
 
 
@@ -115,7 +122,11 @@ def draw(name: str, frame: pd.DataFrame, path: pathlib.Path) -> None:
     for axis, metric in zip(axes, metrics, strict=True):
         rows = found[found.metric == metric].iloc[::-1]
         axis.errorbar(
-            rows.probability, rows.loss, xerr=[rows.probability - rows.low, rows.high - rows.probability], fmt="o", capsize=3
+            rows.probability,
+            rows.loss,
+            xerr=[rows.probability - rows.low, rows.high - rows.probability],
+            fmt="o",
+            capsize=3,
         )
         axis.axvline(0.5, color="gray", linestyle="--")
         axis.set(xlim=(0, 1), title=metric, xlabel="probability of improvement on cross-entropy")

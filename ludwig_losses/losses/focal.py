@@ -36,6 +36,7 @@ class FocalLossConfig(ClassificationLossConfig):
         watch=("recall", "roc_auc"),
         page="focal",
         evidence="rare_positives",
+        found="no difference, 1 data set",
     )
 
     alpha: float | list[float] | dict[str, float] | None = field(
