@@ -106,18 +106,38 @@ def _parameters(argument: str) -> str:
 
 def _evidence(examples: str) -> str:
     """What examples have measured, for a page in docs/losses."""
-    measured = [name for name in examples.split() if (ROOT / "examples" / name.split("/")[0] / "table.md").exists()]
+    measured = [name for name in examples.split() if (ROOT / "examples" / name / "table.md").exists()]
     return "\n\n".join(map(_measured, measured)) or "Not measured here yet."
 
 
 def _measured(example: str) -> str:
-    """The table and the plots of an example, or of the part of it that is named after a slash."""
-    example, _, part = example.partition("/")
     folder = ROOT / "examples" / example
     title = re.match("# (.*)", (folder / "README.md").read_text())[1]
     link = f"../../examples/{example}"
-    plots = [f"![{title}]({link}/{plot.name})" for plot in sorted(folder.glob(f"{part or '*'}.svg"))]
-    return "\n\n".join([f"[{title}]({link}/README.md):", (folder / f"{part or 'table'}.md").read_text().strip(), *plots])
+    plots = [f"![{title}]({link}/{plot.name})" for plot in sorted(folder.glob("*.svg"))]
+    return "\n\n".join([f"[{title}]({link}/README.md):", (folder / "table.md").read_text().strip(), *plots])
+
+
+def over_tables(part: str, loss: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    """Return on how many tables a loss was measured, and by metric its verdict and the numbers behind it."""
+    text = _file(f"examples/many_tables/{part}.md")
+    found = {}
+    for metric, rows in re.findall(r"^\| (\w+) \(.* is better\).*\n\|[-|]*\n((?:\|.*\n)*)", text, re.MULTILINE):
+        cells = {row[0]: row[1:] for row in (line.strip("| ").split(" | ") for line in rows.splitlines())}
+        reference, (mean, _, chance, verdict) = next(iter(cells)), cells[loss]
+        numbers = f"probability of improvement {chance}, mean {mean} against {cells[reference][0]}"
+        found[metric] = verdict, numbers
+    return int(re.search(r"^- (\d+) tables", text, re.MULTILINE)[1]), found
+
+
+def _over_tables(argument: str) -> str:
+    """Two sentences on what many tables say of a loss, the deciding metric first."""
+    part, metric, loss = argument.split(maxsplit=2)
+    tables, found = over_tables(part, loss)
+    verdict, numbers = found.pop(metric)
+    others = "; ".join(f"`{name}` {verdict} ({numbers})" for name, (verdict, numbers) in found.items())
+    link = f"[{tables} tables](../../examples/many_tables/README.md)"
+    return f"On {link} `{loss}` against cross-entropy, by `{metric}`: **{verdict}** ({numbers}). Also: {others}."
 
 
 def _measured_questions(_: str) -> str:
@@ -224,6 +244,7 @@ _KINDS = {
     "measured": _measured_questions,
     "metrics": _metrics,
     "output": _output,
+    "over_tables": _over_tables,
     "parameter_classes": _parameter_classes,
     "parameters": _parameters,
     "patches": _patches,

@@ -12,6 +12,7 @@ from ludwig.schema.model_types.base import ModelConfig
 
 from ludwig_losses.comparison import candidates
 from ludwig_losses.comparison.plan import named_losses
+from ludwig_losses.host.registry import find
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 MANY = EXAMPLES / "many_tables"
@@ -74,3 +75,21 @@ def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):
     assert summary.critical_difference(5, 30) == pytest.approx(2.728 * (5 * 6 / 6 / 30) ** 0.5, abs=1e-3)
     with pytest.raises(ValueError, match="accuracy: not every table"):
         summary.summary(frame[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "row"),
+    [
+        ("focal_loss", "imbalance", "focal_loss, balanced"),
+        ("logit_adjusted_loss", "imbalance", "logit_adjusted_loss"),
+    ],
+)
+def test_the_advice_says_what_many_tables_say(name, part, row, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES.parent / "docs" / "_build"))
+    import write
+
+    advice = find(name).advice
+    verdict, tables, metric = re.fullmatch(r"(.*), (\d+) tables, by (\w+)", advice.found).groups()
+    counted, found = write.over_tables(part, row)
+    assert advice.evidence == "many_tables"
+    assert (int(tables), verdict) == (counted, found[metric][0])
