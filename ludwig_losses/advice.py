@@ -18,6 +18,7 @@ class Advice:
         page: the page of the documentation, below ``losses/``.
         question: the part of the page on choosing a loss: what is learned, classes, masks or embeddings.
         evidence: the folder in ``examples/`` whose table shows it, if there is one.
+        found: what was measured against the usual loss: helped, no difference or worse, and on how many data sets.
     """
 
     need: str
@@ -28,3 +29,4 @@ class Advice:
     page: str
     question: str = "classes"
     evidence: str = ""
+    found: str = ""

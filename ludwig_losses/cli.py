@@ -111,7 +111,7 @@ def _no_such_loss(name: str) -> int:
 
 
 def _advice(advice: Advice) -> str:
-    evidence = f" Measured in examples/{advice.evidence}." if advice.evidence else ""
+    evidence = f" Measured in examples/{advice.evidence}: {advice.found}." if advice.evidence else ""
     sentences = (
         f"Helps when {advice.helps}.",
         f"Does not help when {advice.hinders}.",

@@ -72,17 +72,10 @@ def _choosing(question: str) -> str:
     lines = ["| you have | take | begin with | watch | measured |", "|---|---|---|---|---|"]
     for name, advice in sorted(losses, key=lambda entry: not entry[1].evidence):
         page = f"losses/{advice.page}.md"
-        measured = f"[{_how_sure(advice.evidence)}]({page}#evidence)" if advice.evidence else "no"
+        measured = f"[{advice.found}]({page}#evidence)" if advice.evidence else "no"
         watch = ", ".join(f"`{metric}`" for metric in advice.watch)
         lines.append(f"| {advice.need} | [`{name}`]({page}) | `{advice.start}` | {watch} | {measured} |")
     return "\n".join(lines)
-
-
-def _how_sure(example: str) -> str:
-    """Whether what an example has measured has intervals, which need three seeds."""
-    seeds = re.search(r"seeds ([\d, ]+);", (ROOT / "examples" / example / "table.md").read_text())
-    few = seeds is not None and seeds[1].count(",") < 2
-    return "too few seeds" if few else "yes"
 
 
 def _advice(loss: str) -> str:
@@ -124,6 +117,28 @@ def _measured(example: str) -> str:
     link = f"../../examples/{example}"
     plots = [f"![{title}]({link}/{plot.name})" for plot in sorted(folder.glob("*.svg"))]
     return "\n\n".join([f"[{title}]({link}/README.md):", (folder / "table.md").read_text().strip(), *plots])
+
+
+def over_tables(part: str, loss: str) -> tuple[int, dict[str, tuple[str, str]]]:
+    """Return on how many tables a loss was measured, and by metric its verdict and the numbers behind it."""
+    text = _file(f"examples/many_tables/{part}.md")
+    found = {}
+    for metric, rows in re.findall(r"^\| (\w+) \(.* is better\).*\n\|[-|]*\n((?:\|.*\n)*)", text, re.MULTILINE):
+        cells = {row[0]: row[1:] for row in (line.strip("| ").split(" | ") for line in rows.splitlines())}
+        reference, (mean, _, chance, verdict) = next(iter(cells)), cells[loss]
+        numbers = f"probability of improvement {chance}, mean {mean} against {cells[reference][0]}"
+        found[metric] = verdict, numbers
+    return int(re.search(r"^- (\d+) tables", text, re.MULTILINE)[1]), found
+
+
+def _over_tables(argument: str) -> str:
+    """Two sentences on what many tables say of a loss, the deciding metric first."""
+    part, metric, loss = argument.split(maxsplit=2)
+    tables, found = over_tables(part, loss)
+    verdict, numbers = found.pop(metric)
+    others = "; ".join(f"`{name}` {verdict} ({numbers})" for name, (verdict, numbers) in found.items())
+    link = f"[{tables} tables](../../examples/many_tables/README.md)"
+    return f"On {link} `{loss}` against cross-entropy, by `{metric}`: **{verdict}** ({numbers}). Also: {others}."
 
 
 def _measured_questions(_: str) -> str:
@@ -248,6 +263,7 @@ _KINDS = {
     "measured": _measured_questions,
     "metrics": _metrics,
     "output": _output,
+    "over_tables": _over_tables,
     "parameter_classes": _parameter_classes,
     "parameters": _parameters,
     "patches": _patches,

@@ -29,6 +29,7 @@ class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
         watch=("accuracy",),
         page="bi_tempered",
         evidence="noisy_labels",
+        found="helped, 1 data set",
     )
 
     t1: float = field(

@@ -50,6 +50,7 @@ class CompoundLossConfig(LossConfig):
         watch=("mean_iou",),
         page="compound",
         evidence="small_objects",
+        found="helped, 1 data set",
     )
 
     terms: list | None = field(

@@ -35,7 +35,8 @@ class FocalLossConfig(ClassificationLossConfig):
         start="{type: focal_loss, alpha: 0.75, gamma: 2.0}",
         watch=("recall", "roc_auc"),
         page="focal",
-        evidence="rare_positives",
+        evidence="many_tables",
+        found="TODO",
     )
 
     alpha: float | list[float] | dict[str, float] | None = field(

@@ -30,6 +30,8 @@ class LogitAdjustedLossConfig(ClassificationLossConfig):
         start="{type: logit_adjusted_loss}",
         watch=("accuracy", "balanced_accuracy", "macro_f1"),
         page="logit_adjusted",
+        evidence="many_tables",
+        found="TODO",
     )
 
     tau: float = field(

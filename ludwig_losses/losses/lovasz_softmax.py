@@ -30,6 +30,7 @@ class LovaszSoftmaxLossConfig(LossConfig):
         watch=("mean_iou", "iou_1"),
         page="lovasz_softmax",
         evidence="small_objects",
+        found="helped, 1 data set",
     )
 
     classes: str | list[str] | list[int] = field(

@@ -39,6 +39,7 @@ class NTXentLossConfig(LossConfig):
         watch=("pair_accuracy", "alignment", "uniformity"),
         page="nt_xent",
         evidence="pairs",
+        found="helped, 1 data set",
     )
 
     temperature: float = field(

@@ -196,6 +196,7 @@ class EntropicOpenSetLossConfig(OpenSetLossConfig):
         watch=("open_set_auroc", "oscr"),
         page="open_set",
         evidence="open_set",
+        found="helped, 1 data set",
     )
 
     @classmethod
@@ -227,6 +228,7 @@ class ObjectosphereLossConfig(OpenSetLossConfig):
         watch=("open_set_auroc", "oscr"),
         page="open_set",
         evidence="open_set",
+        found="helped, 1 data set",
     )
 
     xi: float = field(

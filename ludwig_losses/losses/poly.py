@@ -26,6 +26,7 @@ class PolyLossConfig(ClassificationLossConfig):
         watch=("accuracy",),
         page="poly",
         evidence="poly",
+        found="no difference, 1 data set",
     )
 
     epsilon: float | list[float] = field(

@@ -83,6 +83,7 @@ def test_the_advice_of_a_loss_begins_with_what_is_valid():
         assert parsed.output_features[0].loss.type == name
         assert (ROOT / "docs" / "losses" / f"{advice.page}.md").exists()
         assert not advice.evidence or (ROOT / "examples" / advice.evidence / "table.md").exists()
+        assert bool(advice.evidence) == bool(advice.found)
 
 
 def test_the_page_on_choosing_has_every_loss():

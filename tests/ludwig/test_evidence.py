@@ -5,14 +5,17 @@ from __future__ import annotations
 import pathlib
 import re
 
+import pandas as pd
 import pytest
 import yaml
 from ludwig.schema.model_types.base import ModelConfig
 
 from ludwig_losses.comparison import candidates
 from ludwig_losses.comparison.plan import named_losses
+from ludwig_losses.host.registry import find
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+MANY = EXAMPLES / "many_tables"
 CONFIGS = [path for path in sorted(EXAMPLES.glob("*/*.yaml")) if path.name != "losses.yaml"]
 
 
@@ -39,3 +42,60 @@ def test_the_losses_that_the_examples_compare_parse(path):
     losses = {**plan["reference"], **named_losses([loss for family in plan["families"].values() for loss in family])}
     config = yaml.safe_load(path.with_name("config.yaml").read_text())
     candidates.check(str(path), config, 0, losses)
+
+
+@pytest.mark.parametrize("path", sorted(MANY.glob("*.csv")), ids=lambda path: path.stem)
+def test_what_is_said_of_many_tables_follows_from_the_numbers(path, monkeypatch):
+    monkeypatch.syspath_prepend(str(MANY))
+    import summary
+
+    said = path.with_suffix(".md").read_text()
+    (facts,) = set(re.findall(r"^- (ludwig .*)$", said, re.MULTILINE))
+    assert said == summary.page(path.stem, summary.read(path), facts)
+    assert said in (MANY / "table.md").read_text()
+
+
+def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):
+    monkeypatch.syspath_prepend(str(MANY))
+    import summary
+
+    gains = {"helps": [1, 1, 1], "harms": [-1, -1, -1], "depends on the table": [1, -1, 0]}
+    rows = [
+        (f"table {table}", loss, seed, "accuracy", 0.8 + 0.01 * gain[table % 3])
+        for table in range(12)
+        for loss, gain in {"reference": [0, 0, 0], **gains}.items()
+        for seed in range(2)
+    ]
+    frame = pd.DataFrame(rows, columns=["table", "loss", "seed", "metric", "value"])
+    found = summary.summary(frame).set_index("loss")
+    assert found.verdict[1:].to_dict() == {
+        "helps": "helped",
+        "harms": "worse",
+        "depends on the table": "no difference",
+    }
+    assert found.probability[1:].tolist() == [1, 0, 0.5]
+    assert found["rank"].to_dict() == pytest.approx(
+        {"reference": 5 / 2, "helps": 7 / 6, "harms": 23 / 6, "depends on the table": 5 / 2}
+    )
+    # Table 5 (a) of Demsar, JMLR 2006, has 2.728 for five methods.
+    assert summary.critical_difference(5, 30) == pytest.approx(2.728 * (5 * 6 / 6 / 30) ** 0.5, abs=1e-3)
+    with pytest.raises(ValueError, match="accuracy: not every table"):
+        summary.summary(frame[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "row"),
+    [
+        ("focal_loss", "imbalance", "focal_loss, balanced"),
+        ("logit_adjusted_loss", "imbalance", "logit_adjusted_loss"),
+    ],
+)
+def test_the_advice_says_what_many_tables_say(name, part, row, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES.parent / "docs" / "_build"))
+    import write
+
+    advice = find(name).advice
+    verdict, tables, metric = re.fullmatch(r"(.*), (\d+) tables, by (\w+)", advice.found).groups()
+    counted, found = write.over_tables(part, row)
+    assert advice.evidence == "many_tables"
+    assert (int(tables), verdict) == (counted, found[metric][0])
