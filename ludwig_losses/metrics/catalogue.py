@@ -66,9 +66,7 @@ METRICS = {
         _SET,
         judges=_SET,
     ),
-    "hamming_distance": Metric(
-        False, "Share of the labels of all rows that are predicted wrong.", _SET, margin=0.005
-    ),
+    "hamming_distance": Metric(False, "Share of the labels of all rows that are predicted wrong.", _SET, margin=0.005),
     "hits_at_k": Metric(
         True,
         "Mean over the classes of the share of their rows whose class is among the k most probable ones, with k the "

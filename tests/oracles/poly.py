@@ -113,6 +113,10 @@ LOSSES = {
             "gamma": 1.0,
         },
         beside=BESIDE_CLASS_WEIGHTS,
-        validates_by=(("category", {"ignore_index": ["a", "b"]}, "loss"), ("category", {}, "accuracy"), ("set", {}, "jaccard")),
+        validates_by=(
+            ("category", {"ignore_index": ["a", "b"]}, "loss"),
+            ("category", {}, "accuracy"),
+            ("set", {}, "jaccard"),
+        ),
     ),
 }

@@ -78,4 +78,4 @@ class JaccardOfLabels(JaccardMetric):
 
     def get_current_value(self, preds: Tensor, target: Tensor) -> Tensor:
         kept = [index for index in range(preds.shape[1]) if index not in self.ignored]
-        return jaccard(preds[:, kept] >= self.threshold, target[:, kept].bool())
+        return jaccard(preds[:, kept] >= self.threshold, target[:, kept].bool()).float()

@@ -11,7 +11,7 @@ from ludwig_losses.functional._numerics import summation_dtype
 def jaccard(predicted: Tensor, true: Tensor) -> Tensor:
     """Return for each row of ``[N, L]`` the labels in both by those in either, 1 where there is none in either."""
     common, either = (predicted & true).sum(dim=1), (predicted | true).sum(dim=1)
-    return torch.where(either > 0, common / either.clamp_min(1), 1.0)
+    return torch.where(either > 0, common.to(summation_dtype(true.device)) / either.clamp_min(1), 1.0)
 
 
 def label_values(predicted: Tensor, true: Tensor, probabilities: Tensor) -> dict[str, Tensor]:
@@ -30,7 +30,7 @@ def label_values(predicted: Tensor, true: Tensor, probabilities: Tensor) -> dict
     right = (predicted & true).sum(dim=0)
     total = predicted.sum(dim=0) + true.sum(dim=0)
     values = {
-        "jaccard": jaccard(predicted, true).to(wide).mean(),
+        "jaccard": jaccard(predicted, true).mean(),
         "hamming_distance": (predicted != true).to(wide).mean(),
     }
     counted, occurs = total > 0, true.any(dim=0)
