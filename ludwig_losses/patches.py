@@ -346,7 +346,7 @@ GROUPS = (
             Patch(
                 "ludwig.features.set_feature:SetOutputFeature.create_predict_module",
                 f"{_HOST}.model.labels:create_set_predict_module",
-                "<UNK>, which no loss trains, is predicted; probabilities are a sigmoid's, which the loss did not train.",
+                "<UNK>, which is not trained, is predicted; probabilities are a sigmoid's, whatever was trained.",
                 _CREATES,
             ),
             Patch(

@@ -15,7 +15,7 @@ from ludwig_losses.parameters import Number
 
 
 class AsymmetricLossConfig(ClassificationLossConfig):
-    """Focal loss that down-weights easy negatives more than positives, for several labels (Ridnik et al., ICCV 2021)."""
+    """Focal loss with a weaker focus on positives, for several labels a row (Ridnik et al., ICCV 2021)."""
 
     type: str = loss_type("asymmetric_loss")
 

@@ -54,7 +54,7 @@ def test_the_mean_is_over_rows_and_labels_without_symbols(section: dict[str, Any
     weights = torch.tensor([15 / (4 * n) for n in (8, 4, 2, 1)])
     loss = create_loss(resolved(**section, class_weights="balanced"))
     torch.testing.assert_close(loss(logits, target), (each * weights).mean() / weights.mean())
-    ((mean, denominator),) = loss.batch_means(logits, target)
+    ((_, denominator),) = loss.batch_means(logits, target)
     torch.testing.assert_close(torch.as_tensor(denominator), 6 * weights.sum())
     ignoring = create_loss(resolved(**section, ignore_index=["a", "d"]))
     torch.testing.assert_close(ignoring(logits, target), each[:, 1:3].mean())

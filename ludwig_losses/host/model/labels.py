@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from ludwig.constants import JACCARD, PREDICTIONS, PROBABILITIES, SET
+from ludwig.constants import JACCARD, PROBABILITIES, SET
 from ludwig.features.base_feature import PredictModule
 from ludwig.modules.metric_modules import JaccardMetric
 from torch import Tensor, nn
