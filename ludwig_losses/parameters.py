@@ -380,6 +380,7 @@ class Feature:
         padding: the index of the padding symbol, for sequences.
         frequencies: how often each class occurs, in the order of the classes; ``None`` where Ludwig has not counted.
         top_k: how many predictions Ludwig's hits at k looks at; ``None`` where it has no such metric.
+        of_labels: whether a row has any number of the classes.
         path: where its loss, or the term of it that is looked at, stands in the configuration.
     """
 
@@ -391,6 +392,7 @@ class Feature:
     padding: int | None = None
     frequencies: list[int] | None = None
     top_k: int | None = None
+    of_labels: bool = False
     path: str = "loss"
 
     def place(self, parameter: str = "") -> Place:

@@ -339,6 +339,25 @@ GROUPS = (
         ),
     ),
     Group(
+        "set predictions",
+        "predictions of labels only, with the probability of each",
+        "losses on set features",
+        (
+            Patch(
+                "ludwig.features.set_feature:SetOutputFeature.create_predict_module",
+                f"{_HOST}.model.labels:create_set_predict_module",
+                "<UNK>, which is not trained, is predicted; probabilities are a sigmoid's, whatever was trained.",
+                _CREATES,
+            ),
+            Patch(
+                "ludwig.features.set_feature:SetOutputFeature.postprocess_predictions",
+                f"{_HOST}.model.labels:postprocess_labels",
+                "Predictions have no probabilities below the threshold, and none with the name of its label.",
+                "Ludwig kept all probabilities, as it does for categories.",
+            ),
+        ),
+    ),
+    Group(
         "sequence predictions",
         "predictions with the probabilities that it trains",
         "losses on text and sequence features that do not predict with a softmax",

@@ -17,6 +17,7 @@ from ludwig_losses.metrics.functional.anomaly import anomaly_values, threshold_v
 from ludwig_losses.metrics.functional.classes import classification, hits_at_k, is_hit
 from ludwig_losses.metrics.functional.contrastive import pair_sums, pair_values
 from ludwig_losses.metrics.functional.numbers import error_sums, error_values
+from ludwig_losses.metrics.functional.labels import average_precisions, label_values
 from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_counts, smallest_class
 from ludwig_losses.metrics.functional.sequences import TRUE, token_counts, token_values
 
@@ -130,6 +131,27 @@ def _image(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
     return found, {**arrays, "areas": torch.stack(areas).numpy(), "classes": np.array(names)}
 
 
+def _set(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
+    """Symbols that Ludwig adds to the vocabulary are no labels."""
+    truth, predicted, probabilities = _joined(rows, "predictions", "probabilities")
+    names = [*map(str, feature.classes or range(truth.shape[1]))]
+    kept = [index for index, name in enumerate(names) if name not in feature.symbols]
+    arrays = {
+        "true_labels": truth[:, kept].astype(bool),
+        "predicted_labels": predicted[:, kept].astype(bool),
+        "label_probabilities": probabilities[:, kept],
+        "classes": np.array([names[index] for index in kept]),
+    }
+    true, said, score = map(torch.from_numpy, [*arrays.values()][:3])
+    found = _numbers(label_values(said, true, score))
+    occurs = true.any(dim=0).nonzero().flatten().tolist()
+    recalls = (said & true).sum(dim=0) / true.sum(dim=0)
+    found |= {f"recall[{arrays['classes'][index]}]": float(recalls[index]) for index in occurs}
+    for index, value in zip(occurs, average_precisions(score[:, occurs], true[:, occurs]), strict=True):
+        found[f"average_precision[{arrays['classes'][index]}]"] = float(value)
+    return found, arrays
+
+
 def _vector(rows: Iterable[Batch], feature: Feature, consecutive_pairs: bool) -> _Measured:
     truth, vectors = _joined(rows, "predictions")
     groups = np.arange(len(truth)) // 2 if consecutive_pairs else np.unique(truth, axis=0, return_inverse=True)[1]
@@ -201,6 +223,7 @@ _MEASURES: dict[str, Callable[[Iterable[Batch], Feature, bool], _Measured]] = {
     "binary": _binary,
     "category": _category,
     "image": _image,
+    "set": _set,
     "vector": _vector,
     "text": _sequence,
     "sequence": _sequence,

@@ -104,6 +104,8 @@ def _measure(kept: Kept, roles: Roles) -> _Measure:
         return _of_embeddings(kept)
     if "errors" in kept:
         return lambda weights: error_values(weights @ kept["errors"])
+    if "true_labels" in kept:
+        return _of_labels(kept)
     return _of_anomalies(kept) if "score" in kept else _of_classes(kept, roles)
 
 
@@ -117,6 +119,33 @@ def _of_masks(kept: Kept) -> _Measure:
         summed = (weights @ areas.reshape(len(areas), -1)).reshape(-1, *areas.shape[1:])
         found = {name: value.numpy() for name, value in area_values(torch.from_numpy(summed), present).items()}
         return {**found, "smallest_class_iou": found[f"iou_{smallest}"]}
+
+    return measure
+
+
+def _of_labels(kept: Kept) -> _Measure:
+    true, said = kept["true_labels"], kept["predicted_labels"]
+    right, either = true & said, (true | said).sum(axis=1)
+    of_rows = np.where(either > 0, right.sum(axis=1) / np.maximum(either, 1), 1.0)
+    wrong, names = (true != said).mean(axis=1), kept["classes"]
+    occurs, used = np.flatnonzero(true.any(axis=0)), np.flatnonzero((true | said).any(axis=0))
+    rankings = [Ranking(kept["label_probabilities"][:, c], true[:, c]) for c in occurs]
+
+    def measure(weights: np.ndarray) -> Samples:
+        found, positive, predicted = (weights @ part.astype(float) for part in (right, true, said))
+        rows, precisions = weights.sum(axis=1), [ranking.curve(weights).average_precision for ranking in rankings]
+        values = {
+            "jaccard": weights @ of_rows / rows,
+            "hamming_distance": weights @ wrong / rows,
+            "micro_f1": 2 * found.sum(axis=1) / (positive + predicted).sum(axis=1),
+            "macro_f1": _mean((2 * found / (positive + predicted))[:, used]),
+        }
+        if rankings:
+            values["average_precision"] = _mean(np.stack(precisions, axis=1))
+        for place, c in enumerate(occurs):
+            values[f"recall[{names[c]}]"] = found[:, c] / positive[:, c]
+            values[f"average_precision[{names[c]}]"] = precisions[place]
+        return values
 
     return measure
 

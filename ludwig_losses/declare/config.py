@@ -11,7 +11,7 @@ from ludwig_losses.declare.class_names import (
     frequency_weights,
     per_class_values,
 )
-from ludwig_losses.declare.schema import CATEGORY, IMAGE, SEQUENCE, TEXT, DeclaredLossConfig, field, parameters_of
+from ludwig_losses.declare.schema import CATEGORY, IMAGE, SEQUENCE, SET, TEXT, DeclaredLossConfig, field, parameters_of
 from ludwig_losses.functional._numerics import ignored_classes
 from ludwig_losses.parameters import Classes, Feature, Number, Order, PerClass
 
@@ -144,7 +144,7 @@ class ClassificationLossConfig(LossConfig):
             minimum=0,
             weights=True,
             by_frequency=(BALANCED, EFFECTIVE_NUMBER),
-            features=(CATEGORY, TEXT, SEQUENCE, IMAGE),
+            features=(CATEGORY, TEXT, SEQUENCE, IMAGE, SET),
             description=(
                 "Weight of each true class; the mean divides by the sum of the weights. balanced weights a class with "
                 "n examples by 1 / n, effective_number by (1 - beta) / (1 - beta**n) (Cui et al., CVPR 2019); both "
@@ -158,14 +158,14 @@ class ClassificationLossConfig(LossConfig):
             default=0.999,
             minimum=0,
             maximum=1,
-            features=(CATEGORY, TEXT, SEQUENCE),
+            features=(CATEGORY, TEXT, SEQUENCE, SET),
             description="beta of class_weights: effective_number, from 0 (equal weights) to 1 (balanced).",
         )
     )
 
     def validates_on_loss(self, feature_type: str) -> bool:
-        """Accuracy counts the examples of ignored classes as errors."""
-        return self.ignore_index is not None
+        """Accuracy counts the examples of ignored classes as errors; the metrics of labels ignore them."""
+        return self.ignore_index is not None and feature_type != SET
 
     def check(self) -> None:
         super().check()
@@ -180,6 +180,10 @@ class ClassificationLossConfig(LossConfig):
 
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
+        if feature.of_labels:
+            symbols = [index for index, name in enumerate(feature.classes or ()) if name in feature.symbols]
+            ignored = sorted({*ignored_classes(self.ignore_index), *symbols}) or None
+            self.ignore_index = ignored  # type: ignore[misc]  # Losses of labels have it as a parameter.
         ignored = ignored_classes(self.ignore_index)
         if feature.num_classes:
             counted = [index for index in range(feature.num_classes) if index not in ignored]

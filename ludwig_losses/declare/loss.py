@@ -24,6 +24,8 @@ class Loss(nn.Module, LogitsInputsMixin):
     # logits to a further column of the predictions, with its name.
     projection: Callable[[Tensor], Tensor] | None = None
     decision: Callable[[Tensor], Tensor] | None = None
+    # The same as the projection for several labels a row, where it is not a sigmoid.
+    label_projection: nn.Module | None = None
     score: Callable[[Tensor], Tensor] | None = None
     score_name: ClassVar[str] = "score"
     # Whether predictions have a dimension more than targets, that of the classes, unless there is one logit for two.

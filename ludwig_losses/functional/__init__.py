@@ -3,12 +3,13 @@
 Losses that are sums over elements come back unreduced; Dice, Lovász and NT-Xent are scalars by definition.
 """
 
+from ludwig_losses.functional.asymmetric import asymmetric_loss
 from ludwig_losses.functional.bi_tempered import bi_tempered_logistic_loss, tempered_softmax
 from ludwig_losses.functional.corn import corn_loss, corn_probabilities, corn_rank
 from ludwig_losses.functional.dice import dice_loss
 from ludwig_losses.functional.fenchel_young import entmax15_loss, entmax_loss, sparsemax_loss
 from ludwig_losses.functional.focal import sigmoid_focal_loss, softmax_focal_loss
-from ludwig_losses.functional.logit_adjusted import logit_adjusted_loss
+from ludwig_losses.functional.logit_adjusted import logit_adjusted_loss, sigmoid_logit_adjusted_loss
 from ludwig_losses.functional.lovasz import lovasz_softmax_loss
 from ludwig_losses.functional.nt_xent import nt_xent_loss
 from ludwig_losses.functional.one_class import (
@@ -20,10 +21,11 @@ from ludwig_losses.functional.one_class import (
     squared_distance,
 )
 from ludwig_losses.functional.open_set import entropic_open_set_loss, known_score, known_softmax, objectosphere_loss
-from ludwig_losses.functional.poly import poly_loss
+from ludwig_losses.functional.poly import poly_loss, sigmoid_poly_loss
 from ludwig_losses.functional.projections import entmax, entmax15, sparsemax
 
 __all__ = [
+    "asymmetric_loss",
     "bi_tempered_logistic_loss",
     "corn_loss",
     "corn_probabilities",
@@ -47,6 +49,8 @@ __all__ = [
     "objectosphere_loss",
     "poly_loss",
     "sigmoid_focal_loss",
+    "sigmoid_logit_adjusted_loss",
+    "sigmoid_poly_loss",
     "softmax_focal_loss",
     "sparsemax",
     "sparsemax_loss",

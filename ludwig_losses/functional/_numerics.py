@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, softplus
 
 from ludwig_losses._ranges import range_text
 from ludwig_losses.functional._elementwise import ValueAndSlope, elementwise, is_transformed
@@ -38,6 +38,9 @@ _T = TypeVar("_T")
 
 # An ignore_index that no target has, so that cross_entropy ignores none: its default, -100, is an error here.
 _NO_INDEX = -(2**62)
+
+# From here on log(1 + exp(x)) is x, to the last digit of float64.
+LINEAR = 40.0
 
 # Below this many elements operator overhead dominates.
 _SMALL = 2**14
@@ -316,6 +319,26 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
             f"target must have the shape of logits without its class dimension (dim {class_dim}); "
             f"got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
+
+
+def check_element_logits(logits: Tensor, target: Tensor) -> None:
+    """Raise unless ``target`` has a whole number, of any real type, for each logit.
+
+    Raises:
+        TypeError: the logits are no floating-point numbers, or the target is complex.
+        ValueError: the shapes differ, or some target is no whole number.
+    """
+    check_floating("logits", logits)
+    if logits.shape != target.shape:
+        raise ValueError(
+            f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
+        )
+    check_whole_numbers("target", target)
+
+
+def true_sign_nll(z: Tensor, positive: Tensor) -> Tensor:
+    """Return ``-log sigmoid(z)`` of a positive, ``-log sigmoid(-z)`` of a negative, for full-precision logits."""
+    return softplus(torch.where(positive, -z, z), threshold=LINEAR)
 
 
 def ignored_classes(ignore_index: int | Sequence[int] | None) -> Sequence[int]:

@@ -9,11 +9,13 @@ from torch import Tensor
 
 from ludwig_losses.functional._numerics import (
     check_class_logits,
+    check_element_logits,
     check_number,
     check_per_class,
     full_precision,
     loss_where_counted,
     true_class_nll,
+    true_sign_nll,
 )
 
 
@@ -84,3 +86,48 @@ def adjusted(logits: Tensor, priors: Tensor, tau: float, class_dim: int) -> Tens
 def adjusted_softmax(logits: Tensor, priors: Tensor, tau: float) -> Tensor:
     """Return ``softmax(z + tau log priors)`` over the last dimension: probabilities for the shares ``priors``."""
     return torch.softmax(adjusted(full_precision(logits), priors, tau, class_dim=-1), dim=-1)
+
+
+def sigmoid_logit_adjusted_loss(
+    logits: Tensor, target: Tensor, *, priors: Tensor | None = None, tau: float = 1.0
+) -> Tensor:
+    r"""Binary cross-entropy of ``z + tau log(pi / (1 - pi))`` for each of several labels, ``pi`` the label's share.
+
+    Equal to :func:`logit_adjusted_loss` of the two logits ``[0, z]`` with the priors ``[1 - pi, pi]``.
+
+    Args:
+        logits: ``[..., L]``, one logit per label.
+        target: the same shape; whole numbers, bool or of any real number type. What is not 0 is positive.
+        priors: ``[L]``, the share of the rows that have each label, between 0 and 1. ``None`` stands for one half,
+            which gives binary cross-entropy.
+        tau: how much is adjusted, >= 0; 0 gives binary cross-entropy.
+
+    Returns:
+        The unreduced loss in the shape of ``logits``, float32 (float64 for float64 logits).
+
+    Raises:
+        TypeError: the logits are no floating-point numbers, the target is complex, ``priors`` is no tensor of real
+            numbers, or ``tau`` is no number.
+        ValueError: the shapes differ, ``priors`` has more or fewer numbers than there are labels, or ``tau`` is out of
+            range; also (on a CPU) a floating-point target that is no whole number.
+
+    Source: Menon et al., "Long-tail Learning via Logit Adjustment", ICLR 2021, for the two classes of each label.
+
+    Examples:
+        >>> import torch
+        >>> logits, target = torch.tensor([[2.0, 0.0], [2.0, 0.0]]), torch.tensor([[0, 1], [1, 0]])
+        >>> sigmoid_logit_adjusted_loss(logits, target, priors=torch.tensor([0.5, 0.1]))
+        tensor([[2.1269, 2.3026],
+                [0.1269, 0.1054]])
+    """
+    check_number("tau", tau, minimum=0)
+    check_element_logits(logits, target)
+    if priors is not None:
+        check_per_class("priors", priors, logits.shape[-1] if logits.dim() else 1)
+    z = full_precision(logits)
+    return true_sign_nll(z if priors is None else adjusted_labels(z, priors, tau), target.to(torch.bool))
+
+
+def adjusted_labels(logits: Tensor, priors: Tensor, tau: float) -> Tensor:
+    """Return ``z + tau log(pi / (1 - pi))`` for labels in the last dimension; TorchScript can compile it."""
+    return logits + tau * torch.logit(priors.to(logits))

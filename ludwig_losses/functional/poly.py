@@ -11,14 +11,17 @@ from torch import Tensor
 
 from ludwig_losses.functional._numerics import (
     check_class_logits,
+    check_element_logits,
     check_number,
     class_nll,
+    each_class_loss,
     full_precision,
     infinite_where_masked,
     is_small,
     loss_where_counted,
     true_class_loss,
     true_class_nll,
+    true_sign_nll,
 )
 
 
@@ -140,3 +143,51 @@ def _probability_of_others(logits: Tensor, index: Tensor) -> Tensor:
     p = logits.softmax(dim=1)
     of_class, of_others = p.gather(1, index).squeeze(1), p.scatter(1, index, 0.0).sum(dim=1)
     return torch.where(of_class < 0.5, 1 - of_class, of_others)
+
+
+def sigmoid_poly_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    epsilon: float | Sequence[float] = 1.0,
+    gamma: float = 0.0,
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    r"""Poly-N loss of single logits, with ``p = sigmoid(logits)`` the probability of a positive.
+
+    Equal to :func:`poly_loss` of the two logits ``[0, z]``.
+
+    Args:
+        logits: any shape, one logit per element.
+        target: the same shape; whole numbers, bool or of any real number type. What is not 0 is positive.
+        epsilon, gamma, label_smoothing: as for :func:`poly_loss`.
+
+    Returns:
+        The unreduced loss in the shape of ``logits``, float32 (float64 for float64 logits).
+
+    Raises:
+        TypeError: the logits are no floating-point numbers, the target is complex, or a hyperparameter is no number.
+        ValueError: the shapes differ, a hyperparameter is out of range, or (on a CPU) a floating-point target is no
+            whole number.
+
+    Source: Leng et al., "PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions", ICLR 2022.
+
+    Examples:
+        >>> import torch
+        >>> logits, target = torch.tensor([2.0, -1.0, 0.0]), torch.tensor([True, True, False])
+        >>> sigmoid_poly_loss(logits, target)
+        tensor([0.2461, 2.0443, 1.1931])
+    """
+    coefficients = _coefficients(epsilon)
+    check_number("gamma", gamma, minimum=0)
+    check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
+    check_element_logits(logits, target)
+    z, positive = full_precision(logits), target.to(torch.bool)
+    if label_smoothing:
+        pairs = torch.stack([torch.zeros_like(z), z], dim=-1).reshape(-1, 2)
+        loss = _smoothed_poly_loss(pairs, positive.reshape(-1), coefficients, gamma, label_smoothing)
+        return loss.reshape(z.shape)
+    nll = true_sign_nll(z, positive)
+    if gamma or len(coefficients) != 1:
+        return each_class_loss(nll, _poly_n_of_nll, (coefficients, gamma))
+    return each_class_loss(nll, _poly_of_nll, coefficients[0])

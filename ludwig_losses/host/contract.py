@@ -40,6 +40,7 @@ NEEDS: dict[str, Callable[[str, Any], bool]] = {
     "metrics": lambda feature_type, loss: feature_type == ANOMALY or _has_metrics(loss) or projects(loss),
     "binary predictions": lambda feature_type, loss: feature_type == BINARY and projects(loss),
     "category predictions": lambda feature_type, loss: feature_type == CATEGORY and projects(loss),
+    "set predictions": lambda feature_type, loss: feature_type == SET and _every(feature_type, loss),
     "sequence predictions": lambda feature_type, loss: feature_type in (SEQUENCE, TEXT) and projects(loss),
     "soft labels": lambda feature_type, loss: feature_type == VECTOR and loss.type == SOFTMAX_CROSS_ENTROPY,
     "batch sizes": lambda feature_type, loss: _every(feature_type, loss) and loss.fewest_rows_in_evaluation > 1,

@@ -120,9 +120,10 @@ def _gets_wrong_tensor(name: str) -> bool:
 
 
 def register_feature_metric(metric_cls: type[FeatureMetric]) -> None:
-    """Make a metric known under its names, the larger the better, for all output features of its types."""
+    """Make a metric known under its names for all output features of its types."""
     for name in metric_cls.NAMES:
-        register_metric(name, list(metric_cls.features), MAXIMIZE, metric_cls.tensor)(metric_cls)
+        objective = MINIMIZE if name in metric_cls.LOWER_IS_BETTER else MAXIMIZE
+        register_metric(name, list(metric_cls.features), objective, metric_cls.tensor)(metric_cls)
 
 
 def register_term_metrics(names: Iterable[str], features: Iterable[str]) -> None:

@@ -258,6 +258,10 @@ class CompoundLoss(Loss):
         return self._of_projecting("projection")
 
     @property
+    def label_projection(self) -> nn.Module | None:
+        return self._of_projecting("label_projection")
+
+    @property
     def decision(self) -> Callable[[Tensor], Tensor] | None:
         return self._of_projecting("decision")
 

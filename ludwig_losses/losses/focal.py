@@ -8,8 +8,8 @@ from torch import Tensor
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_probability
 from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig, ignore_index
-from ludwig_losses.declare.loss import ClassificationLoss
-from ludwig_losses.declare.schema import BINARY, CATEGORY, IMAGE, field, loss_type
+from ludwig_losses.declare.labels import LabelsLoss, are_labels, columns
+from ludwig_losses.declare.schema import BINARY, CATEGORY, IMAGE, SET, field, loss_type
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
 from ludwig_losses.host.registration import register_loss
 from ludwig_losses.parameters import Feature, Flag, Number, OptionalNumber, PerClass
@@ -48,8 +48,9 @@ class FocalLossConfig(ClassificationLossConfig):
             weights=True,
             description=(
                 "Balance of the classes. A number weights class 1 (the positive class) by alpha and class 0 by 1 - "
-                "alpha; with more than two classes a single number is ambiguous and is ignored. A list or dict "
-                "weights every class. null switches the balance off."
+                "alpha; with more than two classes a single number is ambiguous and is ignored. On a set feature it "
+                "weights the rows that have a label by alpha, the others by 1 - alpha. A list or dict weights every "
+                "class or label. null switches the balance off."
             ),
         )
     )
@@ -88,7 +89,7 @@ class FocalLossConfig(ClassificationLossConfig):
     )
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
-        ignore_index(features=(CATEGORY, IMAGE))
+        ignore_index(features=(CATEGORY, IMAGE, SET))
     )
 
     @property
@@ -98,7 +99,8 @@ class FocalLossConfig(ClassificationLossConfig):
 
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
-        if self.single_alpha and feature.num_classes is not None and feature.num_classes > 2:
+        several = feature.num_classes is not None and feature.num_classes > 2 and not feature.of_labels
+        if self.single_alpha and several:
             # A user who wrote the number expects it to be applied; the default is nobody's choice.
             logger.log(
                 logging.INFO if self.is_default("alpha") else logging.WARNING,
@@ -111,9 +113,9 @@ class FocalLossConfig(ClassificationLossConfig):
         return {"focal": by_probability({f"gamma {g:g}": partial(softmax_focal_loss, gamma=g) for g in (0.5, 1, 2, 5)})}
 
 
-@register_loss(FocalLossConfig, features=[BINARY, CATEGORY, IMAGE], aliases=["focal"])
-class FocalLoss(ClassificationLoss):
-    """Mean focal loss: sigmoid for one logit per example, softmax for one per class."""
+@register_loss(FocalLossConfig, features=[BINARY, CATEGORY, IMAGE, SET], aliases=["focal"])
+class FocalLoss(LabelsLoss):
+    """Mean focal loss: sigmoid for one logit per example or label, softmax for one per class."""
 
     alpha: Tensor | None
 
@@ -131,6 +133,8 @@ class FocalLoss(ClassificationLoss):
         self.register_numbers("alpha", [1 - alpha, alpha] if config.single_alpha else alpha)
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        if are_labels(preds, target):
+            return self.mean_of_labels(preds, target)
         if preds.shape == target.shape:
             return self.reduce(sigmoid_focal_loss(preds, target, alpha=self.alpha, **self.options), target)
         alpha = None if self.two_classes_only and preds.shape[1] != 2 else self.alpha
@@ -146,7 +150,24 @@ class FocalLoss(ClassificationLoss):
         return total / self.divide_by(foreground(target, counted), target).clamp_min(1)
 
     def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
-        return foreground(target, self.counted(target)) if self.normalize else super().denominator(preds, target)
+        if not self.normalize:
+            return super().denominator(preds, target)
+        if are_labels(preds, target):
+            return foreground(columns(target, self.kept(preds)), None)
+        return foreground(target, self.counted(target))
+
+    def of_labels(self, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+        options = self.options | {"ignore_index": None}
+        if self.two_classes_only:
+            return sigmoid_focal_loss(logits, target, alpha=self.alpha, **options)
+        loss = sigmoid_focal_loss(logits, target, **options)
+        return loss if self.alpha is None else loss * columns(self.alpha, kept)
+
+    def reduce_labels(self, loss: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+        if not self.normalize:
+            return super().reduce_labels(loss, target, kept)
+        weighted = loss if self.class_weights is None else loss * columns(self.class_weights, kept)
+        return weighted.sum() / self.divide_by(foreground(columns(target, kept), None), target).clamp_min(1)
 
 
 def foreground(target: Tensor, counted: Tensor | None) -> Tensor:

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_lead
 from ludwig_losses.declare.config import ClassificationLossConfig, ignore_index
-from ludwig_losses.declare.loss import ClassificationLoss
-from ludwig_losses.declare.schema import BINARY, CATEGORY, field, loss_type
-from ludwig_losses.functional import logit_adjusted_loss
+from ludwig_losses.declare.labels import LabelsLoss, are_labels, columns
+from ludwig_losses.declare.schema import BINARY, CATEGORY, SET, field, loss_type
+from ludwig_losses.functional import logit_adjusted_loss, sigmoid_logit_adjusted_loss
 from ludwig_losses.functional._numerics import class_logits
-from ludwig_losses.functional.logit_adjusted import adjusted_softmax
+from ludwig_losses.functional.logit_adjusted import adjusted_labels, adjusted_softmax
 from ludwig_losses.host.registration import register_loss
 from ludwig_losses.parameters import Choice, Feature, Number, PerClass, shown
 
@@ -49,7 +49,8 @@ class LogitAdjustedLossConfig(ClassificationLossConfig):
             minimum=1e-12,
             description=(
                 "Share or count of each class in the training data; only ratios matter. null takes the counts of the "
-                "data, which Ludwig has for category features; a class without an example counts as one."
+                "data, which Ludwig has for category features; a class without an example counts as one. On a set "
+                "feature the share of the rows that have each label, between 0 and 1."
             ),
         )
     )
@@ -66,11 +67,14 @@ class LogitAdjustedLossConfig(ClassificationLossConfig):
     )
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
-        ignore_index(features=(CATEGORY,))
+        ignore_index(features=(CATEGORY, SET))
     )
 
     def resolve(self, feature: Feature) -> None:
-        check_cut_vocabulary(self.priors, feature)
+        if feature.of_labels:
+            check_shares(self.priors, feature)
+        else:
+            check_cut_vocabulary(self.priors, feature)
         if self.priors is None:
             self.priors = counts_of_classes(feature)
         super().resolve(feature)
@@ -105,6 +109,25 @@ def check_cut_vocabulary(priors: Any, feature: Feature) -> None:
         )
 
 
+def check_shares(priors: Any, feature: Feature) -> None:
+    """Check that there is a share of the rows for each label: Ludwig counts labels, and not the rows.
+
+    Raises:
+        ValueError: one is missing or no share.
+    """
+    names = [name for name in feature.classes or () if name not in feature.symbols]
+    write = f"Write the share of the rows that have each label: priors: {{{', '.join(f'{n}: ...' for n in names)}}}."
+    if priors is None:
+        raise ValueError(
+            f"{feature.place('priors')}: null takes how often each class occurs, but a label's share is that of the "
+            f"rows, which Ludwig does not count. {write}"
+        )
+    named = zip(feature.classes or (), priors, strict=False) if isinstance(priors, (list, tuple)) else priors.items()
+    wrong = {name: share for name, share in named if share >= 1 and name not in feature.symbols}
+    if wrong:
+        raise ValueError(f"{feature.place('priors')}: got {shown(wrong)}, expected numbers < 1. {write}")
+
+
 def counts_of_classes(feature: Feature) -> list[float]:
     """Return how often each class occurs, at least once.
 
@@ -120,8 +143,8 @@ def counts_of_classes(feature: Feature) -> list[float]:
     return [float(max(count, 1)) for count in feature.frequencies]
 
 
-@register_loss(LogitAdjustedLossConfig, features=[BINARY, CATEGORY])
-class LogitAdjustedLoss(ClassificationLoss):
+@register_loss(LogitAdjustedLossConfig, features=[BINARY, CATEGORY, SET])
+class LogitAdjustedLoss(LabelsLoss):
     """Mean logit-adjusted cross-entropy; a binary feature's logit ``z`` is the pair ``[0, z]``.
 
     The counts of the classes are in the schema once Ludwig has preprocessed data; without them nothing is adjusted.
@@ -131,6 +154,7 @@ class LogitAdjustedLoss(ClassificationLoss):
         super().__init__(config)
         self.options: dict[str, Any] = {"tau": config.tau, "ignore_index": config.ignore_index}
         self.probabilities = AdjustedProbabilities(config.priors, config.tau)
+        self.label_projection = LabelProbabilities(config.priors, config.tau)
         self.ranks_by_logits = not self.projects(config)
 
     @classmethod
@@ -142,9 +166,15 @@ class LogitAdjustedLoss(ClassificationLoss):
         return self.probabilities
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        if are_labels(preds, target):
+            return self.mean_of_labels(preds, target)
         priors = self.probabilities.priors
         loss = logit_adjusted_loss(class_logits(preds), target, priors=priors, **self.options)
         return self.mean(loss, target, self.counted(target))
+
+    def of_labels(self, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+        priors = None if self.probabilities.priors is None else columns(self.probabilities.priors, kept)
+        return sigmoid_logit_adjusted_loss(logits, target, priors=priors, tau=self.options["tau"])
 
 
 class AdjustedProbabilities(nn.Module):
@@ -162,3 +192,12 @@ class AdjustedProbabilities(nn.Module):
         priors = self.priors
         p = torch.softmax(z.float(), dim=-1) if priors is None else adjusted_softmax(z, priors, self.tau)
         return p[:, 1] if logits.dim() == 1 else p
+
+
+class LabelProbabilities(AdjustedProbabilities):
+    """Probabilities of labels for the shares of the training data."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        priors = self.priors
+        z = logits.float()
+        return torch.sigmoid(z if priors is None else adjusted_labels(z, priors, self.tau))

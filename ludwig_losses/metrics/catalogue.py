@@ -37,6 +37,7 @@ class Metric:
 _CLASSES = ("binary", "category")
 _TOKENS = ("text", "sequence")
 _NUMBERS = ("number", "timeseries")
+_SET = ("set",)
 _PROBABILITIES = "probabilities"
 _TWO_CLASSES = "examples of every class and of others"
 _ORDER = "an order of the classes"
@@ -55,7 +56,20 @@ METRICS = {
         judges=("category",),
     ),
     "balanced_accuracy": Metric(True, "Mean of the recalls of the classes.", _CLASSES),
-    "macro_f1": Metric(True, "Mean of the F1 of the classes.", _CLASSES),
+    "macro_f1": Metric(
+        True,
+        "Mean of the F1 of the classes; on set features, of the labels that occur or are predicted.",
+        (*_CLASSES, *_SET),
+    ),
+    "micro_f1": Metric(True, "F1 of all labels of all rows, counted together.", _SET),
+    "jaccard": Metric(
+        True,
+        "Mean over the rows of the labels that are true and predicted by those that are one of both; 1 where there is "
+        "none.",
+        _SET,
+        judges=_SET,
+    ),
+    "hamming_distance": Metric(False, "Share of the labels of all rows that are predicted wrong.", _SET, margin=0.005),
     "hits_at_k": Metric(
         True,
         "Mean over the classes of the share of their rows whose class is among the k most probable ones, with k the "
@@ -72,8 +86,8 @@ METRICS = {
     ),
     "average_precision": Metric(
         True,
-        "Area under the precision-recall curve; with several classes the mean of each against the rest.",
-        _CLASSES,
+        "Area under the precision-recall curve; with several classes or labels the mean of each against the rest.",
+        (*_CLASSES, *_SET),
         _TWO_CLASSES,
     ),
     "recall": Metric(
@@ -209,7 +223,10 @@ def metric(name: str) -> Metric:
         return Metric(True, f"IoU of class {found[1]}.", ("image",), is_main=False, margin=0.02)
     if (found := re.fullmatch(r"recall\[(.*)\]", name, re.DOTALL)) is not None:
         meaning = f"Share of the true rows of the class that are predicted as such: {found[1]}."
-        return Metric(True, meaning, _CLASSES, is_main=False, margin=0.02)
+        return Metric(True, meaning, (*_CLASSES, *_SET), is_main=False, margin=0.02)
+    if (found := re.fullmatch(r"average_precision\[(.*)\]", name, re.DOTALL)) is not None:
+        meaning = f"Area under the precision-recall curve of the label: {found[1]}."
+        return Metric(True, meaning, _SET, is_main=False, margin=0.02)
     raise KeyError(name)
 
 

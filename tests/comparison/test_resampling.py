@@ -80,11 +80,19 @@ def numbers(generator: np.random.Generator) -> tuple[list[Batch], Feature]:
     return batches(truth, predictions=truth + generator.normal(size=truth.shape).round(1)), Feature("y")
 
 
+def labels(generator: np.random.Generator) -> tuple[list[Batch], Feature]:
+    truth = generator.random((ROWS, 4)) < np.array([0.6, 0.2, 0.3, 0])
+    probabilities = (0.7 * generator.random((ROWS, 4)) + 0.3 * truth).round(1).astype(np.float32)
+    feature = Feature("y", ["a", "b", "<UNK>", "c"], 4, symbols=frozenset(["<UNK>"]), of_labels=True)
+    return batches(truth, predictions=probabilities > 0.45, probabilities=probabilities), feature
+
+
 TYPES = {
     "category": categories,
     "binary": binary,
     "image": masks,
     "sequence": sequences,
+    "set": labels,
     "vector": vectors,
     "anomaly": anomalies,
     "timeseries": numbers,
@@ -117,7 +125,7 @@ def test_metrics_that_need_roles():
     assert len(expected) == 4 and {name: found[name] for name in expected} == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("feature_type", ["category", "binary", "image", "sequence", "anomaly", "timeseries"])
+@pytest.mark.parametrize("feature_type", ["category", "binary", "image", "sequence", "set", "anomaly", "timeseries"])
 def test_a_sample_has_the_metrics_of_the_rows_that_were_drawn(feature_type):
     """A row of weight 2 counts as two rows, one of weight 0 as none."""
     rows, feature = TYPES[feature_type](np.random.default_rng(1))

@@ -32,6 +32,8 @@ ALONG = torch.tensor([2.0, -1.0], dtype=torch.float64)
 def large(case: Case) -> tuple[int, ...]:
     """A shape for which memory matters more than the number of operators, with as many classes as the options need."""
     classes = case.shapes[-1][1:2]
+    if case.make_target is per_element and "priors" in case.options:  # one for each label
+        return (5000, case.shapes[-1][-1])
     if case.make_target in (class_last, ranks):
         return (8, 4000)
     if case.make_target is class_first:

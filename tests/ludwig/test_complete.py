@@ -80,7 +80,10 @@ LACKING: list[tuple[dict[str, Any], str]] = [
     ({"advice": dataclasses.replace(ADVICE, page="poly_2")}, "no page docs/losses/poly_2.md"),
     ({"facts": None}, "no entry in the LOSSES of a family in tests/oracles"),
     ({"features": ("category", "h3")}, "no pair with h3, of which tests/ludwig/matrix.py has no data"),
-    ({"facts": Declared(options={"set": {}})}, "no pair with set, for which the entry in tests/oracles has something"),
+    (
+        {"facts": Declared(options={"vector": {}})},
+        "no pair with vector, for which the entry in tests/oracles has something",
+    ),
 ]
 
 

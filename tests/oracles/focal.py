@@ -158,6 +158,7 @@ LOSSES = {
             ("category", {"ignore_index": 0}, "loss"),
             ("category", {}, "accuracy"),
             ("binary", {}, "roc_auc"),
+            ("set", {}, "jaccard"),
         ),
     ),
 }

@@ -43,6 +43,12 @@ def poly_loss(
     return per_row(loss, logits, target, class_dim=1, ignore_index=ignore_index)
 
 
+def sigmoid_poly_loss(logits: Tensor, target: Tensor, **options) -> Tensor:
+    """One logit ``z`` is the pair ``[0, z]``: its softmax is ``[1 - sigmoid(z), sigmoid(z)]``."""
+    pairs = torch.stack([torch.zeros_like(logits), logits], dim=-1).reshape(-1, 2)
+    return poly_loss(pairs, (target.flatten() != 0).long(), **options).reshape(target.shape)
+
+
 def _coefficients(draw: hostile.Draw) -> float | list[float]:
     """The change of the first coefficient of the expansion, or of the first few; down to what removes it."""
     epsilons = [draw.choice((-1.0, -0.5, 0.0, 2.0, 5.0)) / j for j in range(1, draw.randint(1, 4) + 1)]
@@ -58,7 +64,26 @@ _OPTIONS = (
     {"gamma": 0.5, "epsilon": [2.0, 0.5], "ignore_index": [0, 2]},
 )
 
+_OF_ELEMENTS = tuple({k: v for k, v in given.items() if k != "ignore_index"} for given in _OPTIONS)
+_OUT_OF_RANGE = (
+    *LABEL_SMOOTHING,
+    ({"gamma": -0.5}, "gamma must be a number >= 0; got -0.5"),
+    ({"epsilon": -1.01}, "epsilon must be a number >= -1; got -1.01"),
+    ({"epsilon": [1, -1]}, r"epsilon\[1\] must be a number >= -0.5; got -1"),
+    ({"epsilon": (0.0, 0.0, -0.34)}, r"epsilon\[2\] must be a number >= -0.333333; got -0.34"),
+)
+_DRAWN = {"gamma": lambda d: d.choice((0.0, 0.3, 1.0, 2.0, 5.0)), **hostile.SMOOTHING, "epsilon": _coefficients}
+
 FUNCTIONS = {
+    "sigmoid_poly_loss": Function(
+        cases=inputs.each(inputs.per_element, inputs.ELEMENTS, *_OF_ELEMENTS),
+        hostile=hostile.Subject(hostile.ELEMENTS, _DRAWN),
+        wrong_shapes=(((4,), (4, 1)), ((4, 1), (4,)), ((4,), (1,)), ((4,), ())),
+        out_of_range=_OUT_OF_RANGE,
+        no_number=({"gamma": "2"}, {"epsilon": [1.0, None]}, {"epsilon": "1"}),
+        ways=({}, {"gamma": 0.5, "epsilon": [1.0, 0.5]}, {"gamma": 0.5, "label_smoothing": 0.2}),
+        labels={"target": lambda loss, labels: loss(torch.randn(4, 2), labels)},
+    ),
     "poly_loss": Function(
         cases=inputs.each(inputs.class_first, inputs.CLASS_FIRST, *_OPTIONS),
         hostile=hostile.Subject(
@@ -70,13 +95,7 @@ FUNCTIONS = {
             },
         ),
         wrong_shapes=inputs.WRONG_FOR_CLASS_FIRST,
-        out_of_range=(
-            *LABEL_SMOOTHING,
-            ({"gamma": -0.5}, "gamma must be a number >= 0; got -0.5"),
-            ({"epsilon": -1.01}, "epsilon must be a number >= -1; got -1.01"),
-            ({"epsilon": [1, -1]}, r"epsilon\[1\] must be a number >= -0.5; got -1"),
-            ({"epsilon": (0.0, 0.0, -0.34)}, r"epsilon\[2\] must be a number >= -0.333333; got -0.34"),
-        ),
+        out_of_range=_OUT_OF_RANGE,
         no_number=(*({"gamma": value} for value in ("2", None, True)), {"epsilon": [1.0, None]}, {"epsilon": "1"}),
         ways=({}, {"gamma": 0.5, "epsilon": [1.0, 0.5]}, {"gamma": 0.5, "label_smoothing": 0.2}),
         look_ups=(({"label_smoothing": 0.1}, (2, 3, 4, 5)),),
@@ -85,7 +104,7 @@ FUNCTIONS = {
 
 LOSSES = {
     "poly_loss": Declared(
-        by_command_line=("category",),
+        by_command_line=("category", "set"),
         changes={
             **CLASS_WEIGHTS,
             "ignore_index": "b",
@@ -94,6 +113,10 @@ LOSSES = {
             "gamma": 1.0,
         },
         beside=BESIDE_CLASS_WEIGHTS,
-        validates_by=(("category", {"ignore_index": ["a", "b"]}, "loss"), ("category", {}, "accuracy")),
+        validates_by=(
+            ("category", {"ignore_index": ["a", "b"]}, "loss"),
+            ("category", {}, "accuracy"),
+            ("set", {}, "jaccard"),
+        ),
     ),
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from ludwig.constants import BINARY, IMAGE, PREPROCESSING
+from ludwig.constants import BINARY, IMAGE, PREPROCESSING, SET
 from ludwig.error import ConfigValidationError
 from ludwig.utils import strings_utils
 
@@ -75,4 +75,5 @@ def describe(feature: Any, metadata: dict) -> Feature:
         padding=padding,
         frequencies=None if frequency is None else [int(frequency.get(name, 0)) for name in classes],
         top_k=getattr(feature, "top_k", None),
+        of_labels=feature.type == SET,
     )

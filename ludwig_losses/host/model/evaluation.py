@@ -11,6 +11,7 @@ from ludwig.utils.metric_utils import get_scalar_from_ludwig_metric
 from torch import Tensor
 
 from ludwig_losses.host.config.sections import place_of
+from ludwig_losses.host.model.labels import ignore_in_jaccard
 from ludwig_losses.host.model.predictions import predict_as_trained
 from ludwig_losses.host.registry import declaration_of, metrics_of_feature, metrics_of_losses
 
@@ -22,6 +23,7 @@ def create_metrics(create: Callable, feature: Any) -> None:
         feature._metric_functions[metric_cls.NAMES[0]] = metric_cls.for_feature(feature)
     predict_as_trained(feature)
     if declaration_of(type(feature.loss)) is not None:
+        ignore_in_jaccard(feature)
         loss = feature.train_loss_function
         feature._metric_functions |= loss.create_metrics(feature.loss)
         feature.eval_loss_metric.reuse(loss)

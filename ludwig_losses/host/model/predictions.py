@@ -9,6 +9,7 @@ from ludwig.features.base_feature import PredictModule
 from torch import Tensor
 
 from ludwig_losses.declare.loss import Loss
+from ludwig_losses.host.model.labels import has_own_labels
 from ludwig_losses.host.registry import projects
 
 
@@ -62,7 +63,7 @@ def predict_as_trained(feature: Any) -> None:
     Ludwig makes it before the loss. The training loss caches the probabilities and is on the right device; Ludwig does
     not move predict modules.
     """
-    if projects(feature.loss):
+    if projects(feature.loss) or has_own_labels(feature):
         feature._prediction_module.module = feature.create_predict_module()
 
 

@@ -30,7 +30,7 @@ class PackMetric(LudwigMetric):
 
 
 class FeatureMetric(PackMetric):
-    """Base of metrics of all output features of some types, whatever the loss: the larger, the better."""
+    """Base of metrics of all output features of some types, whatever the loss."""
 
     features: ClassVar[tuple[str, ...]]
     # What is compared with the targets, Ludwig's PREDICTIONS, LOGITS or a further column of the predictions.

@@ -1,0 +1,73 @@
+"""The base of losses that also take several labels a row, each with a sigmoid of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ludwig_losses.declare.config import ClassificationLossConfig
+from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.functional._numerics import ignored_classes
+
+
+def are_labels(preds: Tensor, target: Tensor) -> bool:
+    """Whether a batch is of several labels a row: logits and targets ``[B, L]``."""
+    return preds.dim() == 2 and preds.shape == target.shape
+
+
+class LabelsLoss(ClassificationLoss):
+    """Base of the modules that also average a loss over rows and labels.
+
+    Class weights are those of labels, whether a row has the label or not. Ignored labels, and the columns of symbols
+    that Ludwig adds to the vocabulary, are left out.
+    """
+
+    def __init__(self, config: ClassificationLossConfig) -> None:
+        super().__init__(config)
+        self._kept: tuple[Any, Tensor] | None = None
+
+    def of_labels(self, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+        """Return the loss of each row and label.
+
+        Args:
+            logits, target: ``[B, K]``.
+            kept: ``[K]``, which of all labels these are; ``None`` for all.
+        """
+        raise NotImplementedError
+
+    def mean_of_labels(self, preds: Tensor, target: Tensor) -> Tensor:
+        """Return ``sum(w * loss) / sum(w)`` over rows and labels, with ``w`` the weights of the labels."""
+        kept = self.kept(preds)
+        loss = self.of_labels(columns(preds, kept), columns(target, kept), kept)
+        return self.reduce_labels(loss, target, kept)
+
+    def reduce_labels(self, loss: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+        """Return the weighted mean of the loss of each row and label."""
+        weight = None if self.class_weights is None else columns(self.class_weights, kept).expand_as(loss)
+        return self.weighted_mean(loss, weight, target)
+
+    def kept(self, preds: Tensor) -> Tensor | None:
+        """Return the indices of the labels that are not ignored, ``None`` for all."""
+        if self.ignored is None:
+            return None
+        key = preds.shape[1], preds.device
+        if self._kept is None or self._kept[0] != key:
+            ignored = ignored_classes(self.ignored)
+            indices = [index for index in range(preds.shape[1]) if index not in ignored]
+            self._kept = key, torch.tensor(indices, device=preds.device)
+        return self._kept[1]
+
+    def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
+        if not are_labels(preds, target):
+            return super().denominator(preds, target)
+        kept = self.kept(preds)
+        if self.class_weights is None:
+            return len(target) * (preds.shape[1] if kept is None else len(kept))
+        return len(target) * columns(self.class_weights, kept).sum()
+
+
+def columns(x: Tensor, kept: Tensor | None) -> Tensor:
+    """Return the entries of the last dimension that are kept, all for ``None``."""
+    return x if kept is None else x.index_select(-1, kept)

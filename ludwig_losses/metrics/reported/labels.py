@@ -1,0 +1,53 @@
+"""How well labels are predicted, of which a row has several."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from ludwig.constants import PROBABILITIES
+from ludwig.utils.strings_utils import SpecialSymbol
+from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
+
+from ludwig_losses.declare.schema import SET
+from ludwig_losses.metrics.catalogue import lower_is_better
+from ludwig_losses.metrics.functional.labels import label_values
+from ludwig_losses.metrics.reported.base import FeatureMetric, RowsMetric
+
+
+class LabelsMetric(FeatureMetric, RowsMetric):
+    """``hamming_distance``, ``micro_f1``, ``macro_f1`` and ``average_precision`` of the labels, see
+    :func:`label_values`.
+
+    The column of ``<UNK>`` is no label, and labels that the loss ignores are left out. The probabilities of all rows
+    are kept until the end.
+    """
+
+    features = (SET,)
+    tensor = PROBABILITIES
+    NAMES = ("hamming_distance", "micro_f1", "macro_f1", "average_precision")
+    LOWER_IS_BETTER = lower_is_better(NAMES)
+
+    def __init__(self, kept: list[int], threshold: float, **kwargs: Any) -> None:
+        super().__init__()
+        self.kept, self.threshold, self.columns = kept, threshold, 2 * len(kept)
+
+    @classmethod
+    def for_feature(cls, feature: Any) -> LabelsMetric:
+        """Return the metric of an output feature of Ludwig's."""
+        count = feature.decoder_obj.config.num_classes
+        # A loss of Ludwig's own has no list; Ludwig's vocabulary of a set has the symbol at this place, or at its end.
+        ignored = getattr(feature.loss, "ignored_classes", [min(SpecialSymbol.UNKNOWN.value, count - 1)])
+        return cls([index for index in range(count) if index not in ignored], feature.threshold)
+
+    def update(self, preds: Tensor, target: Tensor) -> None:
+        probabilities = preds[:, self.kept].float()
+        self.rows.append(torch.cat([probabilities, target[:, self.kept].to(probabilities)], dim=1).flatten())
+
+    def compute(self) -> dict[str, Tensor]:
+        if not len(self.rows) or not self.columns:
+            return {}
+        probabilities, true = dim_zero_cat(self.rows).view(-1, 2, self.columns // 2).unbind(dim=1)
+        values = label_values(probabilities >= self.threshold, true.bool(), probabilities)
+        return {name: values[name] for name in self.NAMES if name in values}
