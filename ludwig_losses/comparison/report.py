@@ -211,7 +211,7 @@ def caveats(results: Results) -> Iterator[str]:
             f"where the loss is the same."
         )
     if results.runs[0].split == "test":
-        yield "Settings chosen by these numbers look better than they are: choose with --split validation."
+        yield "Settings chosen by these numbers look better than they are: choose with --tune, or --split validation."
 
 
 def _about_intervals(results: Results) -> Iterator[str]:

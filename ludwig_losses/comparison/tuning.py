@@ -91,7 +91,7 @@ def tune(
     tuning: Tuning,
     runs: Sequence[Run],
     folder: Folder,
-    train: Callable[[Sequence[Run], Sequence[str]], Mapping[Run, str]],
+    train: Callable[[Sequence[Run], Sequence[str]], dict[Run, str]],
     workers: int,
 ) -> Tuned:
     """Train what the budget allows, and return what can be chosen from.
@@ -137,7 +137,7 @@ class Tuned:
 
     tuning: Tuning
     runs: Sequence[Run]
-    failed: Mapping[Run, str]
+    failed: dict[Run, str]
     folder: Folder
 
     @cached_property
@@ -224,9 +224,12 @@ class Tuned:
             higher_is_better=metric(name).higher_is_better,
             rows=Splits(results.correction),
         )
-        means = [float(np.mean([of[seed] for seed in common])) if common else None for of in (before, after)]
         failed = sum(self._by_name[of.name, seed] in self.failed for of in settings for seed in self.seeds)
-        return Choice(loss, len(settings), failed, dict(chosen.most_common()), *means, worth if common else None)
+        counted = dict(chosen.most_common())
+        if not common:
+            return Choice(loss, len(settings), failed, counted, None, None, None)
+        means = [float(np.mean([of[seed] for seed in common])) for of in (before, after)]
+        return Choice(loss, len(settings), failed, counted, means[0], means[1], worth)
 
 
 @dataclass(frozen=True)

@@ -156,6 +156,7 @@ class DeepSADLossConfig(OneClassLossConfig):
         Number(
             default=1.0,
             above=0,
+            worth_trying=(0.5, 2.0),
             description=(
                 "Weight of the labelled rows, normal (0) and anomalous (1), against unlabelled ones (-1), which are "
                 "taken for normal with weight 1."
