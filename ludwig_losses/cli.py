@@ -97,7 +97,8 @@ def explain(name: str, plot: str | None = None) -> int:
         types = declaration.features_with(key)
         only = "" if types == declaration.features else f" Only on {', '.join(types)} features."
         print(f"  {key}: {default_in_yaml(parameter)}")
-        print(_indented(f"{parameter.description}{only} Allowed: {parameter.allowed}."))
+        tried = f" Worth trying: {worth_trying_in_yaml(parameter)}." if parameter.worth_trying else ""
+        print(_indented(f"{parameter.description}{only} Allowed: {parameter.allowed}.{tried}"))
     return 0
 
 
@@ -227,10 +228,29 @@ def _add_compare(commands: Any) -> None:
         action="store_true",
         help="train with the first loss again, rows in another order: the noise there is",
     )
+    _add_tuning(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes that train side by side (default: 1)")
     parser.add_argument("--gpus", type=int, nargs="+", help="numbers of the GPUs to use; -1 uses none")
     parser.add_argument("--keep_models", action="store_true", help="keep the trained models")
     parser.set_defaults(run=_compare)
+
+
+def _add_tuning(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--tune",
+        action="store_true",
+        help="try settings of each loss: chosen on the validation rows of a seed, measured on its test rows",
+    )
+    parser.add_argument(
+        "--try",
+        dest="tries",
+        action="append",
+        metavar="VALUES",
+        help="what to try instead of what `explain` names, as '{focal_loss: {gamma: [1, 2, 5]}}'; may be given several "
+        "times, and implies --tune",
+    )
+    parser.add_argument("--choose_by", metavar="METRIC", help="the metric that chooses, on the validation rows")
+    parser.add_argument("--budget", help="with --tune: how many runs, as 40, or how long, as 30m or 2h")
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -248,6 +268,10 @@ def _compare(options: argparse.Namespace) -> int:
             split=options.split,
             margins=dict(map(_margin, options.margin)),
             noise=options.noise,
+            tune=options.tune,
+            tries=options.tries,
+            choose_by=options.choose_by,
+            budget=options.budget,
             workers=options.workers,
             gpus=options.gpus,
             keep_models=options.keep_models,
@@ -298,6 +322,12 @@ def _row(*cells: str) -> str:
 def default_in_yaml(parameter: Parameter) -> str:
     """The default as it is written in YAML."""
     return "(required)" if parameter.required else _in_yaml(parameter.default)
+
+
+def worth_trying_in_yaml(parameter: Parameter) -> str:
+    """What is worth trying, as it is written in YAML, and on which features."""
+    on = "" if parameter.worth_trying_on is None else f" (on {', '.join(parameter.worth_trying_on)} features)"
+    return ", ".join(map(_in_yaml, parameter.worth_trying)) + on
 
 
 def _in_yaml(value: Any) -> str:

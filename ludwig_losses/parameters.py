@@ -53,11 +53,15 @@ class Parameter:
         default: the value when the configuration says nothing.
         description: one sentence for the user.
         features: the feature types that have the parameter; ``None`` for every type of the loss.
+        worth_trying: values that ``ludwig-losses compare --tune`` tries beside the default.
+        worth_trying_on: the feature types on which it does; ``None`` for every type that has the parameter.
     """
 
     default: Any
     description: str
     features: tuple[str, ...] | None = None
+    worth_trying: tuple[Any, ...] = ()
+    worth_trying_on: tuple[str, ...] | None = None
 
     # Whether the configuration has to give a value: the default is none.
     required: ClassVar[bool] = False

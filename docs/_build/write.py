@@ -90,7 +90,7 @@ def _advice(loss: str) -> str:
 
 def _parameters(argument: str) -> str:
     """The parameters of a loss, or those of them that are named after it."""
-    from ludwig_losses.cli import default_in_yaml
+    from ludwig_losses.cli import default_in_yaml, worth_trying_in_yaml
     from ludwig_losses.host.registry import find
 
     loss, *only_these = argument.split()
@@ -101,6 +101,7 @@ def _parameters(argument: str) -> str:
         types = declaration.features_with(key)
         only = "" if types == declaration.features else f" Only on {', '.join(types)} features."
         meaning = f"{parameter.description}{only} *Allowed:* {parameter.allowed}."
+        meaning += f" *Worth trying:* {worth_trying_in_yaml(parameter)}." if parameter.worth_trying else ""
         lines.append(f"| `{key}` | `{default_in_yaml(parameter)}` | {_escaped(meaning)} |")
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ludwig_losses.comparison.files import held, whole
@@ -28,9 +28,13 @@ from ludwig_losses.comparison.plan import (
     plan,
     with_batch_sizes,
 )
+from ludwig_losses.comparison.settings import Budget, deciding_metric, read_budget, read_tries
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from ludwig_losses.comparison.page import Section
+    from ludwig_losses.comparison.tuning import Tuning
 
 
 def compare(
@@ -44,6 +48,10 @@ def compare(
     split: str = "test",
     margins: Mapping[str, float] | None = None,
     noise: bool = False,
+    tune: bool = False,
+    tries: Iterable[Any] | Mapping[str, Any] | None = None,
+    choose_by: str | None = None,
+    budget: int | str | None = None,
     workers: int = 1,
     gpus: Sequence[int] | None = None,
     keep_models: bool = False,
@@ -65,6 +73,11 @@ def compare(
         split: the rows to measure on: ``test`` or, to choose settings, ``validation``.
         margins: by metric, up to which difference two losses are practically equal, where that is not the default.
         noise: whether to train with the first loss a second time, on its rows in another order: what differs is noise.
+        tune: whether to try settings of each loss, chosen on the validation rows of a seed, measured on its test rows.
+        tries: values by loss and parameter, ``{"focal_loss": {"gamma": [1, 2, 5]}}``, instead of those that the losses
+            declare; implies ``tune``.
+        choose_by: the metric that chooses; ``None`` takes the one that judges models of the feature.
+        budget: how much may be trained with ``tune``: a number of runs, or a time, as ``"30m"`` or ``"2h"``.
         workers: processes that train side by side.
         gpus: the numbers of those to use; ``[-1]`` uses none, ``None`` what Ludwig uses by default.
         keep_models: whether to keep the trained models.
@@ -74,14 +87,14 @@ def compare(
         A row for each loss, seed and metric, with the columns ``loss``, ``seed``, ``metric`` and ``value``.
         ``attrs["differences"]`` lists what the tables say of each loss and metric: the mean difference to the first
         loss, its intervals, probabilities and verdict; ``attrs["failed"]`` the runs that have failed, with their
-        reasons.
+        reasons; ``attrs["settings"]`` what was tried and chosen of each loss.
 
     Raises:
         ValueError: an argument, the configuration or one of the losses is wrong, the data lacks a column, or another
             comparison is writing to the output directory.
         OSError: there is no such file, or one could not be written.
     """
-    from ludwig_losses.comparison import report
+    from ludwig_losses.comparison import report, tuning
     from ludwig_losses.comparison.results import Results
 
     begin = time.monotonic()
@@ -92,17 +105,37 @@ def compare(
     margins = checked_margins(margins or {})
     say = _silence if quiet else _say
     planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split)
+    if tune or tries is not None:
+        _check_tunes(split, noise)
+        planned = planned.tuned(tries or {}, choose_by, read_budget(budget))
+    elif choose_by is not None or budget is not None:
+        raise ValueError("--choose_by and --budget choose among settings: they need --tune or --try.")
     output = pathlib.Path(output_directory)
     (output / "runs").mkdir(parents=True, exist_ok=True)
     with held(output), _readable(dataset, planned.data, output) as path:
         runs = planned.runs(path, noise)
-        left = [run for run in runs if not _is_done(run, output, keep_models)]
-        say([*planned.equal, *report.announcement(runs, len(runs) - len(left), output, keep_models)])
-        failed = _train(left, output, len(runs), workers=workers, gpus=gpus, keep_models=keep_models, quiet=quiet)
-        results = Results.read(runs, lambda run: _folder(run, output), failed, margins)
-        say(report.write(results, output, time.monotonic() - begin))
+        say(planned.equal)
+
+        def train(some: Sequence[Run], said: Sequence[str]) -> dict[Run, str]:
+            say(said)
+            left = [run for run in some if not _is_done(run, output, keep_models)]
+            return _train(left, output, len(some), workers=workers, gpus=gpus, keep_models=keep_models, quiet=quiet)
+
+        sections: list[Section] = []
+        choices: list[tuning.Choice] = []
+        if planned.tuning is None:
+            kept = sum(_is_done(run, output, keep_models) for run in runs)
+            failed = train(runs, report.announcement(runs, kept, output, keep_models))
+            results = Results.read(runs, lambda run: _folder(run, output), failed, margins)
+        else:
+            tuned = tuning.tune(planned.tuning, runs, lambda run: _folder(run, output), train, workers)
+            failed, results = tuned.failed, tuned.results(margins)
+            choices = tuned.choices(results)
+            sections = [tuning.section(choices, tuned.tuning.choose_by, report.short_names(results.losses))]
+        say(report.write(results, output, time.monotonic() - begin, sections))
     frame = results.frame()
     frame.attrs["failed"] = [{"loss": run.loss, "seed": run.seed, "reason": why} for run, why in failed.items()]
+    frame.attrs["settings"] = [choice.as_dict() for choice in choices]
     frame.attrs["differences"] = results.differences()
     return frame
 
@@ -119,6 +152,8 @@ class _Planned:
         seeds: one run of each loss for each.
         split: the rows to measure on.
         data: fingerprint of the data.
+        where: the configuration, for messages.
+        tuning: what is tried of each loss, if settings are to be chosen.
     """
 
     config: dict[str, Any]
@@ -128,23 +163,52 @@ class _Planned:
     seeds: list[int]
     split: str
     data: str
+    where: str
+    tuning: Tuning | None = None
+
+    def tuned(self, tries: Any, choose_by: str | None, budget: Budget) -> _Planned:
+        """Return the same with settings to choose among."""
+        from ludwig_losses.comparison import trying
+        from ludwig_losses.comparison.tuning import Tuning
+        from ludwig_losses.host.config.schemas import each_checked_once
+
+        by = deciding_metric(self.config["output_features"][self.index]["type"], choose_by)
+        values = read_tries(tries, self.losses)
+        with each_checked_once():
+            settings = trying.all_settings(self.where, self.config, self.index, self.losses, values)
+        return replace(self, tuning=Tuning(by, settings, budget).within_budget(len(self.seeds)))
 
     def runs(self, dataset: str, noise: bool) -> list[Run]:
         """Return the runs on data at a path."""
         from ludwig_losses.comparison import candidates
 
-        return plan(
+        settings = {} if self.tuning is None else self.tuning.all
+        losses = {name: setting.loss for name, setting in settings.items()} or self.losses
+        found = plan(
             self.config,
-            self.losses,
+            losses,
             self.seeds,
             index=self.index,
             dataset=dataset,
             data=self.data,
             split=self.split,
-            pairing_loss=candidates.pairing_loss(self.config, self.index, self.losses),
-            preparing_loss=candidates.mask_reading_loss(self.config, self.index, self.losses),
+            pairing_loss=candidates.pairing_loss(self.config, self.index, losses),
+            preparing_loss=candidates.mask_reading_loss(self.config, self.index, losses),
             noise=noise,
         )
+        if not settings:
+            return found
+        configs = {name: setting.config(self.config, self.index) for name, setting in settings.items()}
+        return [replace(run, config=configs[run.loss], validated=True) for run in found]
+
+
+def _check_tunes(split: str, noise: bool) -> None:
+    if split != "test":
+        raise ValueError(
+            f"--split: got {split!r}; --tune chooses on the validation rows and measures on the test rows."
+        )
+    if noise:
+        raise ValueError("--noise trains with the first loss as given: it cannot be combined with --tune or --try.")
 
 
 def _prepared(
@@ -178,7 +242,7 @@ def _prepared(
         f"{name} is {first}, with the same parameters: it is trained and counted once." for name, first in equal.items()
     ]
     named = {name: loss for name, loss in named.items() if name not in equal}
-    return _Planned(read, index, named, said, seeds, split, data)
+    return _Planned(read, index, named, said, seeds, split, data, where)
 
 
 def _columns(dataset: Any) -> list[Any] | None:

@@ -67,11 +67,12 @@ def equal_losses(config: dict[str, Any], index: int, losses: Mapping[str, Loss])
     return {
         name: earlier
         for name, loss in losses.items()
-        if (earlier := first.setdefault(_meaning(config, index, loss), name)) != name
+        if (earlier := first.setdefault(meaning(config, index, loss), name)) != name
     }
 
 
-def _meaning(config: dict[str, Any], index: int, loss: Loss) -> str:
+def meaning(config: dict[str, Any], index: int, loss: Loss) -> str:
+    """Return what is the same for the same loss with the same parameters, however they are written."""
     parsed = [*ModelConfig.from_dict(with_loss(config, index, loss)).output_features][index].loss
     declaration = find(loss["type"])
     name = loss["type"] if declaration is None else declaration.name

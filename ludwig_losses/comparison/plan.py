@@ -29,6 +29,8 @@ SPLITS = ("test", "validation")
 # Of trainings and evaluations whose configuration says nothing.
 BATCH_SIZE = 128
 RESULT, PREDICTIONS, FAILURE, LOG, MODEL = "result.json", "predictions.npz", "failure.json", "log.txt", "model"
+# Begins the names of the arrays that are kept of the validation rows.
+VALIDATION = "validation_"
 _NOT_IN_KEY = ("loss", "preprocessing", "dataset")
 # A table from Python is kept in such a file for the processes that train.
 FRAME = "data-{}.pkl"
@@ -53,6 +55,7 @@ class Run:
         seed: for split, shuffling and initial weights.
         split: the held-out rows to measure on, one of :data:`SPLITS`.
         reordered: whether it trains on its rows in another order than the other runs of its seed.
+        validated: whether the validation rows are measured, too, to choose among settings.
         versions: of Ludwig and of this package.
     """
 
@@ -66,12 +69,15 @@ class Run:
     seed: int
     split: str
     reordered: bool = False
+    validated: bool = False
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
     @property
     def key(self) -> str:
         """Identifies the run by its configuration, data and seed; not by paths, nor by the losses beside it."""
         parts = {name: value for name, value in asdict(self).items() if name not in _NOT_IN_KEY}
+        if not self.validated:  # As in the keys of comparisons in which nothing is chosen.
+            del parts["validated"]
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

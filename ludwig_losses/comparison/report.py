@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import pathlib
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from tabulate import tabulate
-
 from ludwig_losses.comparison import statistics
 from ludwig_losses.comparison.files import whole, write_text
+from ludwig_losses.comparison.page import Section, as_image, as_list, as_page, escaped, plain, table
 from ludwig_losses.comparison.plan import Run
 from ludwig_losses.comparison.results import Results, Row
 from ludwig_losses.comparison.statistics import (
@@ -51,7 +48,7 @@ def announcement(runs: Sequence[Run], kept: int, output: pathlib.Path, keep_mode
     ]
 
 
-def write(results: Results, output: pathlib.Path, seconds: float) -> list[str]:
+def write(results: Results, output: pathlib.Path, seconds: float, sections: Sequence[Section] = ()) -> list[str]:
     """Write all files; return what the terminal shows.
 
     Raises:
@@ -62,8 +59,8 @@ def write(results: Results, output: pathlib.Path, seconds: float) -> list[str]:
     shown = _with_short_names(results, tables)
     with whole(output / f"{NAME}.csv") as part:
         results.frame().to_csv(part, index=False)
-    write_text(output / f"{NAME}.md", markdown(results, shown, images, seconds))
-    write_text(output / f"{NAME}.html", page(results, shown, images, seconds))
+    write_text(output / f"{NAME}.md", markdown(results, shown, images, seconds, sections))
+    write_text(output / f"{NAME}.html", page(results, shown, images, seconds, sections))
     main = {name: rows for name, rows in shown.items() if metric(name).is_main}
     lines = [line for name, rows in main.items() for line in ("", heading(name), _text(results, name, rows, "simple"))]
     files = (
@@ -71,6 +68,8 @@ def write(results: Results, output: pathlib.Path, seconds: float) -> list[str]:
     )
     compared = f"Differences are to {short_names(results.losses)[results.losses[0]]}, seed by seed."
     said = _block(results, shown)
+    for of in sections:
+        lines += ["", of.title, table(of.headers, of.lines, "simple"), "", *of.said]
     return [*lines, "", compared, "", *said, "", *missing, f"{files} ({_size(output)} in {output})."]
 
 
@@ -83,11 +82,6 @@ def short_names(losses: Sequence[str]) -> dict[str, str]:
             name = f"{name[: LONGEST_NAME - 9].rstrip()}... ({number})"
         found[loss] = name
     return found
-
-
-def plain(text: str) -> str:
-    """Return text in one line, without characters that a terminal obeys."""
-    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
 
 
 def _with_short_names(results: Results, tables: Tables) -> Tables:
@@ -154,16 +148,8 @@ def _text(results: Results, name: str, rows: Sequence[Row], style: str) -> str:
     # Columns in which nothing stands are left out.
     columns = zip(headers(results.margin(name)), *cells(rows), strict=True)
     kept = [column for column in columns if any(column[1:])]
-    escape = escaped if style == "pipe" else str
-    lines = [[escape(cell) for cell in line] for line in zip(*kept, strict=True)]
-    # All numbers are text by now.
-    return tabulate(lines[1:], lines[0], style, disable_numparse=True)
-
-
-def escaped(text: str) -> str:
-    """Return text as Markdown that shows it as it is: names may contain what has a meaning there."""
-    text = re.sub(r"([\\|*`])", r"\\\1", plain(text))
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("](", "]\\(")
+    head, *lines = zip(*kept, strict=True)
+    return table(head, lines, style)
 
 
 def verdicts(results: Results, tables: Tables) -> list[str]:
@@ -225,7 +211,7 @@ def caveats(results: Results) -> Iterator[str]:
             f"where the loss is the same."
         )
     if results.runs[0].split == "test":
-        yield "Settings chosen by these numbers look better than they are: choose with --split validation."
+        yield "Settings chosen by these numbers look better than they are: choose with --tune, or --split validation."
 
 
 def _about_intervals(results: Results) -> Iterator[str]:
@@ -287,13 +273,22 @@ def facts(results: Results, seconds: float) -> list[str]:
     ]
 
 
-def markdown(results: Results, tables: Tables, images: Iterable[pathlib.Path], seconds: float) -> str:
+def markdown(
+    results: Results,
+    tables: Tables,
+    images: Iterable[pathlib.Path],
+    seconds: float,
+    sections: Sequence[Section] = (),
+) -> str:
     """Return the report as Markdown."""
     lines = ["# Comparison of losses", "", *(f"- {escaped(fact)}" for fact in facts(results, seconds))]
     lines += ["", "## What can be said", "", *(f"- {escaped(line)}" for line in verdicts(results, tables)), ""]
     lines += [f"{escaped(line)}\n" for line in caveats(results)]
     if results.failed:
         lines += ["## Failed runs", "", *(f"- {escaped(f'{of}: {why}')}" for of, why in _failures(results)), ""]
+    for of in sections:
+        lines += [f"## {escaped(of.title)}", "", table(of.headers, of.lines, "pipe"), ""]
+        lines += [f"{escaped(line)}\n" for line in of.said]
     for name, rows in tables.items():
         lines += [f"## {escaped(heading(name))}", "", escaped(metric(name).meaning), ""]
         lines += [_text(results, name, rows, "pipe"), ""]
@@ -306,49 +301,26 @@ def _failures(results: Results) -> Iterator[tuple[str, str]]:
     yield from ((f"{names[loss]}, seed {seed}", plain(reason)) for (loss, seed), reason in results.failed.items())
 
 
-def page(results: Results, tables: Tables, images: Iterable[pathlib.Path], seconds: float) -> str:
+def page(
+    results: Results,
+    tables: Tables,
+    images: Iterable[pathlib.Path],
+    seconds: float,
+    sections: Sequence[Section] = (),
+) -> str:
     """Return the report as one page of HTML, with its plots in it."""
-    parts = ["<h1>Comparison of losses</h1>", _list(facts(results, seconds))]
-    parts += ["<h2>What can be said</h2>", _list(verdicts(results, tables))]
+    parts = ["<h1>Comparison of losses</h1>", as_list(facts(results, seconds))]
+    parts += ["<h2>What can be said</h2>", as_list(verdicts(results, tables))]
     parts += [f"<p>{html.escape(line)}</p>" for line in caveats(results)]
     if results.failed:
-        parts += ["<h2>Failed runs</h2>", _list(f"{of}: {why}" for of, why in _failures(results))]
-    parts += [_image(path) for path in images]
+        parts += ["<h2>Failed runs</h2>", as_list(f"{of}: {why}" for of, why in _failures(results))]
+    for of in sections:
+        parts += [f"<h2>{html.escape(of.title)}</h2>", table(of.headers, of.lines, "html"), as_list(of.said)]
+    parts += [as_image(path) for path in images]
     for name, rows in tables.items():
         parts += [f"<h2>{html.escape(heading(name))}</h2>", f"<p>{html.escape(metric(name).meaning)}</p>"]
         parts.append(_text(results, name, rows, "html"))
-    return _PAGE.format(body="\n".join(parts))
-
-
-def _list(lines: Iterable[str]) -> str:
-    return "<ul>" + "".join(f"<li>{html.escape(line)}</li>" for line in lines) + "</ul>"
-
-
-def _image(path: pathlib.Path) -> str:
-    data = base64.b64encode(path.read_bytes()).decode()
-    return f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">'
-
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Comparison of losses</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }}
-table {{ border-collapse: collapse; margin: 0.5rem 0 2rem; display: block; overflow-x: auto; }}
-th, td {{ padding: 0.25rem 0.9rem 0.25rem 0; text-align: left; border-bottom: 1px solid #ddd; white-space: nowrap; }}
-td {{ font-variant-numeric: tabular-nums; }}
-h2 {{ margin-top: 2rem; font-size: 1.2rem; }}
-img {{ max-width: 100%; display: block; margin: 1.5rem 0; }}
-</style>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
+    return as_page(parts)
 
 
 def _size(folder: pathlib.Path) -> str:

@@ -17,7 +17,7 @@ from ludwig.callbacks import Callback
 
 from ludwig_losses.comparison.memory import Peak
 from ludwig_losses.comparison.outcome import Outcome, measure
-from ludwig_losses.comparison.plan import MODEL, Run, column_names, fingerprint_of, load
+from ludwig_losses.comparison.plan import MODEL, VALIDATION, Run, column_names, fingerprint_of, load
 from ludwig_losses.comparison.resampling import ROWS, identities
 from ludwig_losses.host.model.held_out import batches, describe_output, describe_roles
 from ludwig_losses.parameters import Feature
@@ -39,9 +39,8 @@ class Trainings:
             ValueError: the split has no rows to measure on.
         """
         data = self.prepare(run, folder)
-        held_out = data[{"validation": 1, "test": 2}[run.split]]
-        if held_out is None or not len(held_out):
-            raise ValueError(f"the split leaves no {run.split} rows to measure on.")
+        held_out = _rows(data, run.split, "measure on")
+        choosing = _rows(data, "validation", "choose settings on") if run.validated else None
         model = self._model(run.config, folder)
         watch = Stopwatch()
         model.callbacks.append(watch)
@@ -59,6 +58,7 @@ class Trainings:
             ).train_stats
         described = describe_output(model, run.feature, data[3])
         outcome = self._measure(run, model, held_out, described)
+        on_validation = {} if choosing is None else self._validation(run, model, choosing, described, outcome)
         if keep_model:
             model.save(str(folder / MODEL))
         shutil.rmtree(folder / "training")
@@ -70,7 +70,7 @@ class Trainings:
         details["rows"] = {"training": len(data[0]), "held_out": outcome.rows}
         details["trained_on"] = self.trained_on
         details["roles"] = describe_roles(model, run.feature, described)
-        return outcome, {**details, "curves": _curves(statistics, run.feature)}
+        return outcome, {**details, **on_validation, "curves": _curves(statistics, run.feature)}
 
     def prepare(self, run: Run, folder: pathlib.Path) -> Any:
         """Return the data of a run as Ludwig prepares it: training, validation and test rows, and the metadata.
@@ -114,6 +114,14 @@ class Trainings:
             self.untrained[key] = LudwigModel(copy.deepcopy(config), logging_level=logging.INFO, backend=backend)
         return copy.deepcopy(self.untrained[key])
 
+    def _validation(
+        self, run: Run, model: LudwigModel, rows: Any, described: Feature, outcome: Outcome
+    ) -> dict[str, Any]:
+        """Measure the validation rows, and keep their predictions beside those of the held-out rows."""
+        found = self._measure(run, model, rows, described)
+        outcome.arrays |= {f"{VALIDATION}{name}": array for name, array in found.arrays.items()}
+        return {"validation": found.metrics, "validation_truth": found.truth}
+
     def _measure(self, run: Run, model: LudwigModel, held_out: Any, described: Feature) -> Outcome:
         feature = next(feature for feature in run.preprocessing["output_features"] if feature["name"] == run.feature)
         return measure(feature["type"], batches(model, held_out, run.feature), described, run.pairs)
@@ -130,6 +138,13 @@ class Stopwatch(Callback):
 
     def on_epoch_end(self, trainer: Any, progress_tracker: Any, save_path: str) -> None:
         self.epochs.append(time.perf_counter() - self.begin)
+
+
+def _rows(data: Any, split: str, purpose: str) -> Any:
+    found = data[{"validation": 1, "test": 2}[split]]
+    if found is None or not len(found):
+        raise ValueError(f"the split leaves no {split} rows to {purpose}.")
+    return found
 
 
 def _check(dataset: Any, run: Run) -> None:

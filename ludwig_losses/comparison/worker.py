@@ -16,6 +16,7 @@ import queue
 import shutil
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -61,6 +62,7 @@ def do(run: Run, folder: pathlib.Path, keep_model: bool, trainings: Trainings) -
     """Do a run and leave its result, or why there is none, in its folder; return the reason, or ``None``."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    begin = time.perf_counter()
     with _logging_to(folder / LOG):
         try:
             outcome, details = trainings.train(run, folder, keep_model=keep_model)
@@ -68,6 +70,7 @@ def do(run: Run, folder: pathlib.Path, keep_model: bool, trainings: Trainings) -
                 np.savez_compressed(part, **outcome.arrays)  # type: ignore[arg-type]  # None is called allow_pickle.
             # Last, and at once: a run is done when this file is there.
             found = {"run": asdict(run), "metrics": outcome.metrics, "truth": outcome.truth, **details}
+            found["duration"] = time.perf_counter() - begin
             write_text(folder / RESULT, _as_json(found))
         except Exception as error:
             reason = _reason(error)

@@ -144,6 +144,8 @@ class ClassificationLossConfig(LossConfig):
             minimum=0,
             weights=True,
             by_frequency=(BALANCED, EFFECTIVE_NUMBER),
+            worth_trying=(BALANCED,),
+            worth_trying_on=(CATEGORY,),
             features=(CATEGORY, TEXT, SEQUENCE, IMAGE, SET),
             description=(
                 "Weight of each true class; the mean divides by the sum of the weights. balanced weights a class with "

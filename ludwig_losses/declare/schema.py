@@ -95,10 +95,13 @@ def field(parameter: Parameter) -> Any:
     """Return Ludwig's schema field for a parameter, with the parameter attached for :func:`parameters_of`.
 
     Raises:
-        ValueError: the default of the parameter is none of its values.
+        ValueError: the default of the parameter, or what is worth trying, is none of its values.
     """
     if not parameter.required and not parameter.accepts(parameter.default):
         raise ValueError(f"the default of a parameter is {parameter.default!r}, expected {parameter.allowed}")
+    wrong = [value for value in parameter.worth_trying if not parameter.accepts(value)]
+    if wrong:
+        raise ValueError(f"worth_trying of a parameter has {wrong[0]!r}, expected {parameter.allowed}")
     native = _native_field(parameter)
     if PYDANTIC:
         native.metadata = [*native.metadata, parameter]

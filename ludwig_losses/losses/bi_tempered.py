@@ -36,6 +36,7 @@ class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
         Number(
             default=1.0,
             minimum=0,
+            worth_trying=(0.5, 0.8),
             maximum=1,
             description="Temperature of the logarithm: below 1 the loss of an example is bounded by 1 / (1 - t1).",
         )
@@ -45,6 +46,7 @@ class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
         Number(
             default=1.0,
             minimum=1,
+            worth_trying=(1.2, 2.0),
             maximum=10,
             description="Temperature of the softmax: above 1 the probabilities have heavy tails.",
         )

@@ -91,6 +91,7 @@ class DiceLossConfig(LossConfig):
             minimum=0,
             maximum=10,
             description="Tversky index: weight of false negatives; above tversky_alpha it favours recall.",
+            worth_trying=(0.7, 1.0),
         )
     )
 

@@ -163,6 +163,7 @@ class EntmaxLossConfig(FenchelYoungLossConfig):
     alpha: float = field(  # type: ignore[misc]  # Here it is a parameter.
         Number(
             default=1.5,
+            worth_trying=(1.2, 1.8),
             above=1,
             maximum=2,
             description="The larger, the sparser: near 1 softmax, 1.5 entmax-1.5, 2 sparsemax.",

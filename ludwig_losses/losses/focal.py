@@ -42,6 +42,8 @@ class FocalLossConfig(ClassificationLossConfig):
     alpha: float | list[float] | dict[str, float] | None = field(
         PerClass(
             default=0.25,
+            worth_trying=(0.5, 0.75),
+            worth_trying_on=(BINARY,),
             minimum=0,
             maximum=1,
             single=True,
@@ -58,6 +60,7 @@ class FocalLossConfig(ClassificationLossConfig):
     gamma: float = field(
         Number(
             default=2.0,
+            worth_trying=(0.5, 1.0, 5.0),
             minimum=0,
             maximum=20,
             description="Focusing parameter: the higher, the less easy examples contribute. 0 gives cross-entropy.",

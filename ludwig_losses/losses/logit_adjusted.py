@@ -37,6 +37,7 @@ class LogitAdjustedLossConfig(ClassificationLossConfig):
     tau: float = field(
         Number(
             default=1.0,
+            worth_trying=(0.5, 1.5, 2.0),
             minimum=0,
             maximum=10,
             description="How much is adjusted. 1 is for the balanced error (balanced softmax), 0 gives cross-entropy.",

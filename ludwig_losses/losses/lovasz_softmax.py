@@ -45,7 +45,11 @@ class LovaszSoftmaxLossConfig(LossConfig):
     )
 
     per_image: bool = field(
-        Flag(default=False, description="Whether the loss is computed per image and averaged, or over the whole batch.")
+        Flag(
+            default=False,
+            worth_trying=(True,),
+            description="Whether the loss is computed per image and averaged, or over the whole batch.",
+        )
     )
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.

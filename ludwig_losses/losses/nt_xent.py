@@ -43,7 +43,12 @@ class NTXentLossConfig(LossConfig):
     )
 
     temperature: float = field(
-        Number(default=0.07, minimum=0.001, description="Scale of the cosine similarities; the lower, the sharper.")
+        Number(
+            default=0.07,
+            minimum=0.001,
+            worth_trying=(0.1, 0.3, 0.5),
+            description="Scale of the cosine similarities; the lower, the sharper.",
+        )
     )
 
     pairing: str = field(

@@ -110,6 +110,7 @@ class DeepSVDDLossConfig(OneClassLossConfig):
         Number(
             default=0.1,
             minimum=0,
+            worth_trying=(0.01, 0.05),
             maximum=1,
             description=(
                 "Share of the training rows that may lie outside of the sphere, whose squared radius is the (1 - nu) "
@@ -157,6 +158,7 @@ class DeepSADLossConfig(OneClassLossConfig):
         Number(
             default=1.0,
             above=0,
+            worth_trying=(0.5, 2.0),
             description=(
                 "Weight of the labelled rows, normal (0) and anomalous (1), against unlabelled ones (-1), which are "
                 "taken for normal with weight 1."
@@ -212,7 +214,12 @@ class DROCCLossConfig(OneClassLossConfig):
     )
 
     gamma: float = field(
-        Number(default=2.0, minimum=1, description="Adversarial points lie between radius and gamma * radius.")
+        Number(
+            default=2.0,
+            minimum=1,
+            worth_trying=(1.5, 4.0),
+            description="Adversarial points lie between radius and gamma * radius.",
+        )
     )
 
     mu: float = field(Number(default=1.0, minimum=0, description="Weight of the adversarial points."))

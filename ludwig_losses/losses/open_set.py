@@ -234,13 +234,19 @@ class ObjectosphereLossConfig(OpenSetLossConfig):
     xi: float = field(
         Number(
             default=10.0,
+            worth_trying=(5.0, 20.0),
             minimum=0,
             description="Magnitude that examples of known classes should reach: the Euclidean norm of their logits.",
         )
     )
 
     zeta: float = field(
-        Number(default=0.1, minimum=0, description="Weight of the magnitudes. 0 gives entropic_open_set.")
+        Number(
+            default=0.1,
+            minimum=0,
+            worth_trying=(0.01,),
+            description="Weight of the magnitudes. 0 gives entropic_open_set.",
+        )
     )
 
     def validates_on_loss(self, feature_type: str) -> bool:

@@ -32,6 +32,7 @@ class PolyLossConfig(ClassificationLossConfig):
     epsilon: float | list[float] = field(
         Coefficients(
             default=1.0,
+            worth_trying=(-1.0, 0.5, 2.0),
             minimum=-1,
             description=(
                 "Coefficient of 1 - p for the true class; a list for those of (1 - p), (1 - p)**2, ... (Poly-N). "
