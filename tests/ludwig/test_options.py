@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -23,7 +24,7 @@ SECOND = {
     for name, facts in declared.FACTS.items()
     if "category" in declared.SINGLE[name].features
 }
-LETTERS = Feature("y", classes=["a", "b", "c", "d"], num_classes=4, frequencies=[50, 30, 15, 5], padding=0)
+LETTERS = Feature("y", classes=["a", "b", "c", "d"], num_classes=4, frequencies=[50, 30, 15, 5])
 
 
 def resolved(name: str, options: dict[str, Any], feature: Feature = LETTERS):
@@ -120,12 +121,26 @@ def test_ignored_classes_leave_numerator_and_denominator() -> None:
             torch.testing.assert_close(found, expected)
 
 
-def test_padding_and_ignored_tokens_do_not_count() -> None:
-    logits, target = torch.randn(3, 5, 4), torch.randint(4, (3, 5))
-    config = get_loss_cls("text", "entmax_loss").from_dict({"type": "entmax_loss", "ignore_index": ["b"]})
-    config.resolve(LETTERS)
+# Of the losses of tokens, the one of each token.
+PER_TOKEN = {
+    "entmax_loss": functional.entmax_loss,
+    "focal_loss": lambda logits, target: functional.softmax_focal_loss(logits.movedim(-1, 1), target),
+    "poly_loss": lambda logits, target: functional.poly_loss(logits.movedim(-1, 1), target),
+    "tempered_softmax_cross_entropy": functional.bi_tempered_logistic_loss,
+}
+
+
+@pytest.mark.parametrize("weights", [None, {"a": 9.0, "b": 9.0, "c": 1.0, "d": 5.0}], ids=["equal", "by name"])
+@pytest.mark.parametrize("name", PER_TOKEN)
+def test_padding_and_ignored_tokens_do_not_count(name: str, weights: dict | None) -> None:
+    logits, target = torch.randn(3, 5, 4), torch.arange(15).view(3, 5) % 4
+    target[0, 1:] = 0  # rows of different lengths: no mean of row means
+    section = {"type": name, "ignore_index": ["b"], "class_weights": weights}
+    config = get_loss_cls("text", name).from_dict(section)
+    config.resolve(dataclasses.replace(LETTERS, padding=0))
     kept = target > 1
-    expected = functional.entmax_loss(logits, target)[kept].mean()
+    weight = torch.tensor([9.0, 9.0, 1.0, 5.0] if weights else [1.0] * 4)[target[kept]]
+    expected = (weight * PER_TOKEN[name](logits, target)[kept]).sum() / weight.sum()
     torch.testing.assert_close(create_loss(config)(logits, target), expected)
 
 
@@ -190,6 +205,8 @@ TRAINED = [
     ("sequence", {"type": "entmax_loss", "alpha": 1.7, "ignore_index": ["<UNK>"], "class_weights": "balanced"}),
     ("sequence", {"type": "sparsemax_loss", "label_smoothing": 0.05, "ignore_index": "<UNK>"}),
     ("category", {"type": "entmax_1.5_loss", "label_smoothing": 0.1, "ignore_index": "class_2"}),
+    ("text", {"type": "focal_loss", "ignore_index": ["<UNK>", "RED"], "class_weights": "balanced"}),
+    ("sequence", {"type": "tempered_softmax_cross_entropy", "t2": 1.5, "ignore_index": "RED"}),
 ]
 
 

@@ -148,6 +148,7 @@ LOSSES = {
             **CLASS_WEIGHTS,
             "ignore_index": "b",
             "label_smoothing": 0.2,
+            "padding_index": 1,
             "alpha": [0.1, 0.2, 0.3, 0.4],
             "gamma": 1.0,
             "normalize": True,
@@ -158,6 +159,7 @@ LOSSES = {
             ("category", {"ignore_index": 0}, "loss"),
             ("category", {}, "accuracy"),
             ("binary", {}, "roc_auc"),
+            ("text", {}, "loss"),
         ),
     ),
 }
