@@ -19,7 +19,8 @@ def create_metrics(create: Callable, feature: Any) -> None:
     """Add the metrics of the feature type, and of the loss, to those that Ludwig reports for a feature."""
     create(feature)
     for metric_cls in metrics_of_feature(feature.type()):
-        feature._metric_functions[metric_cls.NAMES[0]] = metric_cls.for_feature(feature)
+        if metric_cls.suits(feature):
+            feature._metric_functions[metric_cls.NAMES[0]] = metric_cls.for_feature(feature)
     predict_as_trained(feature)
     if declaration_of(type(feature.loss)) is not None:
         loss = feature.train_loss_function
