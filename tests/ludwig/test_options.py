@@ -144,6 +144,32 @@ def test_padding_and_ignored_tokens_do_not_count(name: str, weights: dict | None
     torch.testing.assert_close(create_loss(config)(logits, target), expected)
 
 
+BINARY = Feature("y", classes=["malignant", "benign"], num_classes=2)
+ON_BINARY = [name for name in declared.SINGLE if "binary" in declared.SINGLE[name].features]
+
+
+@pytest.mark.parametrize("name", ON_BINARY)
+def test_class_weights_of_a_binary_feature_by_name(name: str) -> None:
+    logits, target = torch.randn(20), torch.arange(20) % 3 == 0
+
+    def loss(weights: dict | None, kept: torch.Tensor) -> torch.Tensor:
+        section = {"type": name, **declared.options("binary", name), "class_weights": weights}
+        config = get_loss_cls("binary", name).from_dict(section)
+        config.resolve(BINARY)
+        return create_loss(config)(logits[kept], target[kept])
+
+    negative, positive = loss(None, ~target), loss(None, target)
+    counts = (~target).sum(), 3 * target.sum()
+    expected = (counts[0] * negative + counts[1] * positive) / sum(counts)
+    torch.testing.assert_close(loss({"benign": 3.0, "malignant": 1.0}, target >= 0), expected)
+
+
+def test_balanced_is_refused_where_ludwig_counts_no_classes() -> None:
+    config = get_loss_cls("binary", "focal_loss").from_dict({"type": "focal_loss", "class_weights": "balanced"})
+    with pytest.raises(ValueError, match="balanced needs to know how often each class occurs, which Ludwig does not"):
+        config.resolve(BINARY)
+
+
 @pytest.mark.parametrize("options", [{}, {"class_weights": [1, 2, 3, 4]}, {"ignore_index": "b"}], ids=str)
 def test_normalized_focal_loss_is_divided_by_the_foreground(options: dict) -> None:
     logits, target = torch.randn(20, 4, dtype=torch.float64), torch.arange(20) % 4

@@ -120,7 +120,14 @@ LOSSES = {
             "sequence": {"t1": 0.5, "t2": 1.5},
             "text": {"t1": 0.8, "t2": 2.0, "label_smoothing": 0.1},
         },
-        changes={**CLASS_WEIGHTS, "ignore_index": "b", "padding_index": 1, "t1": 0.5, "t2": 2.0, "label_smoothing": 0.2},
+        changes={
+            **CLASS_WEIGHTS,
+            "ignore_index": "b",
+            "padding_index": 1,
+            "t1": 0.5,
+            "t2": 2.0,
+            "label_smoothing": 0.2,
+        },
         beside=BESIDE_CLASS_WEIGHTS,
         predicts=(
             *(("category", {"t1": 0.5, "t2": t2}) for t2 in (1.0, 1.5)),
