@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -23,7 +25,7 @@ def token_class_counts(predicted: Tensor, true: Tensor, num_classes: int, ignore
     """
     true, length = true.long(), true.shape[1]
     predicted = pad(predicted.long()[:, :length], (0, max(length - predicted.shape[1], 0)), value=num_classes)
-    counted = is_counted(true, ignored)
+    counted = cast(Tensor, is_counted(true, ignored))  # None only where nothing was named
     cells = true.where(counted, num_classes), predicted.where(counted, num_classes)
     both = cells[0].where(cells[0] == cells[1], num_classes)
     # What is no class has an additional cell. No bincount, which would synchronise on an accelerator.
