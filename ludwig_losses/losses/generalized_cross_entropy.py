@@ -1,5 +1,5 @@
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -53,7 +53,7 @@ class GeneralizedCrossEntropy(TokenLoss):
 
     def __init__(self, config: GeneralizedCrossEntropyConfig) -> None:
         super().__init__(config)
-        self.options = {"q": config.q, "ignore_index": config.ignore_index}
+        self.options: dict[str, Any] = {"q": config.q, "ignore_index": config.ignore_index}
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         loss = generalized_cross_entropy_loss(*tokens_as_rows(class_logits(preds), target), **self.options)
