@@ -11,7 +11,17 @@ from ludwig_losses.declare.class_names import (
     frequency_weights,
     per_class_values,
 )
-from ludwig_losses.declare.schema import CATEGORY, IMAGE, SEQUENCE, SET, TEXT, DeclaredLossConfig, field, parameters_of
+from ludwig_losses.declare.schema import (
+    BINARY,
+    CATEGORY,
+    IMAGE,
+    SEQUENCE,
+    SET,
+    TEXT,
+    DeclaredLossConfig,
+    field,
+    parameters_of,
+)
 from ludwig_losses.functional._numerics import ignored_classes
 from ludwig_losses.parameters import Classes, Feature, Number, Order, PerClass
 
@@ -146,7 +156,7 @@ class ClassificationLossConfig(LossConfig):
             by_frequency=(BALANCED, EFFECTIVE_NUMBER),
             worth_trying=(BALANCED,),
             worth_trying_on=(CATEGORY,),
-            features=(CATEGORY, TEXT, SEQUENCE, IMAGE, SET),
+            features=(BINARY, CATEGORY, TEXT, SEQUENCE, IMAGE, SET),
             description=(
                 "Weight of each true class; the mean divides by the sum of the weights. balanced weights a class with "
                 "n examples by 1 / n, effective_number by (1 - beta) / (1 - beta**n) (Cui et al., CVPR 2019); both "

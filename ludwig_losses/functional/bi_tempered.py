@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from ludwig_losses.functional._numerics import (
     is_on_accelerator,
     is_small,
     is_static,
+    loss_where_counted,
     naming_the_target,
     shaped_as,
     summation_dtype,
@@ -68,7 +70,13 @@ def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
 
 
 def bi_tempered_logistic_loss(
-    logits: Tensor, target: Tensor, *, t1: float = 1.0, t2: float = 1.0, label_smoothing: float = 0.0
+    logits: Tensor,
+    target: Tensor,
+    *,
+    t1: float = 1.0,
+    t2: float = 1.0,
+    label_smoothing: float = 0.0,
+    ignore_index: int | Sequence[int] | None = None,
 ) -> Tensor:
     r"""Bregman divergence between the labels ``y`` and the tempered probabilities ``q = exp_t2(z - lambda(z))``.
 
@@ -85,6 +93,8 @@ def bi_tempered_logistic_loss(
         t2: in [1, 10]; above 1 the probabilities have heavy tails, for noisy labels near the boundary.
         label_smoothing: the part of each label that is spread evenly over all classes that are not masked, in
             [0, 1].
+        ignore_index: ignored classes, whose loss and gradient are 0, whatever their logits; also numbers that
+            are no class.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits), differentiable once.
@@ -93,7 +103,7 @@ def bi_tempered_logistic_loss(
         TypeError: ``logits`` are no floating-point numbers, ``target`` no integers, or a hyperparameter no number.
         ValueError: ``target`` does not have the shape of ``logits`` without its last dimension, or a hyperparameter is
             out of range.
-        IndexError: a target is no class (on an accelerator an error of torch's).
+        IndexError: a target that is not ignored is no class (on an accelerator an error of torch's).
 
     Source: Amid et al., "Robust Bi-Tempered Logistic Loss Based on Bregman Divergences", NeurIPS 2019, equation 6.
 
@@ -105,21 +115,41 @@ def bi_tempered_logistic_loss(
         >>> bi_tempered_logistic_loss(logits, target, t1=0.2, t2=2.0)  # at most 1 / (1 - 0.2)
         tensor([0.0470, 0.7696])
     """
-    return loss_and_probabilities(logits, target, t1, t2, label_smoothing)[0]
+    return loss_and_probabilities(logits, target, t1, t2, label_smoothing, ignore_index)[0]
 
 
 def loss_and_probabilities(
-    logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float
+    logits: Tensor,
+    target: Tensor,
+    t1: float,
+    t2: float,
+    label_smoothing: float,
+    ignore_index: int | Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the loss, and the tempered softmax of the logits if the gradient needs it, without one of its own."""
+    """Return the loss, and the tempered softmax of the logits if it was found for all of them, without a gradient."""
     check_class_logits(logits, target, class_dim=-1)
     check_number("t1", t1, minimum=0, maximum=1)
     check_number("t2", t2, minimum=1, maximum=10)
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
+    if ignore_index is None:
+        return _loss_and_probabilities(logits, target, t1, t2, label_smoothing)
+
+    def loss(logits: Tensor, target: Tensor) -> Tensor:
+        """Return the loss per element, as if all of them counted."""
+        return _loss_and_probabilities(logits, target, t1, t2, label_smoothing)[0]
+
+    # Ignored logits without a projection become others, so that the one that is found is not that of all logits.
+    return loss_where_counted(loss, logits, target, ignore_index, class_dim=-1), None
+
+
+def _loss_and_probabilities(
+    logits: Tensor, target: Tensor, t1: float, t2: float, label_smoothing: float
+) -> tuple[Tensor, Tensor | None]:
+    """Return the loss per element, and the tempered softmax of the logits if the gradient needs it."""
     rows = as_rows(full_precision(logits))
     index, wanted = target.long().flatten(), is_differentiated(rows)
     inputs = rows.detach(), index, t1, t2, label_smoothing, wanted
-    loss, found = naming_the_target(_loss_and_gradient, inputs, index, rows.shape[1], can_ignore=False)
+    loss, found = naming_the_target(_loss_and_gradient, inputs, index, rows.shape[1])
     if found is None:
         return shaped_as(loss, target), None
     gradient, p = found

@@ -1,22 +1,22 @@
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_lead
-from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig
-from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.declare.config import LABEL_SMOOTHING, ignore_index
 from ludwig_losses.declare.probabilities import Probabilities
-from ludwig_losses.declare.schema import BINARY, CATEGORY, field, loss_type
+from ludwig_losses.declare.schema import BINARY, CATEGORY, SEQUENCE, TEXT, field, loss_type
 from ludwig_losses.functional import bi_tempered_logistic_loss, tempered_softmax
 from ludwig_losses.functional._numerics import class_logits
 from ludwig_losses.functional.bi_tempered import loss_and_probabilities
 from ludwig_losses.host.registration import register_loss
+from ludwig_losses.losses._tokens import TokenLoss, TokenLossConfig
 from ludwig_losses.parameters import Number
 
 
-class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
+class TemperedSoftmaxCrossEntropyConfig(TokenLossConfig):
     """Bi-tempered logistic loss: cross-entropy that is robust to noisy labels (Amid et al., NeurIPS 2019)."""
 
     type: str = loss_type("tempered_softmax_cross_entropy")
@@ -54,6 +54,10 @@ class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
 
     label_smoothing: float = field(LABEL_SMOOTHING)
 
+    ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
+        ignore_index(features=(CATEGORY, SEQUENCE, TEXT))
+    )
+
     @classmethod
     def figures(cls) -> dict[str, list[Panel]]:
         pairs = ((0.8, 1.0), (0.8, 1.2), (0.5, 1.5), (0.2, 2.0))
@@ -61,13 +65,15 @@ class TemperedSoftmaxCrossEntropyConfig(ClassificationLossConfig):
         return {"bi_tempered": by_lead(losses, reach=8)}
 
 
-@register_loss(TemperedSoftmaxCrossEntropyConfig, features=[BINARY, CATEGORY])
-class TemperedSoftmaxCrossEntropy(ClassificationLoss):
+@register_loss(TemperedSoftmaxCrossEntropyConfig, features=[BINARY, CATEGORY, SEQUENCE, TEXT])
+class TemperedSoftmaxCrossEntropy(TokenLoss):
     """Mean bi-tempered logistic loss; a binary feature's logit ``z`` is the pair ``[0, z]``."""
 
     def __init__(self, config: TemperedSoftmaxCrossEntropyConfig) -> None:
         super().__init__(config)
-        self.t1, self.t2, self.label_smoothing = config.t1, config.t2, config.label_smoothing
+        self.options: dict[str, Any] = {
+            name: getattr(config, name) for name in ("t1", "t2", "label_smoothing", "ignore_index")
+        }
         self.probabilities = TemperedProbabilities(config.t2)
 
     @classmethod
@@ -79,10 +85,10 @@ class TemperedSoftmaxCrossEntropy(ClassificationLoss):
         return self.probabilities
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        loss, p = loss_and_probabilities(class_logits(preds), target, self.t1, self.t2, self.label_smoothing)
+        loss, p = loss_and_probabilities(class_logits(preds), target, **self.options)
         if preds.dim() > 1:
             self.probabilities.remember(preds, p)
-        return self.mean(loss, target)
+        return self.mean(loss, target, self.counted(target))
 
 
 class TemperedProbabilities(Probabilities):

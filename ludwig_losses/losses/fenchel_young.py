@@ -6,18 +6,18 @@ from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_lead, simplex
-from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig, ignore_index
-from ludwig_losses.declare.loss import ClassificationLoss
+from ludwig_losses.declare.config import LABEL_SMOOTHING, ignore_index
 from ludwig_losses.declare.probabilities import Probabilities
 from ludwig_losses.declare.schema import CATEGORY, SEQUENCE, TEXT, field, loss_type
 from ludwig_losses.functional import entmax15, entmax_loss, sparsemax
 from ludwig_losses.functional.fenchel_young import loss_and_probabilities
 from ludwig_losses.functional.projections import project
 from ludwig_losses.host.registration import register_loss
-from ludwig_losses.parameters import Feature, Index, Number
+from ludwig_losses.losses._tokens import TokenLoss, TokenLossConfig
+from ludwig_losses.parameters import Number
 
 
-class FenchelYoungLossConfig(ClassificationLossConfig):
+class FenchelYoungLossConfig(TokenLossConfig):
     """Base of the losses whose predictions are sparse."""
 
     # The exponent of the projection.
@@ -29,24 +29,6 @@ class FenchelYoungLossConfig(ClassificationLossConfig):
         ignore_index()
     )
 
-    padding_index: int | None = field(
-        Index(
-            default=None,
-            features=(TEXT, SEQUENCE),
-            description="Index of the padding symbol, which is ignored; null takes it from the vocabulary.",
-        )
-    )
-
-    def resolve(self, feature: Feature) -> None:
-        super().resolve(feature)
-        if self.padding_index is None:
-            self.padding_index = feature.padding
-        elif feature.num_classes is not None and self.padding_index >= feature.num_classes:
-            raise ValueError(
-                f"{feature.place('padding_index')}: got {self.padding_index}, but the vocabulary has "
-                f"only {feature.num_classes} symbols. Write a smaller index, or null."
-            )
-
     @classmethod
     def figures(cls) -> dict[str, list[Panel]]:
         names = {1.25: "alpha 1.25", 1.5: "entmax-1.5", 2.0: "sparsemax"}
@@ -55,12 +37,11 @@ class FenchelYoungLossConfig(ClassificationLossConfig):
         return {"entmax": by_lead(losses), "simplex": regions}
 
 
-class FenchelYoungLoss(ClassificationLoss):
+class FenchelYoungLoss(TokenLoss):
     """Mean Fenchel-Young loss over examples, or over the tokens that are not padding."""
 
     def __init__(self, config: FenchelYoungLossConfig) -> None:
         super().__init__(config)
-        self.padding_index = config.padding_index
         self.options: dict[str, Any] = {
             name: getattr(config, name) for name in ("alpha", "label_smoothing", "ignore_index")
         }
@@ -69,13 +50,6 @@ class FenchelYoungLoss(ClassificationLoss):
     @property
     def projection(self) -> nn.Module:
         return self.probabilities
-
-    def counted(self, target: Tensor) -> Tensor | None:
-        counted = super().counted(target)
-        if self.padding_index is None:
-            return counted
-        not_padding = target != self.padding_index
-        return not_padding if counted is None else not_padding & counted
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         loss, p = loss_and_probabilities(preds, target, **self.options)

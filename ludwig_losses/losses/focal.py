@@ -7,17 +7,18 @@ from torch import Tensor
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_probability
-from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig, ignore_index
+from ludwig_losses.declare.config import LABEL_SMOOTHING, ignore_index
 from ludwig_losses.declare.labels import LabelsLoss, are_labels, columns
-from ludwig_losses.declare.schema import BINARY, CATEGORY, IMAGE, SET, field, loss_type
+from ludwig_losses.declare.schema import BINARY, CATEGORY, IMAGE, SEQUENCE, SET, TEXT, field, loss_type
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
 from ludwig_losses.host.registration import register_loss
+from ludwig_losses.losses._tokens import TokenLoss, TokenLossConfig, tokens_as_rows
 from ludwig_losses.parameters import Feature, Flag, Number, OptionalNumber, PerClass
 
 logger = logging.getLogger(__name__)
 
 
-class FocalLossConfig(ClassificationLossConfig):
+class FocalLossConfig(TokenLossConfig):
     """Cross-entropy that down-weights the examples a model already gets right (Lin et al., ICCV 2017)."""
 
     type: str = loss_type("focal_loss")
@@ -84,6 +85,7 @@ class FocalLossConfig(ClassificationLossConfig):
     normalize: bool = field(
         Flag(
             default=False,
+            features=(BINARY, CATEGORY, IMAGE),
             description=(
                 "Divide by the number of foreground elements (all but class 0; at least 1), as RetinaNet does, "
                 "instead of by the number of elements or the sum of their class weights."
@@ -92,7 +94,7 @@ class FocalLossConfig(ClassificationLossConfig):
     )
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
-        ignore_index(features=(CATEGORY, IMAGE, SET))
+        ignore_index(features=(CATEGORY, IMAGE, SEQUENCE, SET, TEXT))
     )
 
     @property
@@ -116,8 +118,8 @@ class FocalLossConfig(ClassificationLossConfig):
         return {"focal": by_probability({f"gamma {g:g}": partial(softmax_focal_loss, gamma=g) for g in (0.5, 1, 2, 5)})}
 
 
-@register_loss(FocalLossConfig, features=[BINARY, CATEGORY, IMAGE, SET], aliases=["focal"])
-class FocalLoss(LabelsLoss):
+@register_loss(FocalLossConfig, features=[BINARY, CATEGORY, IMAGE, SEQUENCE, SET, TEXT], aliases=["focal"])
+class FocalLoss(TokenLoss, LabelsLoss):
     """Mean focal loss: sigmoid for one logit per example or label, softmax for one per class."""
 
     alpha: Tensor | None
@@ -140,8 +142,10 @@ class FocalLoss(LabelsLoss):
             return self.mean_of_labels(preds, target)
         if preds.shape == target.shape:
             return self.reduce(sigmoid_focal_loss(preds, target, alpha=self.alpha, **self.options), target)
-        alpha = None if self.two_classes_only and preds.shape[1] != 2 else self.alpha
-        return self.reduce(softmax_focal_loss(preds, target, alpha=alpha, **self.options), target)
+        logits, classes = tokens_as_rows(preds, target)
+        alpha = None if self.two_classes_only and logits.shape[1] != 2 else self.alpha
+        loss = softmax_focal_loss(logits, classes, alpha=alpha, **self.options)
+        return self.reduce(loss.view(target.shape), target)
 
     def reduce(self, loss: Tensor, target: Tensor) -> Tensor:
         """Return the mean, or the weighted sum by the number of foreground elements."""

@@ -5,15 +5,16 @@ from torch import Tensor
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_probability
-from ludwig_losses.declare.config import LABEL_SMOOTHING, ClassificationLossConfig, ignore_index
+from ludwig_losses.declare.config import LABEL_SMOOTHING, ignore_index
 from ludwig_losses.declare.labels import LabelsLoss, are_labels
-from ludwig_losses.declare.schema import CATEGORY, IMAGE, SET, field, loss_type
+from ludwig_losses.declare.schema import CATEGORY, IMAGE, SEQUENCE, SET, TEXT, field, loss_type
 from ludwig_losses.functional import poly_loss, sigmoid_poly_loss
 from ludwig_losses.host.registration import register_loss
+from ludwig_losses.losses._tokens import TokenLoss, TokenLossConfig, tokens_as_rows
 from ludwig_losses.parameters import Coefficients, Number
 
 
-class PolyLossConfig(ClassificationLossConfig):
+class PolyLossConfig(TokenLossConfig):
     """Cross-entropy plus a polynomial in the miss probability 1 - p (Leng et al., ICLR 2022)."""
 
     type: str = loss_type("poly_loss")
@@ -61,8 +62,8 @@ class PolyLossConfig(ClassificationLossConfig):
         return {"poly": by_probability({f"epsilon {e:g}": partial(poly_loss, epsilon=e) for e in (-1, 1, 2)})}
 
 
-@register_loss(PolyLossConfig, features=[CATEGORY, IMAGE, SET], aliases=["poly"])
-class PolyLoss(LabelsLoss):
+@register_loss(PolyLossConfig, features=[CATEGORY, IMAGE, SEQUENCE, SET, TEXT], aliases=["poly"])
+class PolyLoss(TokenLoss, LabelsLoss):
     """Mean Poly-N loss; class weights multiply the whole loss."""
 
     def __init__(self, config: PolyLossConfig) -> None:
@@ -77,7 +78,8 @@ class PolyLoss(LabelsLoss):
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         if are_labels(preds, target):
             return self.mean_of_labels(preds, target)
-        return self.mean(poly_loss(preds, target, **self.options), target, self.counted(target))
+        loss = poly_loss(*tokens_as_rows(preds, target), **self.options)
+        return self.mean(loss.view(target.shape), target, self.counted(target))
 
     def of_labels(self, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
         options = {name: value for name, value in self.options.items() if name != "ignore_index"}

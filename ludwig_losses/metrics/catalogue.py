@@ -45,6 +45,7 @@ _BACKGROUND = "a background class, with examples of it and of others"
 _PARTNERS = "rows that are partners"
 # Ludwig's own tables have the errors of numbers as they were normalized.
 _UNITS = "in the units of the data"
+_TOKEN_CLASSES = "a loss of this package"
 _LABELS = "labelled rows of both kinds"
 
 METRICS = {
@@ -167,6 +168,20 @@ METRICS = {
     "sequence_accuracy": Metric(
         True, "Share of the rows that are predicted right from the first to the last token.", _TOKENS
     ),
+    "token_macro_f1": Metric(
+        True,
+        "Mean of the F1 of the classes of tokens, without symbols and ignored classes.",
+        _TOKENS,
+        _TOKEN_CLASSES,
+        is_main=False,
+    ),
+    "token_micro_f1": Metric(
+        True,
+        "F1 of all classes of tokens together, without symbols and ignored classes.",
+        _TOKENS,
+        _TOKEN_CLASSES,
+        is_main=False,
+    ),
     "edit_distance": Metric(
         False, "Insertions, deletions and substitutions, divided by the number of true tokens.", _TOKENS
     ),
@@ -212,7 +227,8 @@ METRICS = {
 
 
 def metric(name: str) -> Metric:
-    """Return what is known of a metric, also of those of single classes, ``iou_1`` and ``recall[malignant]``.
+    """Return what is known of a metric, also of those of single classes, ``iou_1``, ``token_f1_4`` and
+    ``recall[malignant]``.
 
     Raises:
         KeyError: there is no such metric.
@@ -221,6 +237,8 @@ def metric(name: str) -> Metric:
         return METRICS[name]
     if (found := re.fullmatch(r"iou_(\d+)", name)) is not None:
         return Metric(True, f"IoU of class {found[1]}.", ("image",), is_main=False, margin=0.02)
+    if (found := re.fullmatch(r"token_f1_(\d+)", name)) is not None:
+        return Metric(True, f"F1 of the tokens of class {found[1]}.", _TOKENS, is_main=False, margin=0.02)
     if (found := re.fullmatch(r"recall\[(.*)\]", name, re.DOTALL)) is not None:
         meaning = f"Share of the true rows of the class that are predicted as such: {found[1]}."
         return Metric(True, meaning, (*_CLASSES, *_SET), is_main=False, margin=0.02)

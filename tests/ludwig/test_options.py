@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Any
 
@@ -23,7 +24,7 @@ SECOND = {
     for name, facts in declared.FACTS.items()
     if "category" in declared.SINGLE[name].features
 }
-LETTERS = Feature("y", classes=["a", "b", "c", "d"], num_classes=4, frequencies=[50, 30, 15, 5], padding=0)
+LETTERS = Feature("y", classes=["a", "b", "c", "d"], num_classes=4, frequencies=[50, 30, 15, 5])
 
 
 def resolved(name: str, options: dict[str, Any], feature: Feature = LETTERS):
@@ -120,13 +121,53 @@ def test_ignored_classes_leave_numerator_and_denominator() -> None:
             torch.testing.assert_close(found, expected)
 
 
-def test_padding_and_ignored_tokens_do_not_count() -> None:
-    logits, target = torch.randn(3, 5, 4), torch.randint(4, (3, 5))
-    config = get_loss_cls("text", "entmax_loss").from_dict({"type": "entmax_loss", "ignore_index": ["b"]})
-    config.resolve(LETTERS)
+# Of the losses of tokens, the one of each token.
+PER_TOKEN = {
+    "entmax_loss": functional.entmax_loss,
+    "focal_loss": lambda logits, target: functional.softmax_focal_loss(logits.movedim(-1, 1), target),
+    "poly_loss": lambda logits, target: functional.poly_loss(logits.movedim(-1, 1), target),
+    "tempered_softmax_cross_entropy": functional.bi_tempered_logistic_loss,
+}
+
+
+@pytest.mark.parametrize("weights", [None, {"a": 9.0, "b": 9.0, "c": 1.0, "d": 5.0}], ids=["equal", "by name"])
+@pytest.mark.parametrize("name", PER_TOKEN)
+def test_padding_and_ignored_tokens_do_not_count(name: str, weights: dict | None) -> None:
+    logits, target = torch.randn(3, 5, 4), torch.arange(15).view(3, 5) % 4
+    target[0, 1:] = 0  # rows of different lengths: no mean of row means
+    section = {"type": name, "ignore_index": ["b"], "class_weights": weights}
+    config = get_loss_cls("text", name).from_dict(section)
+    config.resolve(dataclasses.replace(LETTERS, padding=0))
     kept = target > 1
-    expected = functional.entmax_loss(logits, target)[kept].mean()
+    weight = torch.tensor([9.0, 9.0, 1.0, 5.0] if weights else [1.0] * 4)[target[kept]]
+    expected = (weight * PER_TOKEN[name](logits, target)[kept]).sum() / weight.sum()
     torch.testing.assert_close(create_loss(config)(logits, target), expected)
+
+
+BINARY = Feature("y", classes=["malignant", "benign"], num_classes=2)
+ON_BINARY = [name for name in declared.SINGLE if "binary" in declared.SINGLE[name].features]
+
+
+@pytest.mark.parametrize("name", ON_BINARY)
+def test_class_weights_of_a_binary_feature_by_name(name: str) -> None:
+    logits, target = torch.randn(20), torch.arange(20) % 3 == 0
+
+    def loss(weights: dict | None, kept: torch.Tensor) -> torch.Tensor:
+        section = {"type": name, **declared.options("binary", name), "class_weights": weights}
+        config = get_loss_cls("binary", name).from_dict(section)
+        config.resolve(BINARY)
+        return create_loss(config)(logits[kept], target[kept])
+
+    negative, positive = loss(None, ~target), loss(None, target)
+    counts = (~target).sum(), 3 * target.sum()
+    expected = (counts[0] * negative + counts[1] * positive) / sum(counts)
+    torch.testing.assert_close(loss({"benign": 3.0, "malignant": 1.0}, target >= 0), expected)
+
+
+def test_balanced_is_refused_where_ludwig_counts_no_classes() -> None:
+    config = get_loss_cls("binary", "focal_loss").from_dict({"type": "focal_loss", "class_weights": "balanced"})
+    with pytest.raises(ValueError, match="balanced needs to know how often each class occurs, which Ludwig does not"):
+        config.resolve(BINARY)
 
 
 @pytest.mark.parametrize("options", [{}, {"class_weights": [1, 2, 3, 4]}, {"ignore_index": "b"}], ids=str)
@@ -190,6 +231,8 @@ TRAINED = [
     ("sequence", {"type": "entmax_loss", "alpha": 1.7, "ignore_index": ["<UNK>"], "class_weights": "balanced"}),
     ("sequence", {"type": "sparsemax_loss", "label_smoothing": 0.05, "ignore_index": "<UNK>"}),
     ("category", {"type": "entmax_1.5_loss", "label_smoothing": 0.1, "ignore_index": "class_2"}),
+    ("text", {"type": "focal_loss", "ignore_index": ["<UNK>", "RED"], "class_weights": "balanced"}),
+    ("sequence", {"type": "tempered_softmax_cross_entropy", "t2": 1.5, "ignore_index": "RED"}),
 ]
 
 

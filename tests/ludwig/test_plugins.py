@@ -19,7 +19,7 @@ LOSS, DATA = re.findall(r"```python\n(.*?)```", TUTORIAL, re.DOTALL)
 (CONFIG,) = re.findall(r"```yaml\n(.*?)```", TUTORIAL, re.DOTALL)
 (COMMANDS,) = re.findall(r"```bash\n(.*?)```", TUTORIAL, re.DOTALL)
 (ENTRY_POINT,) = re.findall(r"```toml\n\[project\.entry-points\.(.*?)```", TUTORIAL, re.DOTALL)
-FILE = "generalized_cross_entropy.py"
+FILE = "z_loss.py"
 
 
 def run(*command: str, cwd: pathlib.Path, **environment: str) -> str:
@@ -44,7 +44,7 @@ def test_the_tutorial_trains(tmp_path):
     (tmp_path / "config.yaml").write_text(CONFIG)
     run(sys.executable, "-c", DATA, cwd=tmp_path)
     output = run("bash", "-ec", COMMANDS, cwd=tmp_path)
-    assert "generalized_cross_entropy, for category features" in output and "q: 0.7" in output
+    assert "z_loss, for category features" in output and "z: 0.01" in output
 
     (model,) = tmp_path.glob("results/*/model")
     losses = json.loads((model.parent / "training_statistics.json").read_text())["training"]["cultivar"]["loss"]
@@ -66,31 +66,31 @@ def import_and_evaluate(file: str, *arguments: str) -> None:
 
 MISTAKES = {
     "no_schema": (
-        LOSS.replace("register_loss(GeneralizedCrossEntropyConfig,", "register_loss(None,"),
-        "GeneralizedCrossEntropy ({file}): register_loss needs a schema",
+        LOSS.replace("register_loss(ZLossConfig,", "register_loss(None,"),
+        "ZLoss ({file}): register_loss needs a schema",
     ),
     "no_name": (
-        LOSS.replace('    type: str = loss_type("generalized_cross_entropy")\n', ""),
-        "GeneralizedCrossEntropyConfig has no name",
+        LOSS.replace('    type: str = loss_type("z_loss")\n', ""),
+        "ZLossConfig has no name",
     ),
     "duplicate_of_ours": (
-        LOSS.replace('"generalized_cross_entropy"', '"focal"'),
+        LOSS.replace('"z_loss"', '"focal"'),
         "the name 'focal' is taken by FocalLoss",
     ),
     "duplicate_of_ludwigs": (
-        LOSS.replace('"generalized_cross_entropy"', '"softmax_cross_entropy"'),
+        LOSS.replace('"z_loss"', '"softmax_cross_entropy"'),
         "Ludwig has a loss or metric named 'softmax_cross_entropy' itself",
     ),
     "no_module": (LOSS.replace("(ClassificationLoss):", "(torch.nn.Module):"), "is a subclass of ludwig_losses.Loss"),
     "no_feature": (LOSS.replace('["category"]', '["categorical"]'), "features = ['categorical']; the output feature"),
-    "no_annotation": (LOSS.replace("    q: float = field(", "    q = field("), "({file}, line 11)"),
+    "no_annotation": (LOSS.replace("    z: float = field(", "    z = field("), "({file}, line 11)"),
     "no_syntax": (
         LOSS.replace("return self.mean", "retrun self.mean"),
         "SyntaxError: invalid syntax ({file}, line 28)",
     ),
     "early": ("from ludwig.api import LudwigModel\n" + LOSS, "import other parts of Ludwig inside of functions"),
     "bad_default": (
-        LOSS.replace("default=0.7", "default=7"),
+        LOSS.replace("default=0.01", "default=7"),
         "the default of a parameter is 7, expected a number in (0, 1] ({file}, line 16)",
     ),
     "bad_import": (LOSS.replace("import torch\n", "import torhc\n", 1), "No module named 'torhc' ({file}, line 1)"),
@@ -107,15 +107,15 @@ def after_mistakes(tmp_path_factory) -> tuple[pathlib.Path, dict]:
     (folder / "leaving").mkdir()
     (folder / "leaving" / "__init__.py").write_text("raise SystemExit(3)\n")
     for name, (text, _) in MISTAKES.items():
-        (folder / f"{name}.py").write_text(text.replace('"generalized_cross_entropy"', f'"{name}_loss"'))
+        (folder / f"{name}.py").write_text(text.replace('"z_loss"', f'"{name}_loss"'))
     (folder / "good.py").write_text(LOSS)
-    vector = LOSS.replace('"generalized_cross_entropy"', '"vector_loss"')
-    vector = vector.replace("self.mean(generalized_cross_entropy(preds, target, self.q), target)", "preds[:, 0]")
+    vector = LOSS.replace('"z_loss"', '"vector_loss"')
+    vector = vector.replace("self.mean(z_loss(preds, target, self.z), target)", "preds[:, 0]")
     (folder / "vector.py").write_text(vector)
     plain = LOSS.replace("ClassificationLoss", "Loss").replace('["category"]', '["category", "set"]')
-    plain = plain.replace("self.mean(", "torch.mean(").replace("self.q), target)", "self.q))")
-    (folder / "plain.py").write_text(plain.replace('"generalized_cross_entropy"', '"plain_loss"'))
-    installed = install(LOSS.replace('"generalized_cross_entropy"', '"installed_loss"'), folder / "installed")
+    plain = plain.replace("self.mean(", "torch.mean(").replace("self.z), target)", "self.z))")
+    (folder / "plain.py").write_text(plain.replace('"z_loss"', '"plain_loss"'))
+    installed = install(LOSS.replace('"z_loss"', '"installed_loss"'), folder / "installed")
     program = """
 import json, pickle, subprocess, sys, torch, warnings
 with warnings.catch_warnings(record=True) as caught:
@@ -146,7 +146,7 @@ def call_vector():
 def train_plain():
     import pandas as pd
     from ludwig.api import LudwigModel
-    both = {"type": "compound_loss", "terms": [{"type": "plain_loss"}, {"type": "generalized_cross_entropy", "q": 1}]}
+    both = {"type": "compound_loss", "terms": [{"type": "plain_loss"}, {"type": "z_loss", "z": 1}]}
     outputs = [{"name": "category", "type": "category", "loss": {"type": "plain_loss"}}]
     outputs.append({"name": "both", "type": "category", "loss": both})
     config = {"input_features": [{"name": "x", "type": "number"}], "output_features": outputs, "trainer": {"epochs": 1}}
@@ -161,14 +161,14 @@ print(json.dumps({
     "failures": plugins.failures,
     "warnings": [str(w.message) for w in caught if "ludwig-losses" in str(w.message)],
     "catalogue": list(catalogue()),
-    "good": error_of(lambda: parse({"type": "generalized_cross_entropy", "q": 1})),
-    "typo": error_of(lambda: parse({"type": "generalized_cross_entropy", "p": 1})),
-    "term": error_of(lambda: parse({"type": "compound_loss", "terms": [{"type": "plain_loss", "q": 0}]})),
+    "good": error_of(lambda: parse({"type": "z_loss", "z": 1})),
+    "typo": error_of(lambda: parse({"type": "z_loss", "q": 1})),
+    "term": error_of(lambda: parse({"type": "compound_loss", "terms": [{"type": "plain_loss", "z": 0}]})),
     "failed": error_of(lambda: parse({"type": "bad_import_loss"})),
     "built-in": error_of(lambda: parse({"type": "focal_loss"})),
     "vector": error_of(call_vector),
     "plain": train_plain(),
-    "pickled": pickle.loads(pickle.dumps(create_loss(parse({"type": "installed_loss"})))).q,
+    "pickled": pickle.loads(pickle.dumps(create_loss(parse({"type": "installed_loss"})))).z,
     "elsewhere": json.loads(
         subprocess.check_output([sys.executable, "-W", "ignore", "-c", elsewhere], cwd="/", text=True).splitlines()[-1]
     ),
@@ -213,26 +213,26 @@ def test_a_mistake_names_the_file_and_what_is_wrong(mistake, after_mistakes):
 
 def test_an_installed_package_needs_no_variable(after_mistakes):
     _, known = after_mistakes
-    assert "installed_loss" in known["catalogue"] and known["pickled"] == 0.7
+    assert "installed_loss" in known["catalogue"] and known["pickled"] == 0.01
 
 
 def test_processes_that_are_started_elsewhere_know_the_losses(after_mistakes):
     _, known = after_mistakes
-    assert known["elsewhere"] == known["catalogue"] and "generalized_cross_entropy" in known["catalogue"]
+    assert known["elsewhere"] == known["catalogue"] and "z_loss" in known["catalogue"]
 
 
 def test_mistakes_break_no_other_loss(after_mistakes):
     _, known = after_mistakes
     assert known["good"] is None and known["built-in"] is None
-    assert {"generalized_cross_entropy", "vector_loss", "focal_loss"} < {*known["catalogue"]}
+    assert {"z_loss", "vector_loss", "focal_loss"} < {*known["catalogue"]}
     assert not {f"{mistake}_loss" for mistake in MISTAKES if mistake != "leaves"} & {*known["catalogue"]}
 
 
 def test_a_loss_of_your_own_is_checked_as_strictly(after_mistakes):
     _, known = after_mistakes
     assert (
-        "unknown parameter 'p'" in known["typo"]
-        and "has the parameters: q, class_weights, effective_number_beta, weight" in known["typo"]
+        "unknown parameter 'q'" in known["typo"]
+        and "has the parameters: z, class_weights, effective_number_beta, weight" in known["typo"]
     )
 
 
@@ -254,7 +254,7 @@ def test_a_package_that_leaves_python_breaks_no_other_loss(after_mistakes):
 
 def test_a_loss_that_is_no_number_names_its_class_and_file(after_mistakes):
     folder, known = after_mistakes
-    assert known["vector"].startswith("TypeError: GeneralizedCrossEntropy (")
+    assert known["vector"].startswith("TypeError: ZLoss (")
     assert str(folder / "vector.py") in known["vector"] and "got shape (2,)" in known["vector"]
 
 
@@ -265,5 +265,5 @@ def test_a_loss_without_class_weights_trains_on_any_feature(after_mistakes):
 
 def test_a_loss_of_your_own_may_be_a_term(after_mistakes):
     _, known = after_mistakes
-    assert {"loss_plain_loss", "loss_generalized_cross_entropy"} < {*known["plain"][2]}
-    assert "loss.terms[0].q (output feature 'y'): got 0, expected a number in (0, 1]" in known["term"]
+    assert {"loss_plain_loss", "loss_z_loss"} < {*known["plain"][2]}
+    assert "loss.terms[0].z (output feature 'y'): got 0, expected a number in (0, 1]" in known["term"]

@@ -47,7 +47,7 @@ WRONG = [
     ("category", {"type": "focal_loss", "gama": 2}, r"unknown parameter 'gama' \(value 2\). Did you mean 'gamma'\?"),
     ("image", {"type": "dice", "smoth": 1}, r"unknown parameter 'smoth' .* Did you mean 'smooth'\?"),
     ("image", {"type": "lovasz_softmax_loss", "smooth": 1}, "unknown parameter 'smooth'.*: classes, per_image, ignore_index"),
-    ("binary", {"type": "focal_loss", "class_weights": [1, 2]}, "class_weights is for category, image features only"),
+    ("binary", {"type": "focal_loss", "effective_number_beta": 0.5}, "effective_number_beta is for category, .* features only"),
     ("category", {"type": "entmax15", "padding_index": 0}, "padding_index is for text, sequence features only"),
     # wrong types
     ("category", {"type": "focal_loss", "gamma": "high"}, r"gamma: got 'high', expected a number in \[0, 20\]"),
@@ -64,7 +64,7 @@ WRONG = [
     ("category", {"type": "focal_loss", "normalize": 1}, "normalize: got 1, expected true or false"),
     ("category", {"type": "poly_loss", "epsilon": [1, "x"]}, r"epsilon\[1\]: got 'x', expected a number >= -0.5"),
     ("category", {"type": "sparsemax", "ignore_index": -100}, "ignore_index: got -100, expected the name or the index"),
-    ("binary", {"type": "focal_loss", "ignore_index": 0}, "ignore_index is for category, image features only"),
+    ("binary", {"type": "focal_loss", "ignore_index": 0}, "ignore_index is for category, image, .* features only"),
     # what several parameters say together
     (
         "category",
@@ -300,16 +300,11 @@ BALANCE = (
     [
         ({"positive_class_weight": 3}, "alpha: 0.75"),
         ({"positive_class_weight": 1}, "alpha: 0.5"),
-        ({"class_weights": [1, 3]}, "alpha: 0.75"),
-        ({"class_weights": [2.0, 1]}, "alpha: 0.3333"),
-        ({"class_weights": {"no": 1, "yes": 3}}, "alpha"),  # which of them is the positive one, the data decides
-        ({"class_weights": 2}, "alpha"),
-        ({"class_weights": [1, "x"]}, "alpha"),
         ({"positive_class_weight": "high"}, "alpha"),
     ],
     ids=str,
 )
-def test_class_weights_of_a_binary_feature_are_written_as_alpha(loss, instead):
+def test_the_weight_of_the_positive_class_is_written_as_alpha(loss, instead):
     for section in (
         {"type": "focal_loss", **loss},
         {"type": "compound_loss", "terms": [{"type": "focal_loss", **loss}]},
@@ -318,8 +313,9 @@ def test_class_weights_of_a_binary_feature_are_written_as_alpha(loss, instead):
         assert BALANCE.format(instead) in text
     if instead != "alpha":
         ModelConfig.from_dict(config("binary", {"type": "focal_loss", **yaml.safe_load("{" + instead + "}")}))
-    without = message(config("binary", {"type": "tempered_softmax_cross_entropy", **loss}))
-    assert "alpha" not in without and " instead" not in without
+    weights = message(config("binary", {"type": "tempered_softmax_cross_entropy", **loss}))
+    number = loss["positive_class_weight"]
+    assert "alpha" not in weights and (f"Write class_weights: [1, {number}] instead" in weights) == (number != "high")
 
 
 @pytest.mark.parametrize("number", [1, 1.0, np.int64(1)], ids=repr)
@@ -393,6 +389,8 @@ RIGHT = [
     ),
     ("category", {"type": "softmax_cross_entropy", "class_weights": [1, 2]}),
     ("category", {"weight": 2.0}),
+    ("binary", {"type": "focal_loss", "alpha": None, "class_weights": {"no": 1, "yes": 3}}),
+    ("binary", {"type": "tempered_softmax_cross_entropy", "class_weights": [1, 3]}),
 ]
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import mean_absolute_error, r2_score, root_mean_squared_error
+from sklearn.metrics import f1_score, mean_absolute_error, r2_score, root_mean_squared_error
 
 from ludwig_losses.metrics.catalogue import SMALLEST_PROBABILITY
 from ludwig_losses.metrics.functional.anomaly import anomaly_values, threshold_values
@@ -18,6 +18,7 @@ from ludwig_losses.metrics.functional.open_set import open_set_values
 from ludwig_losses.metrics.functional.ordinal import rank_sums, rank_values
 from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_counts, smallest_class
 from ludwig_losses.metrics.functional.sequences import tokens
+from ludwig_losses.metrics.functional.token_classes import token_class_counts, token_class_values
 
 TRUTH = np.array([0, 0, 1, 1, 2, 2, 2, 0])
 PROBABILITIES = np.array(
@@ -244,6 +245,39 @@ def test_tokens():
     distance = sum(edits(a, b) for a, b in zip(truth, predicted, strict=True))
     expected = {"token_accuracy": 4 / 10, "sequence_accuracy": 1 / 4, "edit_distance": distance / 10}
     assert tokens(truth, predicted) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("ignored", "symbols"), [((2,), (0, 1, 2, 3)), ((2, 5), (0, 1, 2, 3)), ((2,), ())], ids=str)
+def test_classes_of_tokens(ignored: tuple[int, ...], symbols: tuple[int, ...]):
+    generator = torch.Generator().manual_seed(1)
+    true, predicted = (torch.randint(8, (6, 9), generator=generator) for _ in range(2))
+    true[:, 6:], predicted[:, :3] = 2, true[:, :3]  # padding at the end, and some that are right
+    counts = token_class_counts(predicted[:4], true[:4], 8, ignored) + token_class_counts(
+        predicted[4:], true[4:], 8, ignored
+    )
+    kept = ~torch.isin(true, torch.tensor(ignored))
+    labels = [c for c in range(8) if c not in ignored + symbols]
+    expected = {
+        f"token_{mean}_f1": f1_score(true[kept], predicted[kept], labels=labels, average=mean)
+        for mean in ("macro", "micro")
+    }
+    single = f1_score(true[kept], predicted[kept], labels=labels, average=None)
+    expected |= {f"token_f1_{c}": value for c, value in zip(labels, single, strict=True)}
+    found = token_class_values(counts, ignored + symbols)
+    assert {name: value.item() for name, value in found.items()} == pytest.approx(expected, abs=1e-6)
+
+
+def test_classes_of_tokens_beyond_a_prediction_are_missed():
+    counts = token_class_counts(torch.tensor([[4, 5]], dtype=torch.int8), torch.tensor([[4, 4, 5, 2]]), 6, (2,))
+    assert counts[:, 4:].tolist() == [[2, 1], [1, 1], [1, 0]] and not counts[:, :4].any()
+    assert token_class_values(counts, (0, 1, 2, 3)) == {
+        name: pytest.approx(value)
+        for name, value in (
+            ("token_macro_f1", 1 / 3), ("token_micro_f1", 2 / 5), ("token_f1_4", 2 / 3), ("token_f1_5", 0)
+        )
+    }  # fmt: skip
+    assert token_class_values(torch.zeros(3, 6), ()) == {}
+    assert {*token_class_values(torch.ones(3, 65), ())} == {"token_macro_f1", "token_micro_f1"}
 
 
 def test_anomalies_are_measured_on_labelled_rows():

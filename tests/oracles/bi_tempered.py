@@ -20,7 +20,13 @@ def tempered_softmax(logits: Tensor, t: float = 1.0) -> Tensor:
 
 
 def bi_tempered_logistic_loss(
-    logits: Tensor, target: Tensor, *, t1: float = 1.0, t2: float = 1.0, label_smoothing: float = 0.0
+    logits: Tensor,
+    target: Tensor,
+    *,
+    t1: float = 1.0,
+    t2: float = 1.0,
+    label_smoothing: float = 0.0,
+    ignore_index: int | list[int] | None = None,
 ) -> Tensor:
     """``sum_i y_i (log_t1 y_i - log_t1 q_i) - (y_i**(2 - t1) - q_i**(2 - t1)) / (2 - t1)``, class by class."""
 
@@ -36,7 +42,7 @@ def bi_tempered_logistic_loss(
             total = total - (y ** (2 - t1) - ((2 - t1) * log_q[i]).exp()) / (2 - t1)
         return total
 
-    return per_row(loss, logits, target, class_dim=-1)
+    return per_row(loss, logits, target, class_dim=-1, ignore_index=ignore_index)
 
 
 def _log_q(z: Tensor, t: float) -> Tensor:
@@ -80,13 +86,14 @@ FUNCTIONS = {
                 {"t1": t1, "t2": t2, "label_smoothing": smoothing}
                 for t1, t2, smoothing in ((1.0, 1.0, 0.1), (1.0, 1.4, 0.1), (0.8, 1.0, 0.1), (0.2, 4.0, 0.3))
             ),
+            {"t1": 0.5, "t2": 1.4, "ignore_index": [0, 2]},
         ),
         hostile=hostile.Subject(
             hostile.CLASS_LAST,
             {
                 "t1": lambda d: d.choice((0.0, 0.3, 0.8, 1.0)),
                 "t2": lambda d: d.choice((1.0, 1.2, 2.0, 4.0)),
-                **hostile.SMOOTHING,
+                **hostile.CLASSIFICATION,
             },
         ),
         wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
@@ -110,13 +117,28 @@ LOSSES = {
         options={
             "binary": {"t1": 0.5, "t2": 1.5},
             "category": {"t1": 0.8, "t2": 2.0, "label_smoothing": 0.1},
+            "sequence": {"t1": 0.5, "t2": 1.5},
+            "text": {"t1": 0.8, "t2": 2.0, "label_smoothing": 0.1},
         },
-        changes={**CLASS_WEIGHTS, "t1": 0.5, "t2": 2.0, "label_smoothing": 0.2},
+        changes={
+            **CLASS_WEIGHTS,
+            "ignore_index": "b",
+            "padding_index": 1,
+            "t1": 0.5,
+            "t2": 2.0,
+            "label_smoothing": 0.2,
+        },
         beside=BESIDE_CLASS_WEIGHTS,
         predicts=(
             *(("category", {"t1": 0.5, "t2": t2}) for t2 in (1.0, 1.5)),
             ("binary", {"t2": 2.0}),
+            ("text", {"t2": 2.0}),
         ),
-        validates_by=(("category", {}, "accuracy"), ("binary", {}, "roc_auc")),
+        validates_by=(
+            ("category", {}, "accuracy"),
+            ("category", {"ignore_index": 0}, "loss"),
+            ("binary", {}, "roc_auc"),
+            ("sequence", {}, "loss"),
+        ),
     ),
 }

@@ -148,6 +148,7 @@ LOSSES = {
             **CLASS_WEIGHTS,
             "ignore_index": "b",
             "label_smoothing": 0.2,
+            "padding_index": 1,
             "alpha": [0.1, 0.2, 0.3, 0.4],
             "gamma": 1.0,
             "normalize": True,
@@ -159,6 +160,7 @@ LOSSES = {
             ("category", {}, "accuracy"),
             ("binary", {}, "roc_auc"),
             ("set", {}, "jaccard"),
+            ("text", {}, "loss"),
         ),
     ),
 }

@@ -104,11 +104,12 @@ FUNCTIONS = {
 
 LOSSES = {
     "poly_loss": Declared(
-        by_command_line=("category", "set"),
+        by_command_line=("category", "sequence", "set", "text"),
         changes={
             **CLASS_WEIGHTS,
             "ignore_index": "b",
             "label_smoothing": 0.2,
+            "padding_index": 1,
             "epsilon": [1.0, 0.5],
             "gamma": 1.0,
         },

@@ -89,6 +89,8 @@ def unknown_parameter(
 def _balance_instead(key: str, value: Any, here: dict[str, Parameter | None]) -> str:
     """Say how class weights of Ludwig's binary losses are written, where one number in [0, 1] balances two classes."""
     balance = next((name for name, kind in here.items() if isinstance(kind, PerClass) and kind.single), None)
+    if balance is None and key == POSITIVE_CLASS_WEIGHT and CLASS_WEIGHTS in here and is_number(value):
+        return f" Write {CLASS_WEIGHTS}: [1, {value:g}] instead, the weights of the negative and the positive class."
     if balance is None or value is None or key not in (CLASS_WEIGHTS, POSITIVE_CLASS_WEIGHT):
         return ""
     number = _share(key, value)

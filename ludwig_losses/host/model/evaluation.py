@@ -20,7 +20,8 @@ def create_metrics(create: Callable, feature: Any) -> None:
     """Add the metrics of the feature type, and of the loss, to those that Ludwig reports for a feature."""
     create(feature)
     for metric_cls in metrics_of_feature(feature.type()):
-        feature._metric_functions[metric_cls.NAMES[0]] = metric_cls.for_feature(feature)
+        if metric_cls.suits(feature):
+            feature._metric_functions[metric_cls.NAMES[0]] = metric_cls.for_feature(feature)
     predict_as_trained(feature)
     if declaration_of(type(feature.loss)) is not None:
         ignore_in_jaccard(feature)
@@ -64,8 +65,8 @@ def refuse_missing_metric(
         ValueError: the loss of the validation field does not report the metric, or not on these targets.
     """
     name, metric = trainer.validation_field, trainer.validation_metric
-    if name in trainer.model.output_features and metric in metrics_of_losses():
-        feature = trainer.model.output_features.get(name)
+    feature = trainer.model.output_features.get(name) if name in trainer.model.output_features else None
+    if feature is not None and metric in metrics_of_losses() | _missing_metrics(feature):
         loss, data = feature.train_loss_function, validation_set if validation_set is not None else training_set
         where = f"{place_of(trainer.model, name).at('.loss')}: {feature.loss.type}"
         problem = f"trainer.validation_metric: {metric} is not available: {where}"
@@ -78,6 +79,12 @@ def refuse_missing_metric(
                 f"{problem} needs {reporter.metrics_need} in the validation data. Add them, or choose another metric."
             )
     return original(trainer, training_set, validation_set, *args, **kwargs)
+
+
+def _missing_metrics(feature: Any) -> set[str]:
+    """Return the names of the metrics of a feature's type that it does not have with its loss."""
+    missing = (metric_cls for metric_cls in metrics_of_feature(feature.type()) if not metric_cls.suits(feature))
+    return {name for metric_cls in missing for name in metric_cls.NAMES}
 
 
 def leave_out_absent_targets(

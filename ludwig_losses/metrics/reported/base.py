@@ -37,6 +37,11 @@ class FeatureMetric(PackMetric):
     tensor: ClassVar[str]
 
     @classmethod
+    def suits(cls, feature: Any) -> bool:
+        """Whether one of Ludwig's output features of these types has the metric."""
+        return True
+
+    @classmethod
     def for_feature(cls, feature: Any) -> FeatureMetric:
         """Return the metric of one of Ludwig's output features."""
         return cls()
