@@ -401,6 +401,25 @@ GROUPS = (
         ),
     ),
     Group(
+        "interval calibration",
+        "a pass over the validation rows before each evaluation",
+        "losses that calibrate their intervals",
+        (
+            Patch(
+                "ludwig.trainers.trainer:Trainer.train",
+                f"{_HOST}.model.calibration:refuse_too_few_rows",
+                "Intervals are wrong in silence where there are too few validation rows.",
+                "a loss could say how many rows it needs.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer.run_evaluation",
+                f"{_HOST}.model.calibration:calibrate_and_evaluate",
+                "Intervals are not calibrated.",
+                "a feature were called before each evaluation.",
+            ),
+        ),
+    ),
+    Group(
         "soft labels",
         "predictions of probabilities, and a check that its targets are some",
         "softmax_cross_entropy on vector features",

@@ -98,6 +98,11 @@ class LossConfig(DeclaredLossConfig):
         target (``VALUE``), or a distance of two (``SPREAD``)."""
         return {}
 
+    @property
+    def calibrates(self) -> bool:
+        """Whether predictions are calibrated by the validation rows."""
+        return False
+
     def check_normalization(self, normalization: str | None) -> None:
         """Check that the loss has a meaning for a number feature with this normalization.
 

@@ -23,8 +23,8 @@ from functional.cases import (
     ranks,
 )
 from ludwig_losses.functional import _contrast
-from oracles._inputs import amounts
 from ludwig_losses.functional._numerics import is_small
+from oracles._inputs import amounts
 
 POINTS = torch.tensor([[0.0, 0.0], [0.5, -1.0], [-2.0, 0.25]], dtype=torch.float64)
 ALONG = torch.tensor([2.0, -1.0], dtype=torch.float64)

@@ -9,7 +9,7 @@ import pytest
 
 from ludwig_losses.metrics.catalogue import METRICS, judging, lower_is_better, metric
 
-FEATURES = {"binary", "category", "image", "vector", "text", "sequence", "anomaly"}
+FEATURES = {"number", "timeseries", "binary", "category", "image", "vector", "text", "sequence", "anomaly"}
 
 
 @pytest.mark.parametrize("name", [*METRICS, "recall[a [b]]", "recall[1\n2]", "iou_12"])

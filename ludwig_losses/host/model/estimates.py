@@ -50,7 +50,8 @@ class Outputs(Dense):
 def create_predict_module(create: Callable, feature: Any) -> PredictModule:
     """Return Ludwig's predict module, or one that predicts what the loss of the feature makes of the logits."""
     loss = _loss(feature)
-    return create(feature) if loss is None else Estimated(loss.estimates, getattr(feature, "clip", None))
+    estimates = None if loss is None else loss.estimates
+    return create(feature) if estimates is None else Estimated(estimates, getattr(feature, "clip", None))
 
 
 def get_prediction_set(get: Callable, feature: Any) -> set[str]:
