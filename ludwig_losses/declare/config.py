@@ -64,7 +64,7 @@ class LossConfig(DeclaredLossConfig):
     # What `ludwig-losses list` and `explain`, and the page on choosing a loss, say.
     advice: ClassVar[Advice | None] = None
 
-    # Whether the loss says what the numbers mean that the decoder of a number or timeseries feature gives: such a feature
+    # Whether the loss says what the outputs of the decoder of a number or timeseries feature mean: such a feature
     # predicts what the loss makes of them, and the loss is no term of a sum.
     estimates: ClassVar[bool] = False
 
@@ -89,13 +89,13 @@ class LossConfig(DeclaredLossConfig):
 
     @property
     def outputs(self) -> int | None:
-        """How many numbers the decoder gives for each number that is predicted; ``None`` leaves it as Ludwig makes it."""
+        """How many outputs the decoder has for each target; ``None`` leaves it as Ludwig makes it."""
         return None
 
     @property
     def columns(self) -> dict[str, str]:
-        """The further columns of the predictions of a number or timeseries feature, each with what it is: a value of the
-        target (``VALUE``), or a distance of two (``SPREAD``)."""
+        """The further columns of the predictions of a number or timeseries feature, each with what it is: a value of
+        the target (``VALUE``), or a distance of two (``SPREAD``)."""
         return {}
 
     @property

@@ -148,7 +148,7 @@ def with_type(config_cls: type[BaseLossConfig], name: str) -> type[BaseLossConfi
     return metaclass(class_name, (config_cls,), namespace)
 
 
-def _native_field(parameter: Parameter) -> Any:
+def _native_field(parameter: Parameter) -> Any:  # noqa: PLR0912 - one case for each type
     common = {"default": parameter.default, "description": parameter.description}
     match parameter:
         case Levels():

@@ -131,8 +131,8 @@ class CompoundLossConfig(LossConfig):
         for index, term in enumerate(terms):
             if isinstance(term, LossConfig) and term.estimates:
                 raise ValueError(
-                    f"terms[{index}]: {term.type} says what the numbers of the decoder mean, which other terms take for "
-                    f"the prediction itself. Write it alone, as loss: {{type: {term.type}}}."
+                    f"terms[{index}]: {term.type} says what the numbers of the decoder mean, which other terms take "
+                    f"for the prediction itself. Write it alone, as loss: {{type: {term.type}}}."
                 )
             try:
                 if isinstance(term, LossConfig):

@@ -45,8 +45,8 @@ class QuantileLossConfig(LossConfig):
         Flag(
             default=False,
             description=(
-                "Widen or narrow the interval of each pair of outer quantiles by the validation rows, so that it has the "
-                "share of new rows inside that its quantiles promise (conformalized quantile regression)."
+                "Widen or narrow the interval of each pair of outer quantiles by the validation rows, so that it has "
+                "the share of new rows inside that its quantiles promise (conformalized quantile regression)."
             ),
         )
     )
@@ -72,8 +72,8 @@ class QuantileLossConfig(LossConfig):
         super().check()
         if self.calibrate and len(self.levels) < 2:
             raise ValueError(
-                f"calibrate: true needs an interval, but quantiles: {self.quantiles} has one number. Write for instance "
-                f"quantiles: [0.05, 0.5, 0.95], or remove calibrate."
+                f"calibrate: true needs an interval, but quantiles: {self.quantiles} has one number. Write for "
+                f"instance quantiles: [0.05, 0.5, 0.95], or remove calibrate."
             )
 
     def validates_on_loss(self, feature_type: str) -> bool:

@@ -188,7 +188,7 @@ METRICS = {
     ),
     "interval_score": Metric(
         False,
-        "Width of the interval, plus 2 / a times the distance of a target outside, with a the share that may be outside.",
+        "Width of the interval, plus 2 / a times the distance of a target outside, with a the share to be outside.",
         _NUMBERS,
         _QUANTILES,
     ),

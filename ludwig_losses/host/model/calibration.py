@@ -1,4 +1,4 @@
-"""Calibration of predictions by the validation data: before each evaluation, so that what it finds is saved with the model."""
+"""Calibration of predictions by the validation data, before each evaluation: what it finds is saved with the model."""
 
 from __future__ import annotations
 

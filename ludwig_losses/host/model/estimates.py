@@ -1,4 +1,4 @@
-"""Number and timeseries features whose loss says what the numbers of the decoder mean: quantiles, a mean, a deviation."""
+"""Number and timeseries features whose loss says what the outputs of the decoder mean: quantiles, for instance."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def postprocess_number(original: Callable, feature: Any, predictions: Any, metad
         if column not in result:
             continue
         if kind == SPREAD:
-            origin = transformer.inverse_transform(0.0)
-            result[column] = result[column].map(lambda spread: transformer.inverse_transform(spread) - origin)
+            scale = transformer.inverse_transform(1.0) - transformer.inverse_transform(0.0)
+            result[column] = result[column] * scale
         elif kind == VALUE:
             result[column] = result[column].map(transformer.inverse_transform)
             if below is not None:

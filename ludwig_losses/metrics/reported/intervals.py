@@ -12,8 +12,9 @@ from ludwig_losses.metrics.reported.base import MeansMetric, MetricOfLoss
 
 
 class IntervalMetric(MetricOfLoss, MeansMetric):
-    """``pinball_loss``, and ``interval_coverage``, ``interval_width`` and ``interval_score`` where there are two quantiles
-    or more; see :func:`interval_means`. Like Ludwig's metrics, in the units of the normalised target."""
+    """``pinball_loss``, and with several quantiles ``interval_coverage``, ``interval_width`` and ``interval_score``.
+
+    See :func:`interval_means`. Like Ludwig's metrics, in the units of the normalised target."""
 
     NAMES = ("pinball_loss", "interval_coverage", "interval_width", "interval_score")
     LOWER_IS_BETTER = lower_is_better(NAMES)
