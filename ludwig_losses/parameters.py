@@ -165,6 +165,26 @@ class Numbers(Number):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Levels(Numbers):
+    """A number between 0 and 1, or a list of such numbers that ascends."""
+
+    above: float = 0
+    maximum: float = 1
+
+    @property
+    def allowed(self) -> str:
+        return "a number in (0, 1), or a list of such numbers, each larger than the one before"
+
+    def accepts(self, value: Any) -> bool:
+        numbers = list(value) if isinstance(value, (list, tuple)) else [value]
+        ascends = all(is_number(number) and 0 < number < 1 for number in numbers) and sorted({*numbers}) == numbers
+        return bool(numbers) and ascends
+
+    def fault(self, value: Any) -> Fault | None:
+        return Parameter.fault(self, value)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Coefficients(Numbers):
     """The first coefficients of a series, one number or a list; the j-th, from 1, is at least ``minimum / j``."""
 

@@ -371,6 +371,74 @@ GROUPS = (
         ),
     ),
     Group(
+        "number predictions",
+        "a decoder with the outputs that it trains, and predictions that are made of them",
+        "losses on number and timeseries features that predict more than Ludwig does",
+        (
+            Patch(
+                "ludwig.features.base_feature:OutputFeature.initialize_decoder",
+                f"{_HOST}.model.estimates:initialize_decoder",
+                "The decoder gives one number for each target.",
+                "a loss could say how many outputs it needs.",
+            ),
+            Patch(
+                "ludwig.features.number_feature:NumberOutputFeature.create_predict_module",
+                f"{_HOST}.model.estimates:create_predict_module",
+                "Predictions are the numbers of the decoder, not what the loss makes of them.",
+                "a loss could make predictions.",
+            ),
+            Patch(
+                "ludwig.features.number_feature:NumberOutputFeature.get_prediction_set",
+                f"{_HOST}.model.estimates:get_prediction_set",
+                "Ray drops the further columns.",
+                "predict modules said which columns they add.",
+            ),
+            Patch(
+                "ludwig.features.number_feature:NumberOutputFeature.postprocess_predictions",
+                f"{_HOST}.model.estimates:postprocess_number",
+                "Further columns stay in the units of the network.",
+                "predict modules said which columns they add.",
+            ),
+            Patch(
+                "ludwig.features.timeseries_feature:TimeseriesOutputFeature.create_predict_module",
+                f"{_HOST}.model.estimates:create_predict_module",
+                "Predictions are the numbers of the decoder, not what the loss makes of them.",
+                "a loss could make predictions.",
+            ),
+            Patch(
+                "ludwig.features.timeseries_feature:TimeseriesOutputFeature.get_prediction_set",
+                f"{_HOST}.model.estimates:get_prediction_set",
+                "Ray drops the further columns.",
+                "predict modules said which columns they add.",
+            ),
+            Patch(
+                "ludwig.features.timeseries_feature:TimeseriesOutputFeature.postprocess_predictions",
+                f"{_HOST}.model.estimates:postprocess_timeseries",
+                "Further columns stay in the units of the network.",
+                "predict modules said which columns they add.",
+            ),
+        ),
+    ),
+    Group(
+        "interval calibration",
+        "a pass over the validation rows before each evaluation",
+        "losses that calibrate their intervals",
+        (
+            Patch(
+                "ludwig.trainers.trainer:Trainer.train",
+                f"{_HOST}.model.calibration:refuse_too_few_rows",
+                "Intervals are wrong in silence where there are too few validation rows.",
+                "a loss could say how many rows it needs.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer.run_evaluation",
+                f"{_HOST}.model.calibration:calibrate_and_evaluate",
+                "Intervals are not calibrated.",
+                "a feature were called before each evaluation.",
+            ),
+        ),
+    ),
+    Group(
         "soft labels",
         "predictions of probabilities, and a check that its targets are some",
         "softmax_cross_entropy on vector features",

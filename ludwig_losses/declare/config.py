@@ -25,6 +25,9 @@ from ludwig_losses.declare.schema import (
 from ludwig_losses.functional._numerics import ignored_classes
 from ludwig_losses.parameters import Classes, Feature, Number, Order, PerClass
 
+# What a further column of the predictions is: its units follow from it.
+VALUE, SPREAD = "value", "spread"
+
 BALANCED, EFFECTIVE_NUMBER = "balanced", "effective_number"
 
 # Parameters that several losses share.
@@ -71,6 +74,10 @@ class LossConfig(DeclaredLossConfig):
     # What `ludwig-losses list` and `explain`, and the page on choosing a loss, say.
     advice: ClassVar[Advice | None] = None
 
+    # Whether the loss says what the outputs of the decoder of a number or timeseries feature mean: such a feature
+    # predicts what the loss makes of them, and the loss is no term of a sum.
+    estimates: ClassVar[bool] = False
+
     # Whether the loss compares rows 2i and 2i + 1 of a batch, which therefore have to stay together; and what to
     # write in the configuration where they cannot.
     keeps_pairs: ClassVar[bool] = False
@@ -89,6 +96,29 @@ class LossConfig(DeclaredLossConfig):
     def figures(cls) -> dict[str, list[Panel]]:
         """The figures of the page, each under the name of its file; `explain --plot` draws the first one."""
         return {}
+
+    @property
+    def outputs(self) -> int | None:
+        """How many outputs the decoder has for each target; ``None`` leaves it as Ludwig makes it."""
+        return None
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The further columns of the predictions of a number or timeseries feature, each with what it is: a value of
+        the target (``VALUE``), or a distance of two (``SPREAD``)."""
+        return {}
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether predictions are calibrated by the validation rows."""
+        return False
+
+    def check_normalization(self, normalization: str | None) -> None:
+        """Check that the loss has a meaning for a number feature with this normalization.
+
+        Raises:
+            ValueError: saying what to write instead.
+        """
 
     def validates_on_loss(self, feature_type: str) -> bool:
         """Whether best model and early stopping follow the loss, where the configuration says nothing: the default

@@ -28,6 +28,12 @@ class Loss(nn.Module, LogitsInputsMixin):
     label_projection: nn.Module | None = None
     score: Callable[[Tensor], Tensor] | None = None
     score_name: ClassVar[str] = "score"
+    # What a number or timeseries feature predicts: a module that makes of logits a dict of tensors in the shape of the
+    # targets, the predictions and each of the further columns that the schema names.
+    estimates: nn.Module | None = None
+    # Whether predictions are calibrated by the validation rows, and how many of them that needs.
+    calibrates: bool = False
+    fewest_rows: int = 1
     # Whether predictions have a dimension more than targets, that of the classes, unless there is one logit for two.
     of_classes: ClassVar[bool] = False
     # Whether the larger of two logits is that of the more probable class.
@@ -57,7 +63,13 @@ class Loss(nn.Module, LogitsInputsMixin):
     @classmethod
     def projects(cls, config: LossConfig) -> bool:
         """Whether a feature with this configuration predicts with the projection, and the score, of the loss."""
-        return cls.projection is not None
+        return cls.projection is not None or config.estimates
+
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        """Take note of the shape of the target of one row, ``(1,)`` for a number."""
+
+    def calibrate(self, logits: Tensor, target: Tensor) -> None:
+        """Calibrate the predictions by rows that the model was not trained on."""
 
     def create_metrics(self, config: LossConfig) -> dict[str, Any]:
         """Return the metrics of a feature with this configuration, each under a name that it reports."""

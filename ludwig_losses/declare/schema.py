@@ -18,6 +18,7 @@ from ludwig_losses.parameters import (
     Count,
     Flag,
     Index,
+    Levels,
     Number,
     NumberOrWord,
     Numbers,
@@ -150,9 +151,11 @@ def with_type(config_cls: type[BaseLossConfig], name: str) -> type[BaseLossConfi
     return metaclass(class_name, (config_cls,), namespace)
 
 
-def _native_field(parameter: Parameter) -> Any:
+def _native_field(parameter: Parameter) -> Any:  # noqa: PLR0912 - one case for each type
     common = {"default": parameter.default, "description": parameter.description}
     match parameter:
+        case Levels():
+            return schema_utils.OneOfOptionsField(allow_none=False, field_options=_levels_options(), **common)
         case Numbers():
             return schema_utils.OneOfOptionsField(allow_none=False, field_options=_numbers_options(parameter), **common)
         case NumberOrWord():
@@ -186,6 +189,11 @@ def _native_field(parameter: Parameter) -> Any:
 def _range(parameter: Number) -> dict[str, Any]:
     lowest = parameter.minimum if parameter.above is None else parameter.above
     return {"min": lowest, "max": parameter.maximum, "min_inclusive": parameter.above is None}
+
+
+def _levels_options() -> list[Any]:
+    number = schema_utils.FloatRange(default=0.5, min=0, max=1, description="A number.")
+    return [number, schema_utils.List(list_type=float, allow_none=False, description="Several numbers.")]
 
 
 def _numbers_options(parameter: Numbers) -> list[Any]:

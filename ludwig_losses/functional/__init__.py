@@ -24,10 +24,13 @@ from ludwig_losses.functional.one_class import (
 from ludwig_losses.functional.open_set import entropic_open_set_loss, known_score, known_softmax, objectosphere_loss
 from ludwig_losses.functional.poly import poly_loss, sigmoid_poly_loss
 from ludwig_losses.functional.projections import entmax, entmax15, sparsemax
+from ludwig_losses.functional.quantile import conformal_offset, conformal_rank, ordered_quantiles, quantile_loss
 
 __all__ = [
     "asymmetric_loss",
     "bi_tempered_logistic_loss",
+    "conformal_offset",
+    "conformal_rank",
     "corn_loss",
     "corn_probabilities",
     "corn_rank",
@@ -49,7 +52,9 @@ __all__ = [
     "lovasz_softmax_loss",
     "nt_xent_loss",
     "objectosphere_loss",
+    "ordered_quantiles",
     "poly_loss",
+    "quantile_loss",
     "sigmoid_focal_loss",
     "sigmoid_logit_adjusted_loss",
     "sigmoid_poly_loss",

@@ -6,7 +6,19 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from ludwig.constants import BINARY, CATEGORY, IMAGE, LOSS, SEQUENCE, SET, SOFTMAX_CROSS_ENTROPY, TEXT, VECTOR
+from ludwig.constants import (
+    BINARY,
+    CATEGORY,
+    IMAGE,
+    LOSS,
+    NUMBER,
+    SEQUENCE,
+    SET,
+    SOFTMAX_CROSS_ENTROPY,
+    TEXT,
+    TIMESERIES,
+    VECTOR,
+)
 from ludwig.error import ConfigValidationError
 
 from ludwig_losses import patches
@@ -42,6 +54,8 @@ NEEDS: dict[str, Callable[[str, Any], bool]] = {
     "category predictions": lambda feature_type, loss: feature_type == CATEGORY and projects(loss),
     "set predictions": lambda feature_type, loss: feature_type == SET and _every(feature_type, loss),
     "sequence predictions": lambda feature_type, loss: feature_type in (SEQUENCE, TEXT) and projects(loss),
+    "number predictions": lambda feature_type, loss: feature_type in (NUMBER, TIMESERIES) and projects(loss),
+    "interval calibration": lambda feature_type, loss: _every(feature_type, loss) and loss.calibrates,
     "soft labels": lambda feature_type, loss: feature_type == VECTOR and loss.type == SOFTMAX_CROSS_ENTROPY,
     "batch sizes": lambda feature_type, loss: _every(feature_type, loss) and loss.fewest_rows_in_evaluation > 1,
     "masks": lambda feature_type, loss: feature_type == IMAGE and _every(feature_type, loss),

@@ -130,6 +130,11 @@ class CompoundLossConfig(LossConfig):
                 "Leave one out, or give it weight: 0 to watch it only."
             )
         for index, term in enumerate(terms):
+            if isinstance(term, LossConfig) and term.estimates:
+                raise ValueError(
+                    f"terms[{index}]: {term.type} says what the numbers of the decoder mean, which other terms take "
+                    f"for the prediction itself. Write it alone, as loss: {{type: {term.type}}}."
+                )
             try:
                 if isinstance(term, LossConfig):
                     term.check()

@@ -38,6 +38,7 @@ _CLASSES = ("binary", "category")
 _TOKENS = ("text", "sequence")
 _NUMBERS = ("number", "timeseries")
 _SET = ("set",)
+_QUANTILES = "predicted quantiles"
 _PROBABILITIES = "probabilities"
 _TWO_CLASSES = "examples of every class and of others"
 _ORDER = "an order of the classes"
@@ -211,6 +212,24 @@ METRICS = {
     ),
     "recall_at_threshold": Metric(
         True, "Share of the anomalies that lie above the threshold.", ("anomaly",), _LABELS, is_main=False
+    ),
+    "pinball_loss": Metric(
+        False,
+        "Mean of the pinball losses of the quantiles; half the absolute error for the median.",
+        _NUMBERS,
+        _QUANTILES,
+    ),
+    "interval_coverage": Metric(
+        None, "Share of the targets between the lowest and the highest quantile.", _NUMBERS, _QUANTILES
+    ),
+    "interval_width": Metric(
+        False, "Mean distance of the highest from the lowest quantile.", _NUMBERS, _QUANTILES, is_main=False
+    ),
+    "interval_score": Metric(
+        False,
+        "Width of the interval, plus 2 / a times the distance of a target outside, with a the share to be outside.",
+        _NUMBERS,
+        _QUANTILES,
     ),
     "seconds_per_epoch": Metric(
         False, "Median time of an epoch, with the evaluation at its end.", (), is_main=False, margin=None

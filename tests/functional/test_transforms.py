@@ -24,6 +24,7 @@ from functional.cases import (
 )
 from ludwig_losses.functional import _contrast
 from ludwig_losses.functional._numerics import is_small
+from oracles._inputs import amounts
 
 POINTS = torch.tensor([[0.0, 0.0], [0.5, -1.0], [-2.0, 0.25]], dtype=torch.float64)
 ALONG = torch.tensor([2.0, -1.0], dtype=torch.float64)
@@ -38,7 +39,7 @@ def large(case: Case) -> tuple[int, ...]:
         return (8, 4000)
     if case.make_target is class_first:
         return (8, *classes, 900)
-    return (300, *classes) if case.make_target in (per_row, consecutive) else (20_000,)
+    return (300, *classes) if case.make_target in (per_row, consecutive, amounts) else (20_000,)
 
 
 def function_and_expectation(case: Case, shape: tuple[int, ...]) -> tuple[Callable[[Tensor], Tensor], Any]:

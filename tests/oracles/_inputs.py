@@ -57,6 +57,11 @@ def consecutive(shape: Shape, generator: torch.Generator) -> None:
     """No labels: rows ``2i`` and ``2i + 1`` are a pair."""
 
 
+def amounts(shape: Shape, generator: torch.Generator) -> Tensor:
+    """A number of at least 0 for each vector of logits ``[..., K]``."""
+    return 3 * torch.rand(shape[:-1], generator=generator, dtype=torch.float64)
+
+
 def anomaly_labels(shape: Shape, generator: torch.Generator) -> Tensor:
     """Unlabelled (-1), normal (0) or anomalous (1)."""
     return torch.randint(-1, 2, shape, generator=generator)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from ludwig_losses.host.anomaly.perturbation import remember_inputs
 from ludwig_losses.host.anomaly.schema import AUTO
 from ludwig_losses.host.anomaly.verdict import Found
 from ludwig_losses.host.config.sections import place_of
+from ludwig_losses.host.model.forward import outputs_and_targets
 from ludwig_losses.host.ranks.agreement import ranks
 from ludwig_losses.host.registry import metrics_of_feature
 from ludwig_losses.parameters import Place
@@ -174,7 +175,7 @@ def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_
         return
     sums: dict[str, Tensor] = {}
     counts: dict[str, int] = {}
-    for outputs, targets in _outputs(trainer, training_set, batch_size):
+    for outputs, targets in outputs_and_targets(trainer, training_set, batch_size):
         for feature in features:
             name = feature.feature_name
             usual = targets[name] != ANOMALOUS
@@ -191,29 +192,6 @@ def _place_centres(trainer: Any, features: list[AnomalyOutputFeature], training_
             )
         mean = (sums[name] / counts[name]).to(decoder.center)
         decoder.begin_at(initial_center(mean), mean)
-
-
-def _outputs(trainer: Any, dataset: Any, batch_size: int) -> Iterator[tuple[dict[str, Tensor], dict[str, Tensor]]]:
-    """Yield the outputs of the network and the labels of this rank's rows, in batches."""
-    model = trainer.model
-    training = model.training
-    model.eval()
-    options = {"batch_size": batch_size, "should_shuffle": False, "distributed": trainer.distributed}
-    try:
-        with torch.no_grad(), dataset.initialize_batcher(**options) as batcher:
-            while not batcher.last_batch():
-                batch = batcher.next_batch()
-                inputs, targets = (
-                    _tensors(batch, f, trainer.device) for f in (model.input_features, model.output_features)
-                )
-                yield model(inputs), targets
-    finally:
-        model.train(training)
-
-
-def _tensors(batch: dict[str, np.ndarray], features: Any, device: torch.device) -> dict[str, Tensor]:
-    columns = {feature.feature_name: np.array(batch[feature.proc_column], copy=True) for feature in features.values()}
-    return {name: torch.from_numpy(column).to(device) for name, column in columns.items()}
 
 
 def _of_all_ranks(found: Any) -> list[Any]:
@@ -263,7 +241,7 @@ def _scores(trainer: Any, features: list[AnomalyOutputFeature], dataset: Any, ba
         return score_of(inputs + 2 * inputs.std(dim=0) * noise)
 
     with remember_inputs(trainer.model, features, of_all=True):
-        for outputs, targets in _outputs(trainer, dataset, batch_size):
+        for outputs, targets in outputs_and_targets(trainer, dataset, batch_size):
             for feature in features:
                 score, label = outputs[f"{feature.feature_name}::{LOGITS}"], targets[feature.feature_name]
                 usual = label != ANOMALOUS

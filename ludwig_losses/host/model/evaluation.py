@@ -26,6 +26,8 @@ def create_metrics(create: Callable, feature: Any) -> None:
     if declaration_of(type(feature.loss)) is not None:
         ignore_in_jaccard(feature)
         loss = feature.train_loss_function
+        if loss.estimates is not None:
+            loss.prepare(tuple(feature.output_shape))
         feature._metric_functions |= loss.create_metrics(feature.loss)
         feature.eval_loss_metric.reuse(loss)
         if not loss.ranks_by_logits and HITS_AT_K in feature._metric_functions:
