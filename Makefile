@@ -61,6 +61,7 @@ lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry ludwig_losses
 	$(if $(filter-out 3.10 3.11,$(VERSION)),$(BIN)/lint-imports)
 
 format: env
