@@ -129,7 +129,7 @@ def draw(name: str, frame: pd.DataFrame, path: pathlib.Path) -> None:
             capsize=3,
         )
         axis.axvline(0.5, color="gray", linestyle="--")
-        axis.set(xlim=(0, 1), title=metric, xlabel="probability of improvement on cross-entropy")
+        axis.set(xlim=(0, 1), title=metric, xlabel="probability of improvement")
     axes[1].set_yticklabels([])
     means = frame[frame.metric == metrics[0]].pivot_table(index="table", columns="loss", values="value", sort=False)
     ranks = means.rank(axis=1, ascending=not described(metrics[0]).higher_is_better)

@@ -88,6 +88,7 @@ def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):
     [
         ("focal_loss", "imbalance", "focal_loss, balanced"),
         ("logit_adjusted_loss", "imbalance", "logit_adjusted_loss"),
+        ("corn", "order", "corn"),
     ],
 )
 def test_the_advice_says_what_many_tables_say(name, part, row, monkeypatch):
