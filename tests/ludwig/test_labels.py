@@ -91,7 +91,7 @@ def test_priors_are_shares_of_rows() -> None:
     torch.testing.assert_close(loss(logits, target), expected.mean())
     with pytest.raises(ValueError, match=r"Ludwig does not count\. Write .* priors: \{a: \.\.\., b: \.\.\., c"):
         resolved(type="logit_adjusted_loss")
-    with pytest.raises(ValueError, match=r"priors .*: got \{'b': 4\.0\}, expected numbers < 1"):
+    with pytest.raises(ValueError, match=r"priors .*: got \{'b': 4(\.0)?\}, expected numbers < 1"):
         resolved(type="logit_adjusted_loss", priors={**SHARES, "b": 4})
 
 
