@@ -16,8 +16,8 @@ from ludwig_losses.metrics.functional import Values
 from ludwig_losses.metrics.functional.anomaly import anomaly_values, threshold_values
 from ludwig_losses.metrics.functional.classes import classification, hits_at_k, is_hit
 from ludwig_losses.metrics.functional.contrastive import pair_sums, pair_values
-from ludwig_losses.metrics.functional.numbers import error_sums, error_values
 from ludwig_losses.metrics.functional.labels import average_precisions, label_values
+from ludwig_losses.metrics.functional.numbers import error_sums, error_values
 from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_counts, smallest_class
 from ludwig_losses.metrics.functional.sequences import TRUE, token_counts, token_values
 

@@ -224,8 +224,8 @@ class ClassificationLossConfig(LossConfig):
         super().resolve(feature)
         if feature.of_labels:
             symbols = [index for index, name in enumerate(feature.classes or ()) if name in feature.symbols]
-            ignored = sorted({*ignored_classes(self.ignore_index), *symbols}) or None
-            self.ignore_index = ignored  # type: ignore[misc]  # Losses of labels have it as a parameter.
+            without = sorted({*ignored_classes(self.ignore_index), *symbols}) or None
+            self.ignore_index = without  # type: ignore[misc]  # Losses of labels have it as a parameter.
         ignored = ignored_classes(self.ignore_index)
         if feature.num_classes:
             counted = [index for index in range(feature.num_classes) if index not in ignored]

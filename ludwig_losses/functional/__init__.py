@@ -9,8 +9,8 @@ from ludwig_losses.functional.corn import corn_loss, corn_probabilities, corn_ra
 from ludwig_losses.functional.dice import dice_loss
 from ludwig_losses.functional.fenchel_young import entmax15_loss, entmax_loss, sparsemax_loss
 from ludwig_losses.functional.focal import sigmoid_focal_loss, softmax_focal_loss
-from ludwig_losses.functional.logit_adjusted import logit_adjusted_loss, sigmoid_logit_adjusted_loss
 from ludwig_losses.functional.generalized_cross_entropy import generalized_cross_entropy_loss
+from ludwig_losses.functional.logit_adjusted import logit_adjusted_loss, sigmoid_logit_adjusted_loss
 from ludwig_losses.functional.lovasz import lovasz_softmax_loss
 from ludwig_losses.functional.nt_xent import nt_xent_loss
 from ludwig_losses.functional.one_class import (
