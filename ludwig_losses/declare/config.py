@@ -25,9 +25,6 @@ from ludwig_losses.declare.schema import (
 from ludwig_losses.functional._numerics import ignored_classes
 from ludwig_losses.parameters import Classes, Feature, Number, Order, PerClass
 
-# What a further column of the predictions is: its units follow from it.
-VALUE, SPREAD = "value", "spread"
-
 BALANCED, EFFECTIVE_NUMBER = "balanced", "effective_number"
 
 # Parameters that several losses share.
@@ -103,22 +100,15 @@ class LossConfig(DeclaredLossConfig):
         return None
 
     @property
-    def columns(self) -> dict[str, str]:
-        """The further columns of the predictions of a number or timeseries feature, each with what it is: a value of
-        the target (``VALUE``), or a distance of two (``SPREAD``)."""
-        return {}
+    def columns(self) -> list[str]:
+        """The further columns of the predictions of a number or timeseries feature, values of the target in ascending
+        order."""
+        return []
 
     @property
     def calibrates(self) -> bool:
         """Whether predictions are calibrated by the validation rows."""
         return False
-
-    def check_normalization(self, normalization: str | None) -> None:
-        """Check that the loss has a meaning for a number feature with this normalization.
-
-        Raises:
-            ValueError: saying what to write instead.
-        """
 
     def validates_on_loss(self, feature_type: str) -> bool:
         """Whether best model and early stopping follow the loss, where the configuration says nothing: the default

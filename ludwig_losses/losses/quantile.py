@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, rounded
-from ludwig_losses.declare.config import VALUE, LossConfig
+from ludwig_losses.declare.config import LossConfig
 from ludwig_losses.declare.loss import Loss
 from ludwig_losses.declare.schema import NUMBER, TIMESERIES, field, loss_type
 from ludwig_losses.functional import conformal_offset, conformal_rank, ordered_quantiles, quantile_loss
@@ -61,8 +61,8 @@ class QuantileLossConfig(LossConfig):
         return len(self.levels)
 
     @property
-    def columns(self) -> dict[str, str]:
-        return dict.fromkeys(map(column_of, self.levels), VALUE)
+    def columns(self) -> list[str]:
+        return [*map(column_of, self.levels)]
 
     @property
     def calibrates(self) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ludwig.constants import LOSS, NUMBER
+from ludwig.constants import LOSS
 from ludwig.error import ConfigValidationError
 
 from ludwig_losses.declare.schema import parameters_of
@@ -52,8 +52,6 @@ def check_parsed_config(config: Any) -> None:
         for where, loss in with_terms(place.at(".loss"), feature.loss):
             try:
                 loss.check()
-                if feature.type == NUMBER:
-                    loss.check_normalization(getattr(feature.preprocessing, "normalization", None))
             except ValueError as error:
                 raise ConfigValidationError(f"{where}: {error}") from error
         if declaration.module_cls.projects(feature.loss) and getattr(feature, "calibration", False):

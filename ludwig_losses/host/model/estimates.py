@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from ludwig.constants import PREDICTIONS, TIMESERIES
+from ludwig.constants import TIMESERIES
 from ludwig.features.base_feature import PredictModule
 from ludwig.utils import output_feature_utils
 from ludwig.utils.torch_utils import Dense
 from torch import Tensor, nn
 
-from ludwig_losses.declare.config import SPREAD, VALUE
 from ludwig_losses.declare.loss import Loss
 from ludwig_losses.host.registry import declaration_of
 
@@ -69,7 +68,7 @@ def _loss(feature: Any) -> Loss | None:
 def postprocess_number(original: Callable, feature: Any, predictions: Any, metadata: Any) -> Any:
     """Return the predictions in the units of the data, with the further columns of the loss.
 
-    A distance goes back by the scale of the normalization alone. Rounding does not change the order of values.
+    Rounding does not change their order.
     """
     result = original(feature, predictions, metadata)
     if _loss(feature) is None:
@@ -79,18 +78,14 @@ def postprocess_number(original: Callable, feature: Any, predictions: Any, metad
 
     transformer = get_transformer(metadata, metadata["preprocessing"])
     below = None
-    for name, kind in feature.loss.columns.items():
+    for name in feature.loss.columns:
         column = f"{feature.feature_name}_{name}"
         if column not in result:
             continue
-        if kind == SPREAD:
-            scale = transformer.inverse_transform(1.0) - transformer.inverse_transform(0.0)
-            result[column] = result[column] * scale
-        elif kind == VALUE:
-            result[column] = result[column].map(transformer.inverse_transform)
-            if below is not None:
-                result[column] = result[column].where(result[column] >= result[below], result[below])
-            below = column
+        result[column] = result[column].map(transformer.inverse_transform)
+        if below is not None:
+            result[column] = result[column].where(result[column] >= result[below], result[below])
+        below = column
     return result
 
 
@@ -112,11 +107,10 @@ class Estimated(PredictModule):
         super().__init__()
         self.estimates = estimates
         self.lowest, self.highest = (-torch.inf, torch.inf) if clip is None else map(float, clip)
-        self.clipped = PREDICTIONS
 
     def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
         logits = output_feature_utils.get_output_feature_tensor(inputs, feature_name, self.logits_key)
         outputs: dict[str, Tensor] = {self.logits_key: logits}
         for name, values in self.estimates(logits).items():
-            outputs[name] = values if name == "std" else values.clamp(self.lowest, self.highest)
+            outputs[name] = values.clamp(self.lowest, self.highest)
         return outputs
