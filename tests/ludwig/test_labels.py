@@ -119,3 +119,12 @@ def test_predictions_have_every_label_and_no_symbol(tmp_path) -> None:
     overlap = [len(a & b) / len(a | b) if a | b else 1 for a, b in zip(truth, said, strict=True)]
     assert found["hamming_distance"] == pytest.approx(wrong) and {"micro_f1", "average_precision"} <= {*found}
     assert found["jaccard"] == pytest.approx(sum(overlap) / len(overlap), abs=1e-6)
+
+
+def test_a_loss_of_ludwigs_own_reports_what_it_reports_alone(tmp_path) -> None:
+    config, path = matrix.write("set", {"type": "sigmoid_cross_entropy"}, tmp_path)
+    config["trainer"]["epochs"] = 1
+    result = LudwigModel(config, logging_level=logging.ERROR).train(
+        dataset=str(path), skip_save_model=True, output_directory=str(tmp_path)
+    )
+    assert {*result.train_stats.validation["y"]} == {"loss", "jaccard"}

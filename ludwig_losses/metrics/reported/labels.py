@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 from ludwig.constants import PROBABILITIES
-from ludwig.utils.strings_utils import SpecialSymbol
 from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
+from ludwig_losses.declare.config import LossConfig
 from ludwig_losses.declare.schema import SET
 from ludwig_losses.metrics.catalogue import lower_is_better
 from ludwig_losses.metrics.functional.labels import label_values
@@ -34,11 +34,14 @@ class LabelsMetric(FeatureMetric, RowsMetric):
         self.kept, self.threshold, self.columns = kept, threshold, 2 * len(kept)
 
     @classmethod
+    def suits(cls, feature: Any) -> bool:
+        """Features with a loss of Ludwig's own report what they do without this package."""
+        return isinstance(feature.loss, LossConfig)
+
+    @classmethod
     def for_feature(cls, feature: Any) -> LabelsMetric:
         """Return the metric of an output feature of Ludwig's."""
-        count = feature.decoder_obj.config.num_classes
-        # A loss of Ludwig's own has no list; Ludwig's vocabulary of a set has the symbol at this place, or at its end.
-        ignored = getattr(feature.loss, "ignored_classes", [min(SpecialSymbol.UNKNOWN.value, count - 1)])
+        count, ignored = feature.decoder_obj.config.num_classes, feature.loss.ignored_classes
         return cls([index for index in range(count) if index not in ignored], feature.threshold)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
