@@ -39,7 +39,9 @@ def large(case: Case) -> tuple[int, ...]:
         return (8, 4000)
     if case.make_target is class_first:
         return (8, *classes, 900)
-    return (300, *classes) if case.make_target in (per_row, consecutive, amounts) else (20_000,)
+    if case.make_target is amounts:
+        return (8000, *classes)
+    return (300, *classes) if case.make_target in (per_row, consecutive) else (20_000,)
 
 
 def function_and_expectation(case: Case, shape: tuple[int, ...]) -> tuple[Callable[[Tensor], Tensor], Any]:
