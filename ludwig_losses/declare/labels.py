@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -54,9 +55,11 @@ class LabelsLoss(ClassificationLoss):
             return None
         key = preds.shape[1], preds.device
         if self._kept is None or self._kept[0] != key:
-            ignored = ignored_classes(self.ignored)
-            indices = [index for index in range(preds.shape[1]) if index not in ignored]
-            self._kept = key, torch.tensor(indices, device=preds.device)
+            labels = range(preds.shape[1])
+            bounds = [-1, *sorted(index for index in {*ignored_classes(self.ignored)} if index in labels), len(labels)]
+            # Made on the device of the logits: a copy of a list would wait for it.
+            between = [torch.arange(low + 1, high, device=preds.device) for low, high in pairwise(bounds)]
+            self._kept = key, torch.cat(between)
         return self._kept[1]
 
     def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:

@@ -139,7 +139,9 @@ def test_class_names_are_checked_against_the_data(capsys, tmp_path, monkeypatch)
 
 def test_explain(capsys):
     status, out, _ = run(capsys, "explain", "focal")
-    assert status == 0 and out.startswith("focal_loss (also: focal), for binary, category, image features\n")
+    assert status == 0 and out.startswith(
+        "focal_loss (also: focal), for binary, category, image, sequence, set, text features\n"
+    )
     assert "  gamma: 2.0\n" in out and "Allowed: a number in [0, 20]." in " ".join(out.split())
     status, out, _ = run(capsys, "explain", "softmax_cross_entropy")
     assert status == 0 and out.startswith("softmax_cross_entropy, for category, image")

@@ -107,6 +107,12 @@ def config_of(feature: str, name: str, options: dict[str, Any]) -> Any:
     return config
 
 
+def batch_of(feature: str, config: Any) -> tuple[Tensor, Tensor]:
+    """A batch, with as many outputs of the decoder for each target as the loss has."""
+    preds, target = BATCHES[feature]()
+    return (preds if config.outputs is None else logits(*preds.shape[1:], config.outputs)), target
+
+
 def measured(metric: Any, size: int, preds: Tensor, target: Tensor) -> Any:
     for batch in zip(preds.split(size), target.split(size), strict=True):
         metric.update(*batch)
@@ -129,7 +135,8 @@ def memory(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @with_every_mean
 @pytest.mark.usefixtures("memory")
 def test_a_mean_is_that_of_all_rows(feature: str, name: str, options: dict[str, Any]) -> None:
-    config, batch = config_of(feature, name, options), BATCHES[feature]()
+    config = config_of(feature, name, options)
+    batch = batch_of(feature, config)
     expected = float(create_loss(config)(*batch))
     assert expected != 0
     for size in SIZES:
@@ -142,7 +149,8 @@ def test_no_batch_is_waited_for(
 ) -> None:
     """Whether its denominator is remembered or not."""
     monkeypatch.setattr(_numerics, "HOST_DEVICES", frozenset())
-    metric, batch = DeclaredLossMetric(config_of(feature, name, options)), BATCHES[feature]()
+    config = config_of(feature, name, options)
+    metric, batch = DeclaredLossMetric(config), batch_of(feature, config)
     with SynchronisingOperators() as mode:
         metric.update(*batch)
         metric.loss_function.denominator(*batch)
