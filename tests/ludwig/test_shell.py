@@ -30,7 +30,7 @@ START = "docs/start.md"
 # test_plugins.py follows it.
 OWN_LOSS = "docs/guides/own_loss.md"
 # Needs installations, or is run by test_distributed.py.
-ELSEWHERE = ("pip ", "make ", "torchrun ")
+ELSEWHERE = ("pip ", "make ", "torchrun ", "ludwig hyperopt ")
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -67,8 +67,9 @@ def run(line: str, folder: pathlib.Path) -> None:
     elif program == "python":
         runpy.run_path(arguments[0])
     elif program == "ludwig-losses":
-        seeds = ("--seeds", "1") if arguments[0] == "compare" else ()
-        assert main([*arguments, *seeds]) == 0
+        fewer = ("--seeds", "1") if arguments[0] == "compare" else ()
+        fewer += ("--budget", "4") if "--tune" in arguments else ()
+        assert main([*arguments, *fewer]) == 0
     else:
         assert program == "ludwig"
         commands.run(commands.ludwig, *arguments, folder=folder, log="ludwig.log")
@@ -107,6 +108,9 @@ def test_every_command_of_the_other_pages_runs(page, tmp_path, monkeypatch):
         exec(blocks(START, "python")[0])
         pathlib.Path("tumours.csv").rename("data.csv")
         config = yaml.safe_load(blocks(page, "yaml")[-1])
+    elif page == "docs/guides/tuning.md":
+        exec(blocks(START, "python")[0])
+        config = yaml.safe_load(blocks(START, "yaml")[0])
     else:
         config, _ = matrix.write("category", {"type": "focal_loss"}, tmp_path)
     config["trainer"]["epochs"] = 2
