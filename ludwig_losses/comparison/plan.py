@@ -196,7 +196,7 @@ def named_losses(losses: Iterable[Any] | Mapping[str, Any]) -> dict[str, Loss]:
 
 
 def _named(written: Any) -> tuple[str, Loss]:
-    loss = _parsed(written)
+    loss = parsed("--loss", written)
     if isinstance(loss, str):
         return loss, {"type": loss}
     if isinstance(loss, Mapping) and isinstance(loss.get("type"), str):
@@ -212,13 +212,18 @@ def _named(written: Any) -> tuple[str, Loss]:
     )
 
 
-def _parsed(written: Any) -> Any:
+def parsed(option: str, written: Any) -> Any:
+    """Return what a user has written for an option, as YAML if it is text.
+
+    Raises:
+        ValueError: the text is not YAML.
+    """
     if not isinstance(written, str):
         return written
     try:
         return yaml.safe_load(written)
     except yaml.YAMLError as error:
-        raise ValueError(f"--loss: {written!r} is not YAML: {' '.join(str(error).split())}.") from None
+        raise ValueError(f"{option}: {written!r} is not YAML: {' '.join(str(error).split())}.") from None
 
 
 def label(loss: Mapping[str, Any]) -> str:

@@ -12,9 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
-from ludwig_losses.comparison.plan import Loss, with_loss
+from ludwig_losses.comparison.plan import Loss, parsed, with_loss
 from ludwig_losses.metrics.catalogue import METRICS, judging, metric
 
 # Begins the names of parameters of the section trainer.
@@ -108,7 +106,7 @@ def read_tries(
     """
     found: dict[str, dict[str, list[Any]]] = {}
     for part in [written] if isinstance(written, (str, Mapping)) else written:
-        mapping = _parsed(part)
+        mapping = parsed("--try", part)
         if not isinstance(mapping, Mapping) or not all(isinstance(of, Mapping) for of in mapping.values()):
             raise ValueError(f"--try: got {part!r}, expected values by loss: '{{focal_loss: {{gamma: [1, 2, 5]}}}}'.")
         for called, values in mapping.items():
@@ -117,15 +115,6 @@ def read_tries(
                     raise ValueError(f"--try: {name} stands twice.")
                 found[name] = {str(key): _list(f"{called}: {key}", of) for key, of in values.items()}
     return found
-
-
-def _parsed(written: Any) -> Any:
-    if not isinstance(written, str):
-        return written
-    try:
-        return yaml.safe_load(written)
-    except yaml.YAMLError as error:
-        raise ValueError(f"--try: {written!r} is not YAML: {' '.join(str(error).split())}.") from None
 
 
 def _losses_called(name: str, losses: Mapping[str, Loss]) -> list[str]:
