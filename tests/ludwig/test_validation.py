@@ -64,7 +64,7 @@ WRONG = [
     ("category", {"type": "focal_loss", "normalize": 1}, "normalize: got 1, expected true or false"),
     ("category", {"type": "poly_loss", "epsilon": [1, "x"]}, r"epsilon\[1\]: got 'x', expected a number >= -0.5"),
     ("category", {"type": "sparsemax", "ignore_index": -100}, "ignore_index: got -100, expected the name or the index"),
-    ("binary", {"type": "focal_loss", "ignore_index": 0}, "ignore_index is for category, image, .* features only"),
+    ("binary", {"type": "focal_loss", "ignore_index": 0}, "ignore_index is for category, image, sequence, set, text features only"),
     # what several parameters say together
     (
         "category",
