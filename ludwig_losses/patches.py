@@ -27,8 +27,8 @@ class Patch(NamedTuple):
         uses: parameters of the target that the wrapper looks up by name, beside those in its own signature.
         when: the module whose import puts the patch in place, if it is not that of the target.
         only_here: leave alone the modules that have imported the target by name.
-        only_with: what of Ludwig has to be there for the patch to have a reason, ``module:name``, or ``module:name
-            parameter`` for a parameter of it.
+        only_with: what older versions of Ludwig lack together with the target, ``module:name``, or ``module:name
+            parameter`` for a parameter of it. Where neither is there, the patch has no reason.
         versions: the versions of Ludwig that need it.
     """
 
@@ -107,6 +107,19 @@ GROUPS = (
                 f"{_HOST}.contract:warn_if_nothing_is_registered",
                 "Where Ludwig's registries have moved, no one would say why it does not know the losses.",
                 "Ludwig had a plug-in mechanism, such as an entry point that it loads.",
+            ),
+        ),
+    ),
+    Group(
+        "backends",
+        "a look at where a model is to be trained",
+        "",
+        (
+            Patch(
+                "ludwig.api:LudwigModel.train",
+                f"{_HOST}.contract:train_on_known_backend",
+                "Where the parts for Ray are not in place, each worker trains a model of its own in silence.",
+                "Ludwig's workers used its strategy for several ranks.",
             ),
         ),
     ),

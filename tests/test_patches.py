@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+import warnings
 
 import pytest
 
@@ -157,6 +158,27 @@ def test_what_is_only_called_is_looked_for_and_left_alone(ludwig):
         assert module("first").Trainer().train(1) == [1]
     assert [reason for _, reason in patch.states()] == [None, "Ludwig has no ludwig.first.Trainer.fit"]
     assert module("second").Config.parse("a") == "a"
+
+
+NEWER = LOAD._replace(target="ludwig.second:lazy", only_with="ludwig.first:Trainer.train epochs")
+
+
+@pytest.mark.parametrize(
+    ("patched", "reason"),
+    [
+        (NEWER._replace(only_with="ludwig.lazy:cache"), None),  # Neither is there: an older version.
+        (NEWER._replace(only_with="ludwig.first:Trainer.train prefetch"), None),
+        (NEWER, "Ludwig has no ludwig.second.lazy"),
+        (LOAD._replace(only_with="ludwig.lazy:cache"), "in place"),
+    ],
+)
+def test_a_patch_for_newer_versions_is_left_out_only_where_nothing_of_them_is_there(ludwig, patched, reason):
+    patch = ludwig((patched,))
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        loaded = module("third").load("a")
+    assert loaded == (("A", False) if reason == "in place" else ("a", True))
+    assert patch.why_not(patches.GROUPS[0]) == (None if reason == "in place" else reason)
 
 
 @pytest.mark.parametrize("field", ["why", "obsolete"])

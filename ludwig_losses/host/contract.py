@@ -118,18 +118,22 @@ def check_config(config: Any) -> None:
             require_for_every_loss(feature.loss.type)
 
 
-def require_for_backend(config: Any, backend: Any) -> None:
-    """Refuse a Ray backend for a configuration with a loss of this package where its workers would train apart.
+def train_on_known_backend(train: Callable, model: Any, *args: Any, **kwargs: Any) -> Any:
+    """Train, unless a loss of this package meets a Ray backend whose workers would train apart.
 
     Raises:
         ConfigValidationError: as :func:`require_group`.
     """
-    if getattr(backend, "BACKEND_TYPE", None) != "ray":
-        return
-    sections = (config if isinstance(config, dict) else config.to_dict())["output_features"]
-    names = [feature[LOSS]["type"] for feature in sections if find((feature.get(LOSS) or {}).get("type")) is not None]
-    for group in ("ranks", "Ray workers") if names else ():
-        require_group(group, f"{names[0]} with backend: ray")
+    if getattr(model.backend, "BACKEND_TYPE", None) == "ray":
+        for name in _own_losses(model.config["output_features"])[:1]:
+            for group in ("ranks", "Ray workers"):
+                require_group(group, f"{name} with backend: ray")
+    return train(model, *args, **kwargs)
+
+
+def _own_losses(sections: list[dict[str, Any]]) -> list[str]:
+    declared = (find((section.get(LOSS) or {}).get("type")) for section in sections)
+    return [declaration.name for declaration in declared if declaration is not None]
 
 
 def _refusal(what: str, group: Group, reason: str) -> str:

@@ -119,9 +119,14 @@ def _resolve(patch: Patch) -> Callable[[], None]:
 
 def _has_a_reason(patch: Patch) -> bool:
     """Whether this Ludwig has what a patch is for."""
-    if not patch.only_with:
+    if not patch.only_with or _is_there(patch.target):
         return True
-    path, _, parameter = patch.only_with.partition(" ")
+    return _is_there(patch.only_with)
+
+
+def _is_there(what: str) -> bool:
+    """Whether Ludwig has ``module:name``, or a parameter of it behind a space."""
+    path, _, parameter = what.partition(" ")
     module, _, names = path.partition(":")
     if _is_missing(module):
         return False

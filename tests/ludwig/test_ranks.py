@@ -9,11 +9,13 @@ import sys
 from types import SimpleNamespace
 
 import ludwig.schema  # noqa: F401
+import pandas as pd
 import pytest
 import torch
 from ludwig.api import LudwigModel
 from ludwig.constants import FALLBACK_BATCH_SIZE
 from ludwig.distributed import init_dist_strategy
+from ludwig.error import ConfigValidationError
 from ludwig.modules.loss_modules import create_loss
 from ludwig.schema.features.loss.loss import get_loss_cls
 from ludwig.schema.trainer import ECDTrainerConfig
@@ -24,6 +26,7 @@ import ranks_program as program
 from ludwig_losses import distributed
 from ludwig_losses.functional import nt_xent_loss
 from ludwig_losses.functional.nt_xent import consecutive_pairs
+from ludwig_losses.host import patch
 from ludwig_losses.host.data.samplers import EvaluationSampler
 from ludwig_losses.host.model.metrics import DeclaredLossMetric
 from ludwig_losses.host.ranks.agreement import ranks, stop_all_ranks
@@ -211,3 +214,17 @@ def test_what_travels_arrives_in_a_process_that_has_imported_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[-len(things) :] == [type(thing).__name__ for thing in things]
+
+
+def test_a_ray_backend_is_refused_where_the_parts_for_it_are_not_in_place(monkeypatch):
+    model = LudwigModel(
+        {
+            "input_features": [{"name": "x", "type": "number"}],
+            "output_features": [{"name": "y", "type": "binary", "loss": {"type": "focal_loss"}}],
+        },
+        backend="local",
+    )
+    monkeypatch.setattr(model, "backend", SimpleNamespace(BACKEND_TYPE="ray"))
+    monkeypatch.setattr(patch, "failures", dict.fromkeys(("ranks", "Ray workers"), "Ludwig has no such function"))
+    with pytest.raises(ConfigValidationError, match=r"focal_loss with backend: ray needs .*'ranks'.* is switched off"):
+        model.train(dataset=pd.DataFrame())

@@ -16,8 +16,6 @@ from ludwig.distributed import get_current_dist_strategy
 from torch import Tensor
 from torch import distributed as dist
 
-from ludwig_losses.host import contract
-
 
 def ranks() -> int:
     """Return how many ranks train one model together."""
@@ -39,10 +37,8 @@ def preprocess_first_rank_first(preprocess: Callable, config: Any, *args: Any, *
     """Preprocess on the first rank before the others, which then find its cache complete or have the same work to do.
 
     Raises:
-        ConfigValidationError: the backend is Ray, and this Ludwig is one whose workers would train apart.
         ValueError: the ranks do not have the same rows in the same order, so shards would overlap.
     """
-    contract.require_for_backend(config, kwargs.get("backend"))
     if ranks() == 1:
         return preprocess(config, *args, **kwargs)
     strategy = get_current_dist_strategy()

@@ -15,7 +15,6 @@ import ludwig.distributed
 import ray
 import ray.train
 
-from ludwig_losses.host import contract
 from ludwig_losses.host.ranks.ray_shards import shards
 from ludwig_losses.host.ranks.strategy import DataParallelStrategy
 
@@ -34,7 +33,6 @@ class WorkerStrategy(DataParallelStrategy):
 def preprocess_if_there_is_room(preprocess: Callable, config: Any, *args: Any, **kwargs: Any) -> Any:
     """Preprocess, if the cluster has room for the workers, which only start when this is done."""
     backend: Any = kwargs.get("backend")
-    contract.require_for_backend(config, backend)
     if getattr(backend, "BACKEND_TYPE", None) == "ray":
         check_workers(backend._distributed_kwargs)
     return preprocess(config, *args, **kwargs)
