@@ -1,6 +1,7 @@
 """The time of a training run with each loss, relative to the one with Ludwig's default loss.
 
-``python benchmarks/training.py [--rows N] [--rounds N] [PART OF A NAME ...]`` trains on a table with ten columns. Two
+``python benchmarks/training.py [--rows N] [--rounds N] [PART OF A NAME ...]`` trains on a table with ten columns, or,
+where each token of a text gets a class, on short texts. Two
 processes, one with the loss and one with the default loss, take turns after each step, so that a machine that is busy,
 or slower for a while, slows both. Compared is all that ``LudwigModel.train`` does, its preprocessing included, and
 what is done between the first steps and the last one, with evaluations and checkpoints. Printed is the median of the
@@ -32,6 +33,7 @@ from ludwig.api import LudwigModel
 from ludwig.callbacks import Callback
 
 COLUMNS, CLASSES, EPOCHS, BATCH = 10, 10, 3, 128
+TOKENS = 12  # of a text
 # Steps until everything is warm, and the longest that a turn may take.
 WARM, SECONDS = 10, 300
 _processes = multiprocessing.get_context("fork")  # Ludwig takes ten seconds to import.
@@ -42,6 +44,9 @@ CATEGORY: dict[str, dict[str, Any]] = {
     "entmax-1.5": {"type": "entmax_1.5_loss"},
     "sparsemax": {"type": "sparsemax_loss"},
     "tempered": {"type": "tempered_softmax_cross_entropy", "t1": 0.5, "t2": 1.5},
+    "logit-adjusted": {"type": "logit_adjusted_loss"},
+    "generalized cross-entropy": {"type": "generalized_cross_entropy"},
+    "corn": {"type": "corn", "order": [f"c{i}" for i in range(CLASSES)]},
     "open-set": {"type": "entropic_open_set"},
     "objectosphere with background": {"type": "objectosphere", "background_class": "c0"},
     "compound": {
@@ -49,24 +54,62 @@ CATEGORY: dict[str, dict[str, Any]] = {
         "terms": [{"type": "focal_loss"}, {"type": "softmax_cross_entropy", "weight": 0.5}],
     },
 }
-BINARY: dict[str, dict[str, Any]] = {"binary focal": {"type": "focal_loss"}}
+LOSSES: dict[str, dict[str, dict[str, Any]]] = {
+    "category": CATEGORY,
+    "binary": {
+        "binary focal": {"type": "focal_loss"},
+        "binary asymmetric": {"type": "asymmetric_loss"},
+        "binary generalized cross-entropy": {"type": "generalized_cross_entropy"},
+    },
+    "set": {
+        "set focal": {"type": "focal_loss"},
+        "set asymmetric": {"type": "asymmetric_loss"},
+        "set poly": {"type": "poly_loss"},
+    },
+    "sequence": {
+        "token focal": {"type": "focal_loss"},
+        "token poly": {"type": "poly_loss"},
+        "token tempered": {"type": "tempered_softmax_cross_entropy"},
+    },
+    "number": {
+        "quantiles": {"type": "quantile_loss", "quantiles": [0.05, 0.5, 0.95]},
+        "calibrated quantiles": {"type": "quantile_loss", "quantiles": [0.05, 0.5, 0.95], "calibrate": True},
+    },
+}
 
 
 def table(rows: int) -> pd.DataFrame:
-    """Columns of numbers, a class that depends on them and a truth that depends on the class."""
+    """Columns of numbers; a class that depends on them; a truth, labels and a number that depend on the class; a text
+    with a class for each token."""
     source = np.random.default_rng(0)
     x = source.normal(size=(rows, COLUMNS))
     label = (x @ source.normal(size=(COLUMNS, CLASSES)) + source.normal(size=(rows, CLASSES))).argmax(axis=1)
+    tokens = source.integers(0, CLASSES, size=(rows, TOKENS))
     data = pd.DataFrame(x, columns=[f"x{i}" for i in range(COLUMNS)])
-    return data.assign(category=[f"c{i}" for i in label], binary=label % 2 == 0, split=np.arange(rows) % 10 // 8)
+    return data.assign(
+        category=[f"c{i}" for i in label],
+        binary=label % 2 == 0,
+        set=[f"c{i} {'even' if i % 2 == 0 else 'odd'} s{j}" for i, j in zip(label, tokens[:, 0], strict=True)],
+        number=label + source.normal(size=rows),
+        text=[" ".join(f"w{i}" for i in row) for row in tokens],
+        sequence=[" ".join(f"t{(i + row[0]) % 3}" for i in row) for row in tokens],
+        split=np.arange(rows) % 10 // 8,
+    )
 
 
 def configuration(output: str, loss: dict[str, Any] | None) -> dict[str, Any]:
     feature: dict[str, Any] = {"name": output, "type": output}
+    inputs: list[dict[str, Any]] = [{"name": f"x{i}", "type": "number"} for i in range(COLUMNS)]
+    # The smallest network, the same with every generation: beside a large one no loss would be seen.
+    combiner = {"type": "concat"}
+    if output == "sequence":
+        encoder = {"type": "embed", "embedding_size": 16, "reduce_output": None}
+        inputs = [{"name": "text", "type": "sequence", "encoder": encoder}]
+        combiner = {"type": "sequence_concat", "reduce_output": None}
+        feature["decoder"] = {"type": "tagger"}
     return {
-        "input_features": [{"name": f"x{i}", "type": "number"} for i in range(COLUMNS)],
-        # The smallest network, the same with every generation: beside a large one no loss would be seen.
-        "combiner": {"type": "concat"},
+        "input_features": inputs,
+        "combiner": combiner,
         "output_features": [feature if loss is None else {**feature, "loss": loss}],
         "preprocessing": {"split": {"type": "fixed"}},
         # Without a size for evaluations, Ludwig would try some.
@@ -143,7 +186,7 @@ def main() -> None:
     data = table(options.rows)
     print(f"| loss, over the default one: median of {options.rounds} (least to largest) | whole training | steps |")
     print("|---|---|---|", flush=True)
-    for output, losses in (("category", CATEGORY), ("binary", BINARY)):
+    for output, losses in LOSSES.items():
         for name, loss in losses.items():
             if not options.names or any(part in name for part in options.names):
                 found = [ratios(data, output, loss, round_) for round_ in range(options.rounds)]
