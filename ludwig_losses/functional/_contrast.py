@@ -67,6 +67,7 @@ def loss_and_gradient(
             # Mask the diagonal with a finite number: with -inf the cost of a lone row, though unused, would be NaN.
             s.diagonal(rows.start).fill_(torch.finfo(s.dtype).min)
             log_softmax = s.log_softmax(dim=1)
+            del s
             if labels is None:
                 cost, slope = _cost_and_slope_of_pairs(log_softmax, rows)
             else:
@@ -74,7 +75,8 @@ def loss_and_gradient(
                 counts.append(count)
             costs.append(cost)
             if wanted and slope.shape[0] == slope.shape[1] and is_small(slope):  # one chunk, without a memory
-                gradient = (slope + slope.T) @ own
+                slope = slope + slope.T
+                gradient = slope @ own
             elif wanted:
                 gradient = gradient if rows.start else torch.zeros_like(unit)
                 gradient[rows].addmm_(slope, everyone, alpha=1 / temperature)  # by the rows of similarities

@@ -33,9 +33,9 @@ from ludwig_losses.functional.projections import (
     NEAR_1,
     check_alpha,
     project_near_1,
-    sorted_threshold,
     sorts_any_width,
     threshold,
+    threshold_in_little_memory,
 )
 
 # Rows up to this width are not searched for candidates: a Newton step on all classes costs less than the search, unless
@@ -300,24 +300,26 @@ def _solve_by_threshold(logits: Tensor, top: Tensor, alpha: float) -> tuple[Tens
 
 
 def _solve_by_sorting(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """The same in few operators for ``alpha`` 1.5 and 2, of which each costs an accelerator its start.
+    """The same in few operators and little memory for ``alpha`` 1.5 and 2, for an accelerator.
 
     In units of the logits, ``x = z - max z`` and ``p = (relu(x - tau) / r)**r`` with ``r = 1 / (alpha - 1)``. Since
-    ``x = tau + relu(x - tau)`` wherever ``p > 0``, the loss is ``tau - x_y + (sum p**alpha + r) r / (r + 1)``. As
-    float64 has found ``tau``, ``p`` sums to 1 without being divided by its sum.
+    ``x = tau + relu(x - tau)`` wherever ``p > 0``, the loss is ``tau - x_y + (sum p**alpha + r) r / (r + 1)``. The
+    right ``tau`` is where this is smallest, so that a rounded one changes it by the square of what was rounded.
     """
-    r = 1 / (alpha - 1)
-    x = logits - logits.amax(dim=1, keepdim=True)
-    of_true = x.gather(1, target.unsqueeze(1))
-    tau = sorted_threshold(x, r, length=r)
-    root = x.sub_(tau).clamp_min_(0)  # p**(1 / r), but for the factor r
+    r, top = 1 / (alpha - 1), logits.amax(dim=1, keepdim=True)
+    tau = threshold_in_little_memory(logits, top, r)
+    root = logits.sub(top).sub_(tau)
+    loss = torch.rsub(root.gather(1, target.unsqueeze(1)), r * r / (r + 1))  # tau - x_y + r * r / (r + 1)
+    root.clamp_min_(0)  # p**(1 / r), but for the factor r
     if r != 1:
         root.div_(r)
-    power_sum = torch.linalg.vector_norm(root, r + 1, dim=1, keepdim=True, dtype=torch.float64).pow_(r + 1)
-    loss = tau.add_(power_sum, alpha=r / (r + 1)).add_(r * r / (r + 1))
-    # In float64 until here: of a loss near 0 the terms cancel. Rounding may leave it a little below 0.
-    loss = torch.sub(loss, of_true, out=of_true).clamp_min_(0)
-    return loss.squeeze(1), root if r == 1 else root.square_()
+    norm = torch.linalg.vector_norm(root, r + 1, dim=1, keepdim=True, dtype=torch.float64)
+    if r == 1:
+        loss = torch.addcmul(loss, norm, norm, value=r / (r + 1), out=loss)
+    else:
+        loss = loss.add_(norm.pow_(r + 1), alpha=r / (r + 1))
+    # Rounding may leave a loss of 0 a little below it.
+    return loss.clamp_min_(0).squeeze(1), root if r == 1 else root.square_()
 
 
 def _loss_from_excess(x: Tensor, e: Tensor, r: float) -> Tensor:

@@ -25,6 +25,7 @@ from ludwig_losses.functional._numerics import (
     infinite_where_masked,
     is_counted,
     is_equal,
+    is_on_accelerator,
     is_small,
     is_static,
     loss_where_counted,
@@ -130,11 +131,11 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     ) -> Tensor:
         """Return the loss, and keep its derivative by the logits."""
         ctx.options = gamma, label_smoothing, threshold
-        if is_small(logits) and counted is None:
+        whole = counted is None and (is_small(logits) or (is_on_accelerator(logits) and _is_one_block(logits)))
+        if whole:
             loss, slope = _sigmoid_focal(logits, target, alpha, *ctx.options)
-            ctx.save_for_backward(logits, target, counted, alpha, slope)
-            return as_output(loss)
-        loss, slope = _sigmoid_focal_in_blocks(logits, target, counted, alpha, ctx.options)
+        else:
+            loss, slope = _sigmoid_focal_in_blocks(logits, target, counted, alpha, ctx.options)
         ctx.save_for_backward(logits, target, counted, alpha, slope)
         return as_output(loss)
 
@@ -145,6 +146,10 @@ class _SigmoidFocalLoss(torch.autograd.Function):
         if torch.is_grad_enabled():  # for a second derivative, of what depends on the logits
             _, slope = _counted_sigmoid_focal(logits, ctx.options, target, counted, alpha)
         return grad * slope, None, None, None, None, None, None
+
+
+def _is_one_block(logits: Tensor) -> bool:
+    return logits.numel() <= elements_per_block(logits, _BLOCK, _BLOCK_ON_ACCELERATOR)
 
 
 def _sigmoid_focal_in_blocks(
@@ -200,6 +205,7 @@ def _sigmoid_focal(
         check_whole_numbers("target", target)
     # -1 for a positive, 1 for a negative.
     sign = torch.rsub(label, 1, alpha=2)
+    del label
     weight, nll, by_z = _sigmoid_focal_terms(z, positive, sign, alpha, gamma, threshold)
     loss, slope = torch.mul(weight, nll, out=out[0]), torch.mul(weight, by_z, out=out[1])
     if not label_smoothing:
@@ -225,6 +231,7 @@ def _sigmoid_focal_terms(
     miss, nll = wrong_way.sigmoid(), softplus(wrong_way, threshold=_LINEAR)
     # A large gamma would show the digits that a subtraction loses.
     hit = 1 - miss if threshold is None and gamma <= 5 else (-wrong_way).sigmoid()
+    del wrong_way
     weight, by_nll = miss, hit
     if threshold is not None:
         hard = hit < threshold
@@ -241,7 +248,8 @@ def _sigmoid_focal_terms(
             nll = nll.masked_fill(weight == 0, 0.0)
     # Of a masked (-inf) true class nll is infinite, and by_nll is 0.
     finite = nll.clamp_max(torch.finfo(nll.dtype).max)
-    return weight, nll, torch.addcmul(miss, by_nll, finite, value=gamma).mul_(sign)
+    by_wrong_way = miss.clone() if torch.is_grad_enabled() else miss
+    return weight, nll, by_wrong_way.addcmul_(by_nll, finite, value=gamma).mul_(sign)
 
 
 def softmax_focal_loss(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from ludwig_losses.functional._derivatives import with_escort_derivative
 from ludwig_losses.functional._numerics import check_floating, check_number, is_on_accelerator
@@ -195,8 +196,8 @@ def sorts_any_width(x: Tensor) -> bool:
     return is_on_accelerator(x) and x.device.type != "mps" and not torch.are_deterministic_algorithms_enabled()
 
 
-def sorted_threshold(x: Tensor, r: float, length: float = 1.0) -> Tensor:
-    """Return ``tau``, in float64, with ``sum relu(x - tau)**r = length**r`` for ``r`` 1 or 2, without steps.
+def sorted_threshold(x: Tensor, r: float) -> Tensor:
+    """Return ``tau``, in float64, with ``sum relu(x - tau)**r = 1`` for ``r`` 1 or 2, without steps.
 
     Let ``tau_k`` be the threshold that the ``k`` largest numbers alone would have. Up to the support, the numbers above
     the threshold, it grows with ``k``; beyond it ``x_k`` is below the threshold already. So the threshold is the
@@ -219,12 +220,47 @@ def sorted_threshold(x: Tensor, r: float, length: float = 1.0) -> Tensor:
     ordered = x.sort(dim=-1, descending=True)[0]
     k = torch.arange(1, x.shape[-1] + 1, dtype=torch.float64, device=x.device)
     if r == 1.0:
-        return ordered.cumsum(dim=-1, dtype=torch.float64).sub_(length).div_(k).amax(dim=-1, keepdim=True)
+        return ordered.cumsum(dim=-1, dtype=torch.float64).sub_(1.0).div_(k).amax(dim=-1, keepdim=True)
     squares = ordered.to(torch.float64, copy=True)
     total = squares.cumsum(dim=-1)
     squares = squares.square_().cumsum_(dim=-1)
-    share = 1.0 / (length * length)
-    # sqrt(k (1 - squares) + total**2) for a length of 1, in the memory of the squares.
-    root = torch.addcmul(k, k, squares, value=-share, out=squares).addcmul_(total, total, value=share).sqrt_()
-    tau = total.sub_(root, alpha=length).div_(k)
+    # sqrt(k (1 - squares) + total**2), in the memory of the squares.
+    root = torch.addcmul(k, k, squares, value=-1.0, out=squares).addcmul_(total, total).sqrt_()
+    tau = total.sub_(root).div_(k)
     return torch.fmin(tau, ordered, out=tau).amax(dim=-1, keepdim=True)
+
+
+def threshold_in_little_memory(z: Tensor, top: Tensor, r: float) -> Tensor:
+    """Return ``tau`` with ``sum relu(z - top - tau)**r = r**r`` for rows ``z`` and ``r`` 1 or 2, by sorting.
+
+    It is found as in :func:`sorted_threshold`, in three times the memory of the rows: so much does sorting take. For
+    ``r = 2`` that leaves no room for sums of squares in float64. Instead the mean of the ``k`` largest is kept, and the
+    sum of their squared distances from it, to which the next one adds ``(x_k - mean)**2 k / (k - 1)``. In it nothing
+    cancels, and ``tau_k = mean - sqrt((r**2 - sum) / k)``.
+
+    Args:
+        z: ``[N, C]``.
+        top: ``[N, 1]``, the largest of each row.
+
+    Returns:
+        ``[N, 1]``, in float64 for ``r = 1``.
+    """
+    x = z.sort(dim=1, descending=True)[0].sub_(top)
+    if r == 1.0:
+        total = x.cumsum(dim=1, dtype=torch.float64)
+        del x
+        return total.sub_(1).div_(_column_numbers(total)).amax(dim=1, keepdim=True)
+    k = _column_numbers(x)
+    mean = x.cumsum(dim=1).div_(k)
+    share = k.reciprocal_()
+    spread = mse_loss(x, mean, reduction="none")
+    spread[:, 1:].addcmul_(spread[:, 1:], share[:-1])
+    spread = spread.cumsum_(dim=1)
+    root = torch.addcmul(share, share, spread, value=-1 / (r * r), out=spread).sqrt_()
+    tau = torch.sub(mean, root, alpha=r, out=root)
+    return torch.fmin(tau, x, out=tau).amax(dim=1, keepdim=True)
+
+
+def _column_numbers(x: Tensor) -> Tensor:
+    """Return 1, 2, ..."""
+    return torch.arange(1, x.shape[1] + 1, dtype=x.dtype, device=x.device)
