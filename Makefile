@@ -13,7 +13,7 @@ COMPARED := rare-positives small-objects many-classes poly pronunciation
 # Over many tables: `make tables-imbalance`, which goes on where it was interrupted.
 OVER_TABLES := tables-imbalance tables-order tables-noise
 
-.PHONY: train $(COMPARED) breast-cancer notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch dist dist-build dist-try $(OVER_TABLES)
+.PHONY: train $(COMPARED) breast-cancer masks notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch dist dist-build dist-try $(OVER_TABLES)
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -34,6 +34,11 @@ train: env
 breast-cancer open-set noisy-labels anomaly pairs: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python examples/$(subst -,_,$@)/run.py results/$(subst -,_,$@)-$(VERSION)
+
+# Pictures of small-objects, with their true masks and what two losses predict.
+masks: env
+	$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	OMP_NUM_THREADS=1 $(BIN)/python examples/small_objects/masks.py results/masks-$(VERSION)
 
 # The notebooks of the quick examples, run, with their output.
 notebooks: env
