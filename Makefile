@@ -13,7 +13,7 @@ COMPARED := rare-positives small-objects many-classes poly pronunciation
 # Over many tables: `make tables-imbalance`, which goes on where it was interrupted.
 OVER_TABLES := tables-imbalance tables-order tables-noise
 
-.PHONY: train $(COMPARED) breast-cancer notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch $(OVER_TABLES)
+.PHONY: train $(COMPARED) breast-cancer masks notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch dist dist-build dist-try $(OVER_TABLES)
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -25,12 +25,20 @@ train: env
 			--output_directory $(RESULTS)/$$loss/test || exit 1; \
 	done
 	$(BIN)/python examples/compare.py diagnosis cross_entropy=$(RESULTS)/cross_entropy/test focal=$(RESULTS)/focal/test
+	@echo
+	@echo "The weights of focal loss trade precision for recall, as a lower threshold does with cross-entropy: examples/breast_cancer/README.md."
+	@echo "Losses that gain something, and on which data: examples/many_tables, examples/small_objects (make tables-imbalance, make small-objects)."
 
 # Costs of mistakes, rejecting unknown classes, learning from wrong labels, finding anomalies, learning from pairs: three
 # seeds each, a table and a plot.
 breast-cancer open-set noisy-labels anomaly pairs: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
 	$(BIN)/python examples/$(subst -,_,$@)/run.py results/$(subst -,_,$@)-$(VERSION)
+
+# Pictures of small-objects, with their true masks and what two losses predict.
+masks: env
+	$(BIN)/python -m pip install --quiet --editable '.[examples]'
+	OMP_NUM_THREADS=1 $(BIN)/python examples/small_objects/masks.py results/masks-$(VERSION)
 
 # The notebooks of the quick examples, run, with their output.
 notebooks: env
@@ -174,6 +182,42 @@ $(DOCS_VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(DOCS_VENV)
 	$(DOCS_VENV)/bin/python -m pip install --quiet --upgrade pip
 	$(DOCS_VENV)/bin/python -m pip install --quiet --group docs
+	touch $@
+
+# A release, in dist/: packages, notes, components of the environment that they were tried in, checksums. The packages
+# have the site, and the README with links to REPOSITORY_URL. Each is installed into a new environment, 6 GB, which is removed
+# after it has trained; LIBRARIES=.venv-3.12 takes Ludwig and torch from an environment that is there already.
+#   make dist PYTHON=python3.12 REPOSITORY_URL=https://...; make dist-try PYTHON=python3.11
+DIST_VENV ?= .venv-dist-$(VERSION)
+RELEASE = $(DIST_VENV)/bin/python release/release.py
+TRIED = build/dist-$(VERSION)
+REPOSITORY_URL ?=
+LIBRARIES ?=
+export REPOSITORY_URL
+
+dist: dist-build dist-try
+
+dist-build: docs $(DIST_VENV)/.installed
+	$(DIST_VENV)/bin/zizmor --quiet --offline --pedantic .github/workflows
+	rm -rf dist
+	$(DIST_VENV)/bin/python -m build --outdir dist/packages
+	$(DIST_VENV)/bin/twine check --strict dist/packages/*
+	$(RELEASE) notes > dist/NOTES.md
+	$(RELEASE) checksums dist
+
+dist-try: $(DIST_VENV)/.installed
+	cd dist && sha256sum --check SHA256SUMS
+	$(PYTHON) release/try_package.py dist/packages/*.whl $(TRIED) $(LIBRARIES)
+	$(DIST_VENV)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
+		--output-file dist/components-python$(VERSION).cdx.json $(TRIED)/bin/python
+	$(PYTHON) release/try_package.py dist/packages/*.tar.gz $(TRIED) $(LIBRARIES)
+	rm -rf $(TRIED) $(TRIED)-runs
+	$(RELEASE) checksums dist
+
+$(DIST_VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(DIST_VENV)
+	$(DIST_VENV)/bin/python -m pip install --quiet --upgrade pip
+	$(DIST_VENV)/bin/python -m pip install --quiet --group dist
 	touch $@
 
 env: $(VENV)/.installed

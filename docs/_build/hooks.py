@@ -34,7 +34,7 @@ LONG = 60
 
 # Results stand beside the programs that write them; pages refer to them as a reader of the repository finds them.
 _RESULTS = ("benchmarks/results/*.md", "benchmarks/results/*.svg", *(f"examples/*/*.{x}" for x in ("svg", "png", "py", "yaml")))
-_OF_README = re.compile(r'^--8<-- "README.md:(\w+)"$', re.MULTILINE)
+_OF_ROOT = re.compile(r'^--8<-- "(README|SECURITY)\.md:(\w+)"$', re.MULTILINE)
 _TO_RESULTS = re.compile(r"\]\((?:\.\./)((?:\.\./)*(?:benchmarks|examples)/)")
 
 
@@ -69,7 +69,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, **_: Any) -> str:
     if page.file.src_uri.startswith(("benchmarks/", "examples/")):
         return markdown.replace("](../../docs/", "](../../")
     markdown = markdown.replace("<!-- gallery -->", _gallery())
-    markdown = _OF_README.sub(lambda found: _section(found[1]), markdown)
+    markdown = _OF_ROOT.sub(lambda found: _section(f"{found[1]}.md", found[2]), markdown)
     return _TO_RESULTS.sub(r"](\1", markdown)
 
 
@@ -95,10 +95,10 @@ def _card(page: pathlib.Path) -> str:
     return f"- [{shown}**{title}**]({folder}/README.md)<br>{question}\n"
 
 
-def _section(name: str) -> str:
-    """Return a section of the README for a page at the root of the site."""
+def _section(file: str, name: str) -> str:
+    """Return a section of a file of the repository for a page at the root of the site."""
     marked = rf"<!-- --8<-- \[start:{name}\] -->\n(.*?)<!-- --8<-- \[end:{name}\] -->"
-    (text,) = re.findall(marked, (ROOT / "README.md").read_text(), re.DOTALL)
+    (text,) = re.findall(marked, (ROOT / file).read_text(), re.DOTALL)
     return text.replace("](docs/", "](")
 
 

@@ -6,6 +6,7 @@ figure, is not what this program writes.
 
 from __future__ import annotations
 
+import importlib
 import json
 import pathlib
 import re
@@ -39,6 +40,14 @@ def draw_figures() -> None:
     for name, figure in figures().items():
         curves.draw(figure, str(FIGURES / f"{name}.svg"))
         curves.draw(figure, str(FIGURES / f"{name}-dark.svg"), dark=True)
+
+
+def gain() -> Any:
+    """Return the program of the picture of many tables, which has its numbers."""
+    folder = str(ROOT / "examples" / "many_tables")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    return importlib.import_module("gain")
 
 
 def numbers_of(path: pathlib.Path) -> list:
@@ -153,6 +162,11 @@ def _measured_questions(_: str) -> str:
     return "\n".join(lines)
 
 
+def _gain(_: str) -> str:
+    """What one loss gains on many tables, and what it does not."""
+    return gain().sentence()
+
+
 def _difference(loss: str) -> str:
     """What the page on differences says of a loss."""
     rows = re.findall(r"^\| (.*?) \| (.*?) \| (.*?) \|$", _file("docs/differences.md"), re.MULTILINE)
@@ -260,6 +274,7 @@ _KINDS = {
     "difference": _difference,
     "evidence": _evidence,
     "file": _file,
+    "gain": _gain,
     "losses": _losses,
     "measured": _measured_questions,
     "metrics": _metrics,
@@ -275,3 +290,4 @@ if __name__ == "__main__":
         page.write_text(written(page.read_text()))
     if "figures" in sys.argv[1:]:
         draw_figures()
+        gain().draw(ROOT / "examples" / "many_tables" / "gain.svg")

@@ -29,6 +29,15 @@ HERE = pathlib.Path(__file__).parent
 CONFIGS = ("cross_entropy", "focal")
 SEEDS = (0, 1, 2)
 THRESHOLDS = np.linspace(0.05, 0.95, 19)
+# How many false alarms a missed tumour costs, and the threshold that follows for calibrated probabilities.
+COST = 3
+FOR_COST = 1 / (1 + COST)
+# What is compared: a configuration with a threshold. That of focal loss has the costs in its weights.
+CASES = {
+    "cross_entropy": ("cross_entropy", 0.5),
+    f"cross_entropy, threshold {FOR_COST}": ("cross_entropy", FOR_COST),
+    "focal": ("focal", 0.5),
+}
 
 
 def probabilities(config: str, seed: int, data: pd.DataFrame, folder: pathlib.Path) -> np.ndarray:
@@ -40,12 +49,14 @@ def probabilities(config: str, seed: int, data: pd.DataFrame, folder: pathlib.Pa
     return predictions["diagnosis_probabilities_malignant"].to_numpy()
 
 
-def row(config: str, seed: int, truth: np.ndarray, probability: np.ndarray) -> dict:
+def row(case: str, seed: int, truth: np.ndarray, probability: np.ndarray, threshold: float) -> dict:
+    alarms = probability > threshold
     return {
-        "loss": config,
+        "loss": case,
         "seed": seed,
-        "tumours found": recall_score(truth, probability > 0.5),
-        "alarms that are right": precision_score(truth, probability > 0.5),
+        "tumours found": recall_score(truth, alarms),
+        "alarms that are right": precision_score(truth, alarms),
+        "cost of a row": (COST * (truth & ~alarms) + (~truth & alarms)).mean(),
         "ROC AUC": roc_auc_score(truth, probability),
     }
 
@@ -61,16 +72,18 @@ def plot(truth: np.ndarray, found: dict[str, list[np.ndarray]], path: pathlib.Pa
     axis.axvline(0.5, color="grey", linewidth=0.8)
     axis.set(xlabel="threshold of the probability", ylabel="share", title="Test tumours, mean of three seeds")
     axis.legend(fontsize="small")
-    figure.savefig(path, bbox_inches="tight")
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 def main(folder: pathlib.Path) -> None:
     subprocess.run([sys.executable, HERE / "prepare.py", folder], check=True)
     data = pd.read_csv(folder / "breast_cancer.csv")
-    truth = (data[data.split == TEST].diagnosis == "malignant").to_numpy()
+    truth = (data[data.split == TEST].diagnosis == "malignant").to_numpy(bool)
     found = {config: [probabilities(config, seed, data, folder) for seed in SEEDS] for config in CONFIGS}
     rows = [
-        row(config, seed, truth, one) for config, seeds in found.items() for seed, one in zip(SEEDS, seeds, strict=True)
+        row(case, seed, truth, one, threshold)
+        for case, (config, threshold) in CASES.items()
+        for seed, one in zip(SEEDS, found[config], strict=True)
     ]
     table = mean_table(rows)
     (folder / "table.md").write_text(table + "\n")

@@ -15,7 +15,6 @@ from ludwig.api import LudwigModel
 from ludwig.schema.model_types.base import ModelConfig
 from PIL import Image
 
-from ludwig_losses import __version__
 from ludwig_losses.cli import main
 from ludwig_losses.host import dry_run
 from ludwig_losses.host.registry import catalogue, find
@@ -177,8 +176,3 @@ def test_docs_opens_what_is_built_and_names_what_is_not(tmp_path, capsys, monkey
 
 def test_the_readme_is_short():
     assert len(PAGES["README.md"].splitlines()) < 150
-
-
-def test_the_version_to_cite_is_that_of_the_package():
-    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"]
-    assert cited == __version__ and f"{{{cited}}}" in PAGES["docs/about.md"]

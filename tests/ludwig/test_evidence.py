@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import re
 
@@ -53,6 +54,18 @@ def test_what_is_said_of_many_tables_follows_from_the_numbers(path, monkeypatch)
     (facts,) = set(re.findall(r"^- (ludwig .*)$", said, re.MULTILINE))
     assert said == summary.page(path.stem, summary.read(path), facts)
     assert said in (MANY / "table.md").read_text()
+
+
+def test_the_picture_of_what_is_gained_shows_the_numbers(monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES.parent / "docs" / "_build"))
+    import write
+
+    drawn = write.numbers_of(MANY / "gain.svg")
+    assert drawn == json.loads(write.gain().described_numbers()), "run `make docs-write`"
+    means = pd.read_csv(MANY / "imbalance.csv").groupby("loss").mean(numeric_only=True)
+    (gained, *_) = [row for row in drawn["metrics"] if row["verdict"] == "better"]
+    for key, loss in (("before", "cross-entropy"), ("after", "logit_adjusted_loss")):
+        assert gained[key] == pytest.approx(means.loc[loss, gained["metric"]], abs=5e-4)
 
 
 def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):

@@ -104,10 +104,10 @@ def test_every_command_of_start_writes_what_the_page_says(tmp_path, monkeypatch,
 @pytest.mark.parametrize("page", OTHERS)
 def test_every_command_of_the_other_pages_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    if page == "README.md":  # Its configuration, and the data of Start.
+    if page == "README.md":  # Configuration and data of Start.
         exec(blocks(START, "python")[0])
         pathlib.Path("tumours.csv").rename("data.csv")
-        config = yaml.safe_load(blocks(page, "yaml")[-1])
+        config = yaml.safe_load(blocks(START, "yaml")[0])
     elif page == "docs/guides/tuning.md":
         exec(blocks(START, "python")[0])
         config = yaml.safe_load(blocks(START, "yaml")[0])

@@ -59,6 +59,14 @@ QUERIES = {
     "class weights": ["guides/classes"],
     "upgrade": ["about"],
     "hyperopt": ["guides/cluster"],
+    "report a bug": ["about"],
+    "version": ["about"],
+    "security": ["about"],
+    "threshold": ["guides/calibration"],
+    "segmentation": ["guides/segmentation"],
+    "contrastive": ["guides/pairs"],
+    "prediction interval": ["losses/quantile"],
+    "install": ["index", "start"],
 }
 
 
