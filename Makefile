@@ -8,10 +8,10 @@ RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
 # What answers "which loss?" with `ludwig-losses compare`: a table and a plot each.
-COMPARED := rare-positives small-objects many-classes poly pronunciation
+COMPARED := rare-positives small-objects many-classes poly pronunciation several-labels rare-tags
 
 # Over many tables: `make tables-imbalance`, which goes on where it was interrupted.
-OVER_TABLES := tables-imbalance tables-order tables-noise
+OVER_TABLES := tables-imbalance tables-order tables-noise tables-tails tables-anomalies
 
 .PHONY: train $(COMPARED) breast-cancer notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch $(OVER_TABLES)
 
