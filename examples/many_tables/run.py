@@ -1,9 +1,9 @@
 """Which loss helps on tables in general? ``python examples/many_tables/run.py PART FOLDER`` compares over many.
 
-PART is ``imbalance``, ``order`` or ``noise``. Each table is one call of ``ludwig_losses.compare``, whose runs are kept
-below the folder: an interrupted call goes on. ``PART.csv`` has the numbers of each run, ``PART.md`` what they say,
-``PART.svg`` a picture; ``table.md`` joins the parts that are there. No setting is chosen but where a row of the table
-says "tuned": on the validation rows of each table and seed.
+PART is ``imbalance``, ``order``, ``noise``, ``tails`` or ``anomalies`` (see anomalies.py). Each table is one call of
+``ludwig_losses.compare``, whose runs are kept below the folder: an interrupted call goes on. ``PART.csv`` has the
+numbers of each run, ``PART.md`` what they say, ``PART.svg`` a picture; ``table.md`` joins the parts that are there. No
+setting is chosen but where a row of the table says "tuned": on the validation rows of each table and seed.
 """
 
 from __future__ import annotations
@@ -16,15 +16,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import anomalies
 import numpy as np
 import pandas as pd
-from summary import DIGITS, write
-from tables import COMMON, RARE, imbalanced, ordered, several_classes
+from summary import DIGITS, RARE_CLASSES, write
+from tables import COMMON, RARE, imbalanced, long_tails, ordered, several_classes
 
 TRAINING, VALIDATION, TEST = 0, 1, 2
 SHARES = {TRAINING: 0.5, VALIDATION: 0.2, TEST: 0.3}
 CROSS_ENTROPY = {"type": "softmax_cross_entropy"}
 SEEDS = 3
+SEEDS_OF_TAILS = 5
 WRONG = (0.0, 0.2, 0.4)
 MOST_ROWS_WITH_NOISE = 2000
 TEMPERED = "tempered_softmax_cross_entropy"
@@ -79,6 +81,19 @@ def for_noise(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     }
 
 
+def for_tails(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The class weights are those that give all classes the same sum."""
+    shares = table.target.value_counts(normalize=True)
+    weights = {name: round(1 / share / len(shares), 4) for name, share in shares.items()}
+    return {
+        "cross-entropy": CROSS_ENTROPY,
+        "class weights": {**CROSS_ENTROPY, "class_weights": weights},
+        "focal_loss, default": {"type": "focal_loss"},
+        "focal_loss, class weights": {"type": "focal_loss", "class_weights": "balanced"},
+        "logit_adjusted_loss": {"type": "logit_adjusted_loss"},
+    }
+
+
 def with_wrong_labels() -> dict[str, pd.DataFrame]:
     """Each table with 0, 20 and 40 % of its training and validation rows named after another class."""
     tables = several_classes().items()
@@ -107,6 +122,12 @@ PARTS = {
         ("accuracy", "log_loss", "expected_calibration_error"),
         SEEDS,
         {f"{TEMPERED}, tuned": {"t1": [0.2, 0.8], "t2": [1.2, 2.0]}},
+    ),
+    "tails": Part(
+        long_tails,
+        for_tails,
+        ("balanced_accuracy", "macro_f1", RARE_CLASSES, "accuracy", "log_loss", "expected_calibration_error"),
+        SEEDS_OF_TAILS,
     ),
 }
 
@@ -155,10 +176,20 @@ def measure(name: str, folder: pathlib.Path) -> pd.DataFrame:
             )
             if result.attrs["failed"]:
                 raise RuntimeError(f"{table_name}: {result.attrs['failed']}")
+            if RARE_CLASSES in part.metrics:
+                result = pd.concat([result, of_rare_classes(result, table)])
             shown = result[result.metric.isin(part.metrics)]
             found.append(shown.assign(table=table_name)[["table", "loss", "seed", "metric", "value"]])
             print(f"{number} of {len(tables)}: {table_name}", flush=True)
     return pd.concat(found, ignore_index=True)
+
+
+def of_rare_classes(result: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean recall of the rarest third of the classes."""
+    names = table.target.value_counts().index
+    recalls = result[result.metric.isin([f"recall[{name}]" for name in names[-(len(names) // 3) :]])]
+    mean = recalls.groupby(["loss", "seed"], sort=False, as_index=False).value.mean()
+    return mean.assign(metric=RARE_CLASSES)
 
 
 def choosing(tries: Mapping[str, Any], losses: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,10 +236,13 @@ def seconds(folder: pathlib.Path) -> float:
 
 def main(name: str, folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    frame = measure(name, folder)
+    if name == "anomalies":
+        frame, metrics = anomalies.measure(folder / name), anomalies.METRICS
+    else:
+        frame, metrics = measure(name, folder), PARTS[name].metrics
     frame["value"] = frame["value"].round(DIGITS)
     # Metrics in the order of the part.
-    frame = frame.sort_values("metric", key=lambda column: column.map(PARTS[name].metrics.index), kind="stable")
+    frame = frame.sort_values("metric", key=lambda column: column.map(metrics.index), kind="stable")
     write(frame, name, folder, seconds(folder / name))
 
 
