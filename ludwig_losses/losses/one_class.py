@@ -97,8 +97,8 @@ class DeepSVDDLossConfig(OneClassLossConfig):
     advice: ClassVar[Advice | None] = Advice(
         question="embeddings",
         need="anomaly detection without labels",
-        helps="rows are images or mixed features, for which an encoder has to be learned",
-        hinders="rows are plain numbers: the detectors of scikit-learn were as good or better on the data tried here",
+        helps="common detectors cannot read the rows, as text or mixed features (not measured): it learns an encoder",
+        hinders="rows are numbers or images: the detectors of scikit-learn were as good or better on the data tried here",
         start="{type: deep_svdd, nu: 0.1}",
         watch=("anomaly_auroc", "anomaly_average_precision"),
         page="one_class",
