@@ -90,6 +90,9 @@ def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):
         ("logit_adjusted_loss", "imbalance", "logit_adjusted_loss"),
         ("poly_loss", "imbalance", "poly_loss"),
         ("corn", "order", "corn"),
+        ("deep_sad", "anomalies", "deep_sad, 1% labelled"),
+        ("deep_svdd", "anomalies", "deep_svdd"),
+        ("drocc", "anomalies", "drocc"),
     ],
 )
 def test_the_advice_says_what_many_tables_say(name, part, row, monkeypatch):
