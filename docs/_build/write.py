@@ -129,11 +129,11 @@ def _measured(example: str) -> str:
     return "\n\n".join([f"[{title}]({link}/README.md):", (folder / "table.md").read_text().strip(), *plots])
 
 
-def over_tables(part: str, loss: str) -> tuple[int, dict[str, tuple[str, str]]]:
+def over_tables(part: str, loss: str, section: str = "") -> tuple[int, dict[str, tuple[str, str]]]:
     """Return on how many tables a loss was measured, and by metric its verdict and the numbers behind it."""
-    text = _file(f"examples/many_tables/{part}.md")
+    text = sections_of_tables(part)[section]
     found = {}
-    for metric, rows in re.findall(r"^\| (\w+) \(.* is better\).*\n\|[-|]*\n((?:\|.*\n)*)", text, re.MULTILINE):
+    for metric, rows in re.findall(r"^\| (.*) \(.* is better\).*\n\|[-|]*\n((?:\|.*\n)*)", text, re.MULTILINE):
         cells = {row[0]: row[1:] for row in (line.strip("| ").split(" | ") for line in rows.splitlines())}
         reference, (mean, _, chance, verdict) = next(iter(cells)), cells[loss]
         numbers = f"probability of improvement {chance}, mean {mean} against {cells[reference][0]}"
@@ -141,14 +141,26 @@ def over_tables(part: str, loss: str) -> tuple[int, dict[str, tuple[str, str]]]:
     return int(re.search(r"^- (\d+) tables", text, re.MULTILINE)[1]), found
 
 
+def sections_of_tables(part: str) -> dict[str, str]:
+    """Return what is said of many tables by the titles of its sections; the title of a part without any is empty."""
+    head, *titled = re.split(r"^\*\*(.*)\*\*$", _file(f"examples/many_tables/{part}.md"), flags=re.MULTILINE)
+    return dict(zip(titled[::2], titled[1::2], strict=True)) or {"": head}
+
+
 def _over_tables(argument: str) -> str:
-    """Two sentences on what many tables say of a loss, the deciding metric first."""
+    """Two sentences on what many tables say of a loss, the deciding metric first; of sections the last one decides."""
     part, metric, loss = argument.split(maxsplit=2)
-    tables, found = over_tables(part, loss)
+    *others, (section, text) = sections_of_tables(part).items()
+    (reference,) = set(re.findall(r"^\|-.*\n\| (.*?) \|", text, re.MULTILINE))
+    tables, found = over_tables(part, loss, section)
     verdict, numbers = found.pop(metric)
-    others = "; ".join(f"`{name}` {verdict} ({numbers})" for name, (verdict, numbers) in found.items())
+    also = [f"`{name}` {verdict} ({numbers})" for name, (verdict, numbers) in found.items()]
+    for other, _ in reversed(others):
+        verdict_there, numbers_there = over_tables(part, loss, other)[1][metric]
+        also.append(f"where {other}, `{metric}` {verdict_there} ({numbers_there})")
+    against = f"`{loss}` against {reference}, by `{metric}`" + (f", where {section}" if section else "")
     link = f"[{tables} tables](../../examples/many_tables/README.md)"
-    return f"On {link} `{loss}` against cross-entropy, by `{metric}`: **{verdict}** ({numbers}). Also: {others}."
+    return f"On {link} {against}: **{verdict}** ({numbers}). Also: {'; '.join(also)}."
 
 
 def _measured_questions(_: str) -> str:

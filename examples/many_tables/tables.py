@@ -22,6 +22,9 @@ RATIOS = (5, 50)
 MOST_OF_SOURCE = 3
 FEWEST_CLASSES = 3
 FEWEST_OF_LEVEL = 10
+# Of a long tail: rows of the most frequent class for each of the rarest one, which has ten or more.
+TAIL = 50
+FEWEST_CLASSES_OF_TAIL, FEWEST_OF_TAIL, MOST_ROWS_OF_TAIL = 6, 10, 4000
 RARE, COMMON = "rare", "common"
 # Column of the class and of what is left out beside it (what follows from it), of tables with ordered columns.
 ORDERED_OF_KEEL = {"marketing": (13, []), "tae": (5, []), "contraceptive": (1, []), "mammographic": (0, [5])}
@@ -51,6 +54,30 @@ def several_classes() -> dict[str, pd.DataFrame]:
         rows, classes = _of_keel(name, "balanced")
         if len(np.unique(classes)) >= FEWEST_CLASSES and FEWEST_ROWS <= len(rows) <= MOST_ROWS_OF_SOURCE:
             found[name] = frame(rows, np.array([f"class {int(value)}" for value in classes]))
+    return found
+
+
+def long_tails() -> dict[str, pd.DataFrame]:
+    """The tables with at least six classes, thinned so that each class has the same share of rows of the one before.
+
+    The order of the classes is random (seed 0); ``class 01`` is the most frequent one.
+    """
+    found = {}
+    for name in _names("balanced"):
+        rows, classes = _of_keel(name, "balanced")
+        generator = np.random.default_rng(0)
+        order = generator.permutation(np.unique(classes))
+        if len(order) < FEWEST_CLASSES_OF_TAIL:
+            continue
+        shares = TAIL ** -np.linspace(0, 1, len(order))
+        there = np.array([(classes == value).sum() for value in order])
+        most = min((there / shares).min(), MOST_ROWS_OF_TAIL / shares.sum())
+        counts = (most * shares).astype(int)
+        if counts[-1] >= FEWEST_OF_TAIL:
+            parts = zip(order, counts, strict=True)
+            kept = [generator.permutation(np.flatnonzero(classes == value))[:count] for value, count in parts]
+            names = np.repeat([f"class {number:02d}" for number in range(1, len(order) + 1)], counts)
+            found[name] = frame(rows[np.concatenate(kept)], names)
     return found
 
 

@@ -44,13 +44,13 @@ class CompoundLossConfig(LossConfig):
     advice: ClassVar[Advice | None] = Advice(
         question="masks",
         need="two objectives at once",
-        helps="one loss trains reliably and another one is the objective: cross-entropy beside Dice or Lovász",
+        helps="one loss trains reliably and another one is the objective: cross-entropy beside Lovász-Softmax",
         hinders="one loss suffices: each further weight is one more hyperparameter to tune",
-        start="{type: compound_loss, terms: [{type: dice_loss}, {type: softmax_cross_entropy, weight: 0.5}]}",
+        start="{type: compound_loss, terms: [{type: lovasz_softmax_loss}, {type: softmax_cross_entropy}]}",
         watch=("mean_iou",),
         page="compound",
         evidence="small_objects",
-        found="helped, 1 data set",
+        found="helped with Lovász, no difference with Dice, 1 data set",
     )
 
     terms: list | None = field(

@@ -21,13 +21,16 @@ class PolyLossConfig(TokenLossConfig):
 
     advice: ClassVar[Advice | None] = Advice(
         need="cross-entropy works, and one coefficient may improve it",
-        helps="there is time to search epsilon on validation data: the best one depends on the data",
-        hinders="you have a specific problem: class imbalance, noisy labels or unknown classes",
+        helps="you can measure whether it does: no gain was found here, with the default epsilon or with a chosen one",
+        hinders=(
+            "you have a specific problem (class imbalance, noisy labels or unknown classes), or the probabilities have "
+            "to be calibrated"
+        ),
         start="{type: poly_loss, epsilon: 1.0}",
         watch=("accuracy",),
         page="poly",
-        evidence="poly",
-        found="no difference, 1 data set",
+        evidence="many_tables",
+        found="no difference, 23 tables, by average_precision",
     )
 
     epsilon: float | list[float] = field(
