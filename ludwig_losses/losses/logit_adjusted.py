@@ -68,7 +68,7 @@ class LogitAdjustedLossConfig(ClassificationLossConfig):
     )
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
-        ignore_index(features=(CATEGORY, SET))
+        ignore_index()
     )
 
     def resolve(self, feature: Feature) -> None:

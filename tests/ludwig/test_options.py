@@ -115,7 +115,8 @@ def test_ignored_classes_leave_numerator_and_denominator() -> None:
     kept = target != 1
     for name in (name for name, parameters in SECOND.items() if "ignore_index" in parameters):
         for weights in ({}, {"class_weights": [1, 2, 3, 4]}):
-            options = {**weights, "alpha": None} if name == "focal_loss" else weights
+            options = {**SECOND[name]["ignore_index"][0], **weights}
+            options |= {"alpha": None} if name == "focal_loss" else {}
             expected = create_loss(resolved(name, options))(logits[kept], target[kept])
             found = create_loss(resolved(name, {**options, "ignore_index": "b"}))(logits, target.to(torch.int8))
             torch.testing.assert_close(found, expected)
@@ -144,6 +145,23 @@ def test_padding_and_ignored_tokens_do_not_count(name: str, weights: dict | None
     torch.testing.assert_close(create_loss(config)(logits, target), expected)
 
 
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 3.0, 4.0]], ids=["equal", "weighted"])
+@pytest.mark.parametrize("name", [name for name, parameters in SECOND.items() if "top_k" in parameters])
+def test_the_hardest_of_the_counted_elements_are_averaged(name: str, weights: list | None) -> None:
+    logits, target = torch.randn(2, 7, 4), torch.arange(14).view(2, 7) % 4
+    options = {"class_weights": weights, "ignore_index": "b", "padding_index": 2}
+    each = create_loss(resolved(name, {}))
+    losses = torch.stack([each(z, y) for z, y in zip(logits.view(14, 1, 4), target.view(14, 1), strict=True)])
+    weight = torch.tensor(weights or [1.0] * 4)[target.flatten()]
+    counted = (target.flatten() % 4 != 1) & (target.flatten() != 2)
+    hardest = (weight * losses * counted).topk(4).indices  # round(0.5 * 8)
+    loss = create_loss(resolved(name, {**options, "top_k": 0.5}))
+    expected = (weight * losses)[hardest].sum() / weight[hardest].sum()
+    torch.testing.assert_close(loss(logits, target), expected)
+    ((value, denominator),) = loss.batch_means(logits, target)
+    torch.testing.assert_close((value, float(denominator)), (expected, (weight * counted).sum().item()))
+
+
 BINARY = Feature("y", classes=["malignant", "benign"], num_classes=2)
 ON_BINARY = [name for name in declared.SINGLE if "binary" in declared.SINGLE[name].features]
 
@@ -162,6 +180,21 @@ def test_class_weights_of_a_binary_feature_by_name(name: str) -> None:
     counts = (~target).sum(), 3 * target.sum()
     expected = (counts[0] * negative + counts[1] * positive) / sum(counts)
     torch.testing.assert_close(loss({"benign": 3.0, "malignant": 1.0}, target >= 0), expected)
+
+
+@pytest.mark.parametrize("name", [name for name in ON_BINARY if name != "asymmetric_loss"])
+def test_ignored_classes_of_a_binary_feature(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    logits, target = torch.randn(20), torch.arange(20) % 3 == 0
+    options = {"type": name, "priors": [2.0, 1.0]} if name == "logit_adjusted_loss" else {"type": name}
+    config = get_loss_cls("binary", name).from_dict({**options, "ignore_index": "malignant"})
+    config.resolve(BINARY)
+    assert "of 2 classes one alone counts, and its examples draw every prediction to it" in caplog.text
+    loss, plain = create_loss(config), create_loss(get_loss_cls("binary", name).from_dict(options))
+    torch.testing.assert_close(loss(logits, target), plain(logits[target], target[target]))
+    assert loss.batch_means(logits, target)[0][1] == target.sum()
+    config = get_loss_cls("binary", name).from_dict({**options, "ignore_index": ["benign", "malignant"]})
+    with pytest.raises(ValueError, match=r"ignore_index: \[1, 0\] leave none of the 2 classes"):
+        config.resolve(BINARY)
 
 
 def test_balanced_is_refused_where_ludwig_counts_no_classes() -> None:
@@ -213,6 +246,7 @@ TRAINED = [
             "label_smoothing": 0.05,
             "ignore_index": [0],
             "class_weights": [1.0, 2.0],
+            "top_k": 0.3,
         },
     ),
     ("binary", {"type": "focal_loss", "label_smoothing": 0.1, "reduced_threshold": 0.5, "normalize": True}),
@@ -232,7 +266,7 @@ TRAINED = [
     ("sequence", {"type": "sparsemax_loss", "label_smoothing": 0.05, "ignore_index": "<UNK>"}),
     ("category", {"type": "entmax_1.5_loss", "label_smoothing": 0.1, "ignore_index": "class_2"}),
     ("text", {"type": "focal_loss", "ignore_index": ["<UNK>", "RED"], "class_weights": "balanced"}),
-    ("sequence", {"type": "tempered_softmax_cross_entropy", "t2": 1.5, "ignore_index": "RED"}),
+    ("sequence", {"type": "tempered_softmax_cross_entropy", "t2": 1.5, "ignore_index": "RED", "top_k": 0.5}),
 ]
 
 
