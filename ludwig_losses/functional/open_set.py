@@ -15,7 +15,6 @@ from ludwig_losses.functional._numerics import (
     check_number,
     full_precision,
     is_counted,
-    loss_where_counted,
     naming_the_target,
 )
 
@@ -125,15 +124,13 @@ def loss_and_log_probabilities(
     :func:`known_logits` gives them, and :func:`magnitude` unless ``zeta`` is 0; neither where classes are ignored."""
     check_class_logits(logits, target, class_dim=-1)
     _check_known(known, logits.shape[-1])
-    if ignore_index is None:
+    counted = is_counted(target, ignore_index)
+    if counted is None:
         return _loss_and_log_probabilities(logits, target, known, xi, zeta)
-
-    def loss(logits: Tensor, target: Tensor) -> Tensor:
-        """Return the loss per element, as if all of them counted."""
-        return _loss_and_log_probabilities(logits, target, known, xi, zeta)[0]
-
-    # Some logits of ignored elements are replaced, so that what is found is not that of all logits.
-    return loss_where_counted(loss, logits, target, ignore_index, class_dim=-1), None, None
+    # Whatever ignored logits are: those that compete may all be masked, or no numbers.
+    logits = logits.masked_fill(~counted.unsqueeze(-1), 0.0)
+    loss, _, _ = _loss_and_log_probabilities(logits, torch.where(counted, target.long(), 0), known, xi, zeta)
+    return torch.where(counted, loss, 0), None, None
 
 
 def _loss_and_log_probabilities(

@@ -259,6 +259,7 @@ def test_a_metric_that_the_validation_data_does_not_have_cannot_choose_the_model
 
 
 def test_ignored_rows_are_neither_known_nor_unknown() -> None:
+    init_dist_strategy("local")
     logits, target = torch.randn(40, 4), torch.arange(40) % 4
     kept = target != 2
     for name in ("entropic_open_set", "objectosphere"):
