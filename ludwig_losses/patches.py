@@ -282,6 +282,25 @@ GROUPS = (
         ),
     ),
     Group(
+        "class counts",
+        "the rows with each class to be counted",
+        "class weights and priors that follow from the data, on binary and set features",
+        (
+            Patch(
+                "ludwig.data.preprocessing:build_metadata",
+                f"{_HOST}.data.counts:build_with_counts",
+                "How many rows have a class of a binary feature, or a label of a set feature, is not known.",
+                "Ludwig counted them, as it does for category features.",
+            ),
+            Patch(
+                "ludwig.data.cache.manager:calculate_checksum",
+                f"{_HOST}.data.counts:add_counts_to_checksum",
+                "Data that was prepared for another loss, and has no counts, is found in the cache.",
+                "Ludwig counted them, as it does for category features.",
+            ),
+        ),
+    ),
+    Group(
         "metrics",
         "the metrics and predictions of its feature to be made for it",
         "anomaly features, and losses with metrics or predictions of their own",

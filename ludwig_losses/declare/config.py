@@ -136,6 +136,11 @@ class LossConfig(DeclaredLossConfig):
         """Indices of the classes that the loss ignores, once they are resolved; metrics ignore them, too."""
         return list(ignored_classes(self.ignore_index))
 
+    def asks_for_counts(self, feature_type: str) -> bool:
+        """Whether the loss has to know how many rows have each class of a feature of which Ludwig does not count them,
+        a binary or a set feature."""
+        return False
+
     def indices(self, name: str) -> list[int] | None:
         """The indices of the classes that a parameter names, once they are resolved."""
         return getattr(self, name)
@@ -208,7 +213,7 @@ class ClassificationLossConfig(LossConfig):
             default=0.999,
             minimum=0,
             maximum=1,
-            features=(CATEGORY, TEXT, SEQUENCE, SET),
+            features=(BINARY, CATEGORY, TEXT, SEQUENCE, SET),
             description="beta of class_weights: effective_number, from 0 (equal weights) to 1 (balanced).",
         )
     )
@@ -216,6 +221,9 @@ class ClassificationLossConfig(LossConfig):
     def validates_on_loss(self, feature_type: str) -> bool:
         """Accuracy counts the examples of ignored classes as errors; the metrics of labels ignore them."""
         return self.ignore_index is not None and feature_type != SET
+
+    def asks_for_counts(self, feature_type: str) -> bool:
+        return feature_type == BINARY and isinstance(self.class_weights, str)
 
     def check(self) -> None:
         super().check()
@@ -247,7 +255,7 @@ class ClassificationLossConfig(LossConfig):
     def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
         if feature.frequencies is None:
             raise ValueError(
-                f"{what} needs to know how often each class occurs, which Ludwig does "
-                f"not count for this type of feature. Write a list with one number per class."
+                f"{what} needs to know how often each class occurs, which is not counted for this type of feature, or "
+                f"was not when the data was prepared for another loss. Write a list with one number per class."
             )
         return frequency_weights(1.0 if word == BALANCED else self.effective_number_beta, feature)

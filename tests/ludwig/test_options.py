@@ -197,10 +197,12 @@ def test_ignored_classes_of_a_binary_feature(name: str, caplog: pytest.LogCaptur
         config.resolve(BINARY)
 
 
-def test_balanced_is_refused_where_ludwig_counts_no_classes() -> None:
+def test_balanced_is_refused_where_the_classes_were_not_counted() -> None:
     config = get_loss_cls("binary", "focal_loss").from_dict({"type": "focal_loss", "class_weights": "balanced"})
-    with pytest.raises(ValueError, match="balanced needs to know how often each class occurs, which Ludwig does not"):
+    with pytest.raises(ValueError, match="balanced needs to know how often each class occurs, which is not counted"):
         config.resolve(BINARY)
+    config.resolve(dataclasses.replace(BINARY, frequencies=[30, 10]))
+    assert config.class_weights == pytest.approx([40 / 60, 40 / 20])
 
 
 @pytest.mark.parametrize("options", [{}, {"class_weights": [1, 2, 3, 4]}, {"ignore_index": "b"}], ids=str)

@@ -47,7 +47,7 @@ WRONG = [
     ("category", {"type": "focal_loss", "gama": 2}, r"unknown parameter 'gama' \(value 2\). Did you mean 'gamma'\?"),
     ("image", {"type": "dice", "smoth": 1}, r"unknown parameter 'smoth' .* Did you mean 'smooth'\?"),
     ("image", {"type": "lovasz_softmax_loss", "smooth": 1}, "unknown parameter 'smooth'.*: classes, per_image, ignore_index"),
-    ("binary", {"type": "focal_loss", "effective_number_beta": 0.5}, "effective_number_beta is for category, .* features only"),
+    ("image", {"type": "focal_loss", "effective_number_beta": 0.5}, "effective_number_beta is for binary, category, .* features only"),
     ("category", {"type": "entmax15", "padding_index": 0}, "padding_index is for text, sequence features only"),
     # wrong types
     ("category", {"type": "focal_loss", "gamma": "high"}, r"gamma: got 'high', expected a number in \[0, 20\]"),
