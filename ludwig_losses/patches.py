@@ -477,6 +477,19 @@ GROUPS = (
         ),
     ),
     Group(
+        "distributions",
+        "overall statistics by the most probable class",
+        "",
+        (
+            Patch(
+                "ludwig.models.predictor:calculate_overall_stats",
+                f"{_HOST}.model.soft_labels:compare_with_most_probable",
+                "The overall statistics of category_distribution features fail.",
+                "Ludwig took the most probable class of a target for its class there, as it does for the accuracy.",
+            ),
+        ),
+    ),
+    Group(
         "pairs",
         "rows 2i and 2i + 1 to stay together",
         "losses that compare consecutive rows",

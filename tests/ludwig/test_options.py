@@ -296,6 +296,19 @@ def test_options_train_evaluate_predict_and_reload(feature: str, loss: dict, tmp
     assert_same_loss(module, module_of(reloaded))
 
 
+@pytest.mark.parametrize("feature", ["sequence", "text"])
+def test_a_generator_is_trained_and_predicts(feature: str, tmp_path) -> None:
+    loss = {"type": "focal_loss", "alpha": None, "class_weights": "balanced", "ignore_index": "RED", "top_k": 0.8}
+    config, path = matrix.write(feature, loss, tmp_path)
+    config["output_features"][0]["decoder"] = {"type": "generator"}
+    model = LudwigModel(config, logging_level=logging.ERROR)
+    result = model.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True)
+    values = result.train_stats.training["y"]["loss"]
+    assert np.isfinite(values).all() and values[-1] < values[0]
+    evaluated, predictions, _ = model.evaluate(str(path), collect_predictions=True)
+    assert 0 <= evaluated["y"]["token_macro_f1"] <= 1 and len(predictions) == 300
+
+
 def test_a_resumed_training_keeps_the_weights(tmp_path) -> None:
     config, path = matrix.write("category", {"type": "poly_loss", "class_weights": "balanced"}, tmp_path)
     model = LudwigModel(config, logging_level=logging.ERROR)
