@@ -405,6 +405,8 @@ class Feature:
         frequencies: how often each class occurs, in the order of the classes; ``None`` where Ludwig has not counted.
         top_k: how many predictions Ludwig's hits at k looks at; ``None`` where it has no such metric.
         of_labels: whether a row has any number of the classes.
+        rows, rows_of_classes: how many rows the data of several labels a row has, and how many have each label, where
+            the loss asks for it.
         path: where its loss, or the term of it that is looked at, stands in the configuration.
     """
 
@@ -417,6 +419,8 @@ class Feature:
     frequencies: list[int] | None = None
     top_k: int | None = None
     of_labels: bool = False
+    rows: int | None = None
+    rows_of_classes: list[int] | None = None
     path: str = "loss"
 
     def place(self, parameter: str = "") -> Place:

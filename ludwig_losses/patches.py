@@ -295,6 +295,25 @@ GROUPS = (
         ),
     ),
     Group(
+        "class counts",
+        "the rows with each class to be counted",
+        "class weights and priors that follow from the data, on binary and set features",
+        (
+            Patch(
+                "ludwig.data.preprocessing:build_metadata",
+                f"{_HOST}.data.counts:build_with_counts",
+                "How many rows have a class of a binary feature, or a label of a set feature, is not known.",
+                "Ludwig counted them, as it does for category features.",
+            ),
+            Patch(
+                "ludwig.data.cache.manager:calculate_checksum",
+                f"{_HOST}.data.counts:add_counts_to_checksum",
+                "Data that was prepared for another loss, and has no counts, is found in the cache.",
+                "Ludwig counted them, as it does for category features.",
+            ),
+        ),
+    ),
+    Group(
         "metrics",
         "the metrics and predictions of its feature to be made for it",
         "anomaly features, and losses with metrics or predictions of their own",
@@ -467,6 +486,19 @@ GROUPS = (
                 f"{_HOST}.model.soft_labels:refuse_bad_distributions",
                 "Rows that are no distribution are trained on.",
                 "Ludwig completed the pair that it offers.",
+            ),
+        ),
+    ),
+    Group(
+        "distributions",
+        "overall statistics by the most probable class",
+        "",
+        (
+            Patch(
+                "ludwig.models.predictor:calculate_overall_stats",
+                f"{_HOST}.model.soft_labels:compare_with_most_probable",
+                "The overall statistics of category_distribution features fail.",
+                "Ludwig took the most probable class of a target for its class there, as it does for the accuracy.",
             ),
         ),
     ),

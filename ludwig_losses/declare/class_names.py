@@ -1,5 +1,6 @@
 """How class names become indices, and numbers by class name become a list, once the classes are known."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from ludwig_losses.declare.schema import parameters_of
@@ -94,18 +95,19 @@ def class_indices(name: str, value: Any, feature: Feature) -> list[int] | None:
     return values
 
 
-def class_order(name: str, value: Any, feature: Feature) -> list[dict[str, int]]:
+def class_order(name: str, value: Any, feature: Feature, ignored: Sequence[int] = ()) -> list[dict[str, int]]:
     """Return the classes from low to high, each as a mapping from its name to its index.
 
     Without a value, names that are numbers are sorted as numbers. Symbols that Ludwig adds, such as ``<UNK>``, have a
-    place in the order only if they are named.
+    place in the order only if they are named, and so have ignored classes.
     """
     where, classes = feature.place(name), feature.classes or []
+    optional = {*feature.symbols, *(classes[index] for index in ignored)}
     if value is None:
-        value = _numeric_order(f"{where}: {name}", [entry for entry in classes if entry not in feature.symbols])
+        value = _numeric_order(f"{where}: {name}", [entry for entry in classes if entry not in optional])
     names = [next(iter(entry)) if isinstance(entry, dict) else str(entry) for entry in value]
     unknown = [entry for entry in names if entry not in classes]
-    missing = [entry for entry in classes if entry not in names and entry not in feature.symbols]
+    missing = [entry for entry in classes if entry not in names and entry not in optional]
     if unknown or missing:
         raise _misfit(f"{where}: {names}", unknown, missing, feature)
     resolved = [{entry: classes.index(entry)} for entry in names]

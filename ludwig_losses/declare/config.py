@@ -1,5 +1,6 @@
 """The schema of a loss: its parameters, checks across them, and what the loss needs of its feature."""
 
+import logging
 from typing import Any, ClassVar
 
 from ludwig_losses.advice import Advice
@@ -25,11 +26,24 @@ from ludwig_losses.declare.schema import (
 from ludwig_losses.functional._numerics import ignored_classes
 from ludwig_losses.parameters import Classes, Feature, Number, Order, PerClass
 
+logger = logging.getLogger(__name__)
+
 BALANCED, EFFECTIVE_NUMBER = "balanced", "effective_number"
 
 # Parameters that several losses share.
 LABEL_SMOOTHING = Number(
     default=0.0, minimum=0, maximum=1, description="Share of each label that is spread evenly over all classes."
+)
+# On features whose rows, tokens or pixels each have one true class.
+TOP_K = Number(
+    default=1.0,
+    above=0,
+    maximum=1,
+    features=(BINARY, CATEGORY, IMAGE, SEQUENCE, TEXT),
+    description=(
+        "The share of the elements of a batch that count, those with the largest weighted loss, at least one (hard "
+        "example mining); elements that are ignored are none. 1 takes all."
+    ),
 )
 
 
@@ -68,6 +82,8 @@ class LossConfig(DeclaredLossConfig):
 
     # The classes whose elements are ignored, where the loss has such a parameter.
     ignore_index: ClassVar[Any] = None
+    # The share of the elements that count, where the loss has such a parameter.
+    top_k: ClassVar[Any] = 1.0
     # What `ludwig-losses list` and `explain`, and the page on choosing a loss, say.
     advice: ClassVar[Advice | None] = None
 
@@ -120,6 +136,11 @@ class LossConfig(DeclaredLossConfig):
         """Indices of the classes that the loss ignores, once they are resolved; metrics ignore them, too."""
         return list(ignored_classes(self.ignore_index))
 
+    def asks_for_counts(self, feature_type: str) -> bool:
+        """Whether the loss has to know how many rows have each class of a feature of which Ludwig does not count them,
+        a binary or a set feature."""
+        return False
+
     def indices(self, name: str) -> list[int] | None:
         """The indices of the classes that a parameter names, once they are resolved."""
         return getattr(self, name)
@@ -145,14 +166,16 @@ class LossConfig(DeclaredLossConfig):
         """
         if feature.num_classes == 1:
             raise ValueError(f"{feature.place()}: {one_class(self.type, feature.classes)}")
-        for name, parameter in parameters_of(type(self)).items():
+        # Classes first: an order may leave out those that are ignored.
+        parameters = parameters_of(type(self)).items()
+        for name, parameter in sorted(parameters, key=lambda each: not isinstance(each[1], Classes)):
             value = getattr(self, name)
             if isinstance(parameter, PerClass) and isinstance(value, str):
                 setattr(self, name, self.weights_by_frequency(f"{feature.place(name)}: {value}", value, feature))
             elif isinstance(parameter, PerClass):
                 setattr(self, name, per_class_values(name, value, feature))
             elif isinstance(parameter, Order):
-                setattr(self, name, class_order(name, value, feature))
+                setattr(self, name, class_order(name, value, feature, self.ignored_classes))
             elif isinstance(parameter, Classes) and not (isinstance(value, str) and value in parameter.options):
                 setattr(self, name, class_indices(name, value, feature))
 
@@ -190,7 +213,7 @@ class ClassificationLossConfig(LossConfig):
             default=0.999,
             minimum=0,
             maximum=1,
-            features=(CATEGORY, TEXT, SEQUENCE, SET),
+            features=(BINARY, CATEGORY, TEXT, SEQUENCE, SET),
             description="beta of class_weights: effective_number, from 0 (equal weights) to 1 (balanced).",
         )
     )
@@ -198,6 +221,9 @@ class ClassificationLossConfig(LossConfig):
     def validates_on_loss(self, feature_type: str) -> bool:
         """Accuracy counts the examples of ignored classes as errors; the metrics of labels ignore them."""
         return self.ignore_index is not None and feature_type != SET
+
+    def asks_for_counts(self, feature_type: str) -> bool:
+        return feature_type == BINARY and isinstance(self.class_weights, str)
 
     def check(self) -> None:
         super().check()
@@ -220,11 +246,16 @@ class ClassificationLossConfig(LossConfig):
         if feature.num_classes:
             counted = [index for index in range(feature.num_classes) if index not in ignored]
             check_some_weight(self, counted, feature)
+            if len(counted) == 1 and ignored and not feature.of_labels:
+                logger.warning(
+                    f"{feature.place('ignore_index')}: of {feature.num_classes} classes one alone counts, and its "
+                    "examples draw every prediction to it. Let another term of a compound_loss learn from the others."
+                )
 
     def weights_by_frequency(self, what: str, word: str, feature: Feature) -> list[float]:
         if feature.frequencies is None:
             raise ValueError(
-                f"{what} needs to know how often each class occurs, which Ludwig does "
-                f"not count for this type of feature. Write a list with one number per class."
+                f"{what} needs to know how often each class occurs, which is not counted for this type of feature, or "
+                f"was not when the data was prepared for another loss. Write a list with one number per class."
             )
         return frequency_weights(1.0 if word == BALANCED else self.effective_number_beta, feature)

@@ -13,6 +13,7 @@ from ludwig_losses.declare.config import ClassificationLossConfig, LossConfig, o
 from ludwig_losses.declare.declaration import Declaration, origin_of
 from ludwig_losses.declare.remembered import Remembered
 from ludwig_losses.declare.schema import LogitsInputsMixin
+from ludwig_losses.functional import top_k_mean
 from ludwig_losses.functional._numerics import is_counted, weighted_mean
 
 
@@ -79,7 +80,18 @@ class Loss(nn.Module, LogitsInputsMixin):
     def for_metrics(self, config: LossConfig) -> "Loss":
         """Let a metric reuse this module and its cached values, where the value depends on the batch alone; else return
         a module with a state of its own."""
-        return self if self.of_batch_alone else type(self)(config)
+        return self if self.of_batch_alone else type(self)(config).learning_from(self)
+
+    def learning_from(self, trained: "Loss") -> "Loss":
+        """Use the parameters of the module that is trained, and return this one.
+
+        They are no parameters of this module then: those of a model are in its optimizer and its state once.
+        """
+        for module, source in zip(self.modules(), trained.modules(), strict=True):
+            for name, parameter in source._parameters.items():
+                module._parameters.pop(name, None)
+                module.__dict__[name] = parameter
+        return self
 
     def reporter(self, metric: str) -> "Loss | None":
         """Return the loss, this one or a part of it, that a metric belongs to."""
@@ -156,6 +168,7 @@ class ClassificationLoss(Loss):
         super().__init__(config)
         self.register_numbers("class_weights", config.class_weights)
         self.ignored = config.ignore_index
+        self.top_k = float(config.top_k)
 
     def counted(self, target: Tensor) -> Tensor | None:
         """Return which targets are not ignored, or ``None`` without an ``ignore_index``."""
@@ -175,11 +188,15 @@ class ClassificationLoss(Loss):
         return target.numel() if weight is None else weight.sum()
 
     def mean(self, loss: Tensor, target: Tensor, counted: Tensor | None = None) -> Tensor:
-        """Return ``sum(w * loss) / sum(w)``, with ``w`` the weights of the true classes.
+        """Return ``sum(w * loss) / sum(w)``, with ``w`` the weights of the true classes, over the hardest elements if
+        only these count.
 
         Args:
             loss: in the shape of ``target``.
             target: class indices.
             counted: bool in the shape of ``target``, false for ignored elements; ``None`` ignores none.
         """
-        return self.weighted_mean(loss, self.weight(target, counted), target)
+        weight = self.weight(target, counted)
+        if self.top_k < 1:  # the denominator of an evaluation stays the weight of all elements
+            return top_k_mean(loss, weight, top_k=self.top_k)
+        return self.weighted_mean(loss, weight, target)

@@ -25,6 +25,7 @@ from ludwig_losses.functional.open_set import entropic_open_set_loss, known_scor
 from ludwig_losses.functional.poly import poly_loss, sigmoid_poly_loss
 from ludwig_losses.functional.projections import entmax, entmax15, sparsemax
 from ludwig_losses.functional.quantile import conformal_offset, conformal_rank, ordered_quantiles, quantile_loss
+from ludwig_losses.functional.top_k import top_k_mean
 
 __all__ = [
     "asymmetric_loss",
@@ -63,4 +64,5 @@ __all__ = [
     "sparsemax_loss",
     "squared_distance",
     "tempered_softmax",
+    "top_k_mean",
 ]

@@ -42,12 +42,13 @@ def loss_and_gradient(
     labels: Tensor | None,
     others: Tensor | None,
     *,
-    temperature: float,
+    temperature: float | Tensor,
     chunk_size: int | None,
     per_anchor: bool,
     wanted: bool,
-) -> tuple[Tensor, Tensor]:
-    """Return the mean cost of the positive pairs, or of the anchors that have any, and its derivative by the anchors.
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the mean cost of the positive pairs, or of the anchors that have any, its derivative by the anchors, and
+    that by the logarithm of the temperature, if this is a tensor.
 
     Args:
         unit: ``[B, D]``, rows of length 1, which are the anchors.
@@ -58,7 +59,7 @@ def loss_and_gradient(
     """
     everyone = unit if others is None else torch.cat([unit, others])
     anchors = unit.shape[0]
-    costs, counts = [], []
+    costs, counts, by_scale = [], [], []
     gradient = unit[:0]
     with full_precision_products(unit.device):
         for rows in _chunks_of_anchors(anchors, everyone, chunk_size):
@@ -74,19 +75,29 @@ def loss_and_gradient(
                 cost, slope, count = _cost_and_slope_of_labels(log_softmax, labels, rows, per_anchor)
                 counts.append(count)
             costs.append(cost)
+            if isinstance(temperature, Tensor):  # the similarities have 1 / temperature as a factor
+                by_scale.append(torch.dot(slope.flatten(), s.flatten()))
             if wanted and slope.shape[0] == slope.shape[1] and is_small(slope):  # one chunk, without a memory
                 slope = slope + slope.T
                 gradient = slope @ own
             elif wanted:
                 gradient = gradient if rows.start else torch.zeros_like(unit)
-                gradient[rows].addmm_(slope, everyone, alpha=1 / temperature)  # by the rows of similarities
+                _add_by_rows(gradient[rows], slope, everyone, temperature)  # by the rows of similarities
                 gradient.addmm_(slope[:, :anchors].T, own)  # by their columns
     # float32 is enough within a chunk.
     total = torch.stack(costs).sum(dtype=summation_dtype(unit.device)) if costs[1:] else costs[0]
     counted: Tensor | int = anchors
     if counts:
         counted = (torch.stack(counts).sum() if counts[1:] else counts[0]).clamp_min(1)
-    return (total / counted).to(unit.dtype), gradient.div_(counted)
+    by_temperature = -torch.stack(by_scale).sum() / counted if by_scale else None
+    return (total / counted).to(unit.dtype), gradient.div_(counted), by_temperature
+
+
+def _add_by_rows(gradient: Tensor, slope: Tensor, everyone: Tensor, temperature: float | Tensor) -> None:
+    if isinstance(temperature, Tensor):
+        gradient.add_(slope @ everyone / temperature)
+    else:
+        gradient.addmm_(slope, everyone, alpha=1 / temperature)
 
 
 def _chunks_of_anchors(rows: int, everyone: Tensor, chunk_size: int | None) -> list[slice]:

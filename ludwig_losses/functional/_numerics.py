@@ -379,14 +379,18 @@ def loss_where_counted(
     target: Tensor,
     ignore_index: int | Sequence[int] | None,
     class_dim: int,
+    further: int = 0,
 ) -> Tensor:
     """Return ``loss(logits, target)`` per element, 0 with a gradient of 0 where the target is an ignored class.
 
     Ignored targets need not be classes (255, -100). They are replaced by the most probable class, whose loss is finite.
     Ignored logits that have none (NaN, infinite, or all masked) are replaced by 0.
+
+    Args:
+        further: how many more classes there are than logits.
     """
     inputs = loss, logits, target, ignore_index, class_dim
-    return naming_the_target(_loss_where_counted, inputs, target, logits.shape[class_dim], ignore_index)
+    return naming_the_target(_loss_where_counted, inputs, target, logits.shape[class_dim] + further, ignore_index)
 
 
 def _loss_where_counted(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from ludwig_losses.functional._numerics import check_class_logits, full_precision, naming_the_target
+from ludwig_losses.functional._numerics import (
+    check_class_logits,
+    full_precision,
+    loss_where_counted,
+    naming_the_target,
+)
 
 
-def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
+def corn_loss(logits: Tensor, target: Tensor, *, ignore_index: int | Sequence[int] | None = None) -> Tensor:
     r"""Conditional ordinal regression loss, ``-sum_{k < y} log sigmoid(z_k) - [y < K - 1] log sigmoid(-z_y)``.
 
     The logit ``z_k`` is that of ``P(y > k | y > k - 1)``. An element takes part in the tasks ``k = 0, ..., y`` (of
@@ -19,6 +26,8 @@ def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
     Args:
         logits: ``[..., K - 1]`` for ``K`` ordered classes.
         target: ``[...]``, ranks from 0 to ``K - 1`` of any integer type.
+        ignore_index: ignored ranks, whose loss and gradient are 0, whatever their logits; also numbers that are no
+            rank. They take part in no task.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
@@ -26,7 +35,7 @@ def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
     Raises:
         TypeError: the logits are no floating-point numbers, or the targets no integers.
         ValueError: ``target`` does not have the shape of ``logits`` without its last dimension.
-        IndexError: a target is no rank (on an accelerator an error of torch's).
+        IndexError: a target that is not ignored is no rank (on an accelerator an error of torch's).
 
     Source: Shi, Cao & Raschka, "Deep Neural Networks for Rank-Consistent Ordinal Regression Based On Conditional
     Probabilities", Pattern Analysis and Applications 2023 (arXiv 2021), equation 8.
@@ -38,10 +47,14 @@ def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
         tensor([0.2539, 2.2539])
     """
     check_class_logits(logits, target, class_dim=-1)
+    return loss_where_counted(_loss_of_any_ranks, logits, target, ignore_index, class_dim=-1, further=1)
+
+
+def _loss_of_any_ranks(logits: Tensor, target: Tensor) -> Tensor:
     classes = logits.shape[-1] + 1
     # Looked up among all ranks, since a comparison would take any number for one.
     of_targets = torch.arange(classes, device=logits.device), 0, target.long().flatten()
-    rank = naming_the_target(torch.index_select, of_targets, target, classes, can_ignore=False)
+    rank = naming_the_target(torch.index_select, of_targets, target, classes)
     return loss_of_ranks(logits, rank.view(target.shape))
 
 

@@ -14,6 +14,7 @@ from ludwig_losses.functional._numerics import (
     check_number,
     check_whole_numbers,
     full_precision,
+    is_static,
     unit_rows,
 )
 
@@ -30,7 +31,7 @@ def nt_xent_loss(
     embeddings: Tensor,
     labels: Tensor | None = None,
     *,
-    temperature: float = 0.07,
+    temperature: float | Tensor = 0.07,
     chunk_size: int | None = None,
     average: str = "pairs",
     memory: Tensor | None = None,
@@ -45,7 +46,7 @@ def nt_xent_loss(
     Args:
         embeddings: ``[B, D]``; a row of zeros is similar to nothing (cosine 0).
         labels: ``[B]``, whole numbers; rows with equal labels are positives. ``None`` pairs rows ``2i`` and ``2i + 1``.
-        temperature: > 0.
+        temperature: > 0; a tensor of one floating-point number gets a gradient, too.
         chunk_size: how many rows are compared with all others at a time, >= 1; memory grows with ``B * chunk_size``,
             the result is the same. ``None`` chooses it so that a few times 16 MB are enough for any batch.
         average: ``"pairs"`` weighs all ordered pairs equally, ``"anchors"`` all rows that have a partner: the mean over
@@ -87,7 +88,7 @@ def nt_xent_loss(
     for name, given in (("labels", labels), ("memory_labels", memory_labels)):
         if given is not None:
             check_whole_numbers(name, given)
-    check_number("temperature", temperature, above=0)
+    _check_temperature(temperature)
     if chunk_size is not None and not (isinstance(chunk_size, Integral) and chunk_size >= 1):
         raise ValueError(f"chunk_size must be a whole number >= 1, or None; got {chunk_size!r}.")
     _check_options(embeddings, labels, average, memory, memory_labels)
@@ -101,16 +102,32 @@ def nt_xent_loss(
     unit, length = unit_rows(rows.detach(), zero_norm=_ZERO_NORM)
     others = None if memory is None else unit_rows(memory.detach().to(unit.dtype), zero_norm=_ZERO_NORM)[0]
     wanted = is_differentiated(rows)
-    loss, by_unit = loss_and_gradient(
+    loss, by_unit, by_log_temperature = loss_and_gradient(
         unit,
         labels,
         others,
-        temperature=temperature,
+        temperature=temperature.detach().to(unit) if isinstance(temperature, Tensor) else temperature,
         chunk_size=chunk_size,
         per_anchor=average == "anchors",
         wanted=wanted,
     )
-    return with_gradient(loss, rows, _gradient_by_rows(by_unit, unit, length)) if wanted else loss
+    loss = with_gradient(loss, rows, _gradient_by_rows(by_unit, unit, length)) if wanted else loss
+    if by_log_temperature is None or not isinstance(temperature, Tensor) or not temperature.requires_grad:
+        return loss
+    # Adds 0, and the derivative by the temperature.
+    by_temperature = by_log_temperature.to(temperature) / temperature.detach()
+    return loss + with_gradient(torch.zeros_like(temperature.detach()), temperature, by_temperature).to(loss)
+
+
+def _check_temperature(temperature: float | Tensor) -> None:
+    if not isinstance(temperature, Tensor):
+        check_number("temperature", temperature, above=0)
+        return
+    check_floating("temperature", temperature)
+    if temperature.ndim:
+        raise ValueError(f"temperature must be one number, a tensor of shape (); got {tuple(temperature.shape)}.")
+    if not is_static(temperature):
+        check_number("temperature", temperature.item(), above=0)
 
 
 def _check_options(

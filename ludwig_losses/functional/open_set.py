@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -12,11 +14,18 @@ from ludwig_losses.functional._numerics import (
     check_indices,
     check_number,
     full_precision,
+    is_counted,
     naming_the_target,
 )
 
 
-def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | None = None) -> Tensor:
+def entropic_open_set_loss(
+    logits: Tensor,
+    target: Tensor,
+    *,
+    known: Tensor | None = None,
+    ignore_index: int | Sequence[int] | None = None,
+) -> Tensor:
     """Cross-entropy for examples of a known class; cross-entropy to uniform, ``-mean_c log p_c``, for all others.
 
     The logits of classes that are not known take no part in the softmax. Where a single class is known, its
@@ -27,6 +36,8 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
         target: ``[...]``, class indices of any integer type. With ``known``, any other number (-1, 255) is an unknown
             class, too.
         known: ``[K]``, int64, the indices of the known classes; ``None`` for all, which gives cross-entropy.
+        ignore_index: ignored classes, whose loss and gradient are 0, whatever their logits; also numbers that are no
+            class. Their logits take part in the softmax unless ``known`` leaves them out.
 
     Returns:
         The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
@@ -36,7 +47,7 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
         ValueError: ``target`` does not have the shape of ``logits`` without its last dimension, or ``known`` is empty,
             not ``[K]``, or (on a CPU, where looking costs next to nothing) names a class twice or one that the logits
             do not have.
-        IndexError: without ``known``, a target is no class (on an accelerator an error of torch's).
+        IndexError: without ``known``, a target that is not ignored is no class (on an accelerator an error of torch's).
 
     Source: Dhamija et al., "Reducing Network Agnostophobia", NeurIPS 2018, equation 1.
 
@@ -46,7 +57,7 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
         >>> entropic_open_set_loss(logits, torch.tensor([0, 2, 2]), known=torch.tensor([0, 1]))  # 2 is unknown
         tensor([0.0181, 2.0181, 0.6931])
     """
-    return loss_and_log_probabilities(logits, target, known, 0.0, 0.0)[0]
+    return loss_and_log_probabilities(logits, target, known, 0.0, 0.0, ignore_index)[0]
 
 
 def objectosphere_loss(
@@ -57,6 +68,7 @@ def objectosphere_loss(
     xi: float = 10.0,
     zeta: float = 0.1,
     features: Tensor | None = None,
+    ignore_index: int | Sequence[int] | None = None,
 ) -> Tensor:
     """Entropic open-set loss, plus ``zeta`` times a wish for the magnitude of the features.
 
@@ -64,7 +76,7 @@ def objectosphere_loss(
     grows with the features: in float16 ``2 zeta ||F||`` has to stay below 65,504.
 
     Args:
-        logits, target, known: as for :func:`entropic_open_set_loss`.
+        logits, target, known, ignore_index: as for :func:`entropic_open_set_loss`.
         xi: the magnitude that examples of known classes should reach, >= 0.
         zeta: the weight of the wish, >= 0; 0 gives :func:`entropic_open_set_loss`.
         features: ``[..., D]``, the penultimate layer ``F`` of the paper; ``None`` takes the known classes' logits.
@@ -88,26 +100,47 @@ def objectosphere_loss(
     check_number("xi", xi, minimum=0)
     check_number("zeta", zeta, minimum=0)
     if features is None:
-        return loss_and_log_probabilities(logits, target, known, xi, zeta)[0]
+        return loss_and_log_probabilities(logits, target, known, xi, zeta, ignore_index)[0]
     check_floating("features", features)
     # The wish has nothing to do with the logits.
-    entropic = loss_and_log_probabilities(logits, target, known, xi, 0.0)[0]
+    entropic = loss_and_log_probabilities(logits, target, known, xi, 0.0, ignore_index)[0]
     is_known = None if known is None else _place_among_competing(target.long(), known)[1]
-    return entropic + zeta * _distance_from_wish(full_precision(features).norm(dim=-1), is_known, xi).square()
+    counted, features = is_counted(target, ignore_index), full_precision(features)
+    if counted is None:
+        return entropic + zeta * _distance_from_wish(features.norm(dim=-1), is_known, xi).square()
+    size = features.masked_fill(~counted.unsqueeze(-1), 0.0).norm(dim=-1)
+    return entropic + zeta * torch.where(counted, _distance_from_wish(size, is_known, xi), 0).square()
 
 
 def loss_and_log_probabilities(
-    logits: Tensor, target: Tensor, known: Tensor | None, xi: float, zeta: float
-) -> tuple[Tensor, Tensor, Tensor | None]:
+    logits: Tensor,
+    target: Tensor,
+    known: Tensor | None,
+    xi: float,
+    zeta: float,
+    ignore_index: int | Sequence[int] | None = None,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Return the loss and, without a gradient, the logarithms of the probabilities of the classes that compete, as
-    :func:`known_logits` gives them, and :func:`magnitude` unless ``zeta`` is 0."""
+    :func:`known_logits` gives them, and :func:`magnitude` unless ``zeta`` is 0; neither where classes are ignored."""
     check_class_logits(logits, target, class_dim=-1)
     _check_known(known, logits.shape[-1])
+    counted = is_counted(target, ignore_index)
+    if counted is None:
+        return _loss_and_log_probabilities(logits, target, known, xi, zeta)
+    # Whatever ignored logits are: those that compete may all be masked, or no numbers.
+    logits = logits.masked_fill(~counted.unsqueeze(-1), 0.0)
+    loss, _, _ = _loss_and_log_probabilities(logits, torch.where(counted, target.long(), 0), known, xi, zeta)
+    return torch.where(counted, loss, 0), None, None
+
+
+def _loss_and_log_probabilities(
+    logits: Tensor, target: Tensor, known: Tensor | None, xi: float, zeta: float
+) -> tuple[Tensor, Tensor, Tensor | None]:
     z = known_logits(logits, known)
     place, is_known = (target.long(), None) if known is None else _place_among_competing(target.long(), known)
     log_p = z.log_softmax(dim=-1)
     of_true = (log_p, -1, place.unsqueeze(-1))
-    loss = -naming_the_target(torch.gather, of_true, place, logits.shape[-1], can_ignore=False).squeeze(-1)
+    loss = -naming_the_target(torch.gather, of_true, place, logits.shape[-1]).squeeze(-1)
     if is_known is not None:
         loss = torch.where(is_known, loss, -log_p.mean(dim=-1))
     if not zeta:

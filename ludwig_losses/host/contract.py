@@ -48,6 +48,7 @@ NEEDS: dict[str, Callable[[str, Any], bool]] = {
     "evaluation loss": _every,
     "validation metric": lambda feature_type, loss: _every(feature_type, loss) and loss.validates_on_loss(feature_type),
     "classes": lambda feature_type, loss: feature_type in _WITH_CLASSES and _every(feature_type, loss),
+    "class counts": lambda feature_type, loss: _every(feature_type, loss) and loss.asks_for_counts(feature_type),
     # The default validation metric of anomaly features is one of theirs.
     "metrics": lambda feature_type, loss: feature_type == ANOMALY or _has_metrics(loss) or projects(loss),
     "binary predictions": lambda feature_type, loss: feature_type == BINARY and projects(loss),

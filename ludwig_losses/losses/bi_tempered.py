@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_lead
-from ludwig_losses.declare.config import LABEL_SMOOTHING, ignore_index
+from ludwig_losses.declare.config import LABEL_SMOOTHING, TOP_K, ignore_index
 from ludwig_losses.declare.probabilities import Probabilities
 from ludwig_losses.declare.schema import BINARY, CATEGORY, SEQUENCE, TEXT, field, loss_type
 from ludwig_losses.functional import bi_tempered_logistic_loss, tempered_softmax
@@ -55,8 +55,10 @@ class TemperedSoftmaxCrossEntropyConfig(TokenLossConfig):
     label_smoothing: float = field(LABEL_SMOOTHING)
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
-        ignore_index(features=(CATEGORY, SEQUENCE, TEXT))
+        ignore_index()
     )
+
+    top_k: float = field(TOP_K)  # type: ignore[misc]  # Here it is a parameter.
 
     @classmethod
     def figures(cls) -> dict[str, list[Panel]]:

@@ -108,6 +108,9 @@ class CompoundLossConfig(LossConfig):
     def fewest_rows_in_evaluation(self) -> int:
         return min((t.fewest_rows_in_evaluation if isinstance(t, LossConfig) else 1 for t in self.weighted), default=1)
 
+    def asks_for_counts(self, feature_type: str) -> bool:
+        return any(isinstance(term, LossConfig) and term.asks_for_counts(feature_type) for term in self.parsed)
+
     def validates_on_loss(self, feature_type: str) -> bool:
         return any(_validates_on_loss(term, feature_type) for term in self.weighted)
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, rounded
-from ludwig_losses.declare.config import ClassificationLossConfig
+from ludwig_losses.declare.config import ClassificationLossConfig, ignore_index
 from ludwig_losses.declare.loss import ClassificationLoss
 from ludwig_losses.declare.schema import CATEGORY, field, loss_type
 from ludwig_losses.functional import corn_loss
@@ -38,9 +38,13 @@ class CornLossConfig(ClassificationLossConfig):
             default=None,
             description=(
                 "The names of all classes from low to high. null orders names that are numbers by their values; other "
-                "names have no order of themselves."
+                "names have no order of themselves. Ignored classes need no place in it."
             ),
         )
+    )
+
+    ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
+        ignore_index()
     )
 
     def validates_on_loss(self, feature_type: str) -> bool:
@@ -102,8 +106,10 @@ class CornLoss(ClassificationLoss):
         return self.median
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        rank = self.rank(preds, target)
-        loss, pairs = loss_of_ranks(task_logits(preds, self.order), rank), self.pairs(preds, rank)
+        rank, logits, counted = self.rank(preds, target), task_logits(preds, self.order), self.counted(target)
+        if counted is not None:  # whatever these logits are
+            logits = logits.masked_fill(~counted.unsqueeze(-1), 0.0)
+        loss, pairs = loss_of_ranks(logits, rank), self.pairs(preds, rank)
         return self.weighted_mean(loss / pairs.clamp_min(1), self.weight_of_pairs(pairs, target), target)
 
     def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
@@ -119,21 +125,22 @@ class CornLoss(ClassificationLoss):
         return pairs if weight is None else pairs * weight
 
     def rank(self, preds: Tensor, target: Tensor) -> Tensor:
-        """Return the rank of each target, -1 where it has none."""
+        """Return the rank of each target, -1 where it has none or is ignored."""
         classes = class_order(preds, self.order)
         ranks = torch.full((preds.shape[-1],), -1, dtype=torch.long, device=preds.device)
         ranks = ranks.index_copy(0, classes, torch.arange(len(classes), device=preds.device))
         # Not by indexing: a negative target would count from the end.
         of_targets = ranks, 0, target.long().flatten()
         rank = naming_the_target(torch.index_select, of_targets, target, len(ranks), can_ignore=False)
-        return rank.view(target.shape)
+        rank, counted = rank.view(target.shape), self.counted(target)
+        return rank if counted is None else rank.masked_fill(~counted, -1)
 
     def judge(self, preds: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the predicted rank and the true rank of each example, -1 where it has none."""
+        """Return the predicted rank and the true rank of each example, -1 where it has none or is ignored."""
         return corn_rank(task_logits(preds, self.order)), self.rank(preds, target)
 
     def can_evaluate(self, target: np.ndarray | None) -> bool:
-        return target is None or len(np.unique(target)) > 1
+        return target is None or len({*np.unique(target).tolist()} - {*(self.ignored or ())}) > 1
 
 
 class CornProbabilities(nn.Module):

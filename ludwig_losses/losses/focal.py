@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_probability
-from ludwig_losses.declare.config import LABEL_SMOOTHING, ignore_index
+from ludwig_losses.declare.config import LABEL_SMOOTHING, TOP_K, ignore_index
 from ludwig_losses.declare.labels import LabelsLoss, are_labels, columns
 from ludwig_losses.declare.schema import BINARY, CATEGORY, IMAGE, SEQUENCE, SET, TEXT, field, loss_type
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
@@ -94,8 +94,18 @@ class FocalLossConfig(TokenLossConfig):
     )
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
-        ignore_index(features=(CATEGORY, IMAGE, SEQUENCE, SET, TEXT))
+        ignore_index()
     )
+
+    top_k: float = field(TOP_K)  # type: ignore[misc]  # Here it is a parameter.
+
+    def check(self) -> None:
+        super().check()
+        if self.normalize and self.top_k < 1:
+            raise ValueError(
+                f"normalize: true divides by the foreground, top_k: {self.top_k:g} by the hardest elements. "
+                "Leave out one of them."
+            )
 
     @property
     def single_alpha(self) -> bool:

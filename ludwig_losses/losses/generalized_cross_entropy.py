@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_probability
-from ludwig_losses.declare.config import ignore_index
+from ludwig_losses.declare.config import TOP_K, ignore_index
 from ludwig_losses.declare.schema import BINARY, CATEGORY, IMAGE, SEQUENCE, TEXT, field, loss_type
 from ludwig_losses.functional import generalized_cross_entropy_loss
 from ludwig_losses.functional._numerics import class_logits
@@ -38,8 +38,10 @@ class GeneralizedCrossEntropyConfig(TokenLossConfig):
     )
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
-        ignore_index(features=(CATEGORY, IMAGE, SEQUENCE, TEXT))
+        ignore_index()
     )
+
+    top_k: float = field(TOP_K)  # type: ignore[misc]  # Here it is a parameter.
 
     @classmethod
     def figures(cls) -> dict[str, list[Panel]]:

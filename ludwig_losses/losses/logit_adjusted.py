@@ -50,8 +50,8 @@ class LogitAdjustedLossConfig(ClassificationLossConfig):
             minimum=1e-12,
             description=(
                 "Share or count of each class in the training data; only ratios matter. null takes the counts of the "
-                "data, which Ludwig has for category features; a class without an example counts as one. On a set "
-                "feature the share of the rows that have each label, between 0 and 1."
+                "data; a class without an example counts as one. On a set feature the share of the rows that have each "
+                "label, between 0 and 1, or null."
             ),
         )
     )
@@ -68,11 +68,17 @@ class LogitAdjustedLossConfig(ClassificationLossConfig):
     )
 
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
-        ignore_index(features=(CATEGORY, SET))
+        ignore_index()
     )
 
+    def asks_for_counts(self, feature_type: str) -> bool:
+        without = self.priors is None and feature_type in (BINARY, SET)
+        return without or super().asks_for_counts(feature_type)
+
     def resolve(self, feature: Feature) -> None:
-        if feature.of_labels:
+        if feature.of_labels and self.priors is None:
+            self.priors = shares_of_labels(feature)
+        elif feature.of_labels:
             check_shares(self.priors, feature)
         else:
             check_cut_vocabulary(self.priors, feature)
@@ -110,23 +116,37 @@ def check_cut_vocabulary(priors: Any, feature: Feature) -> None:
         )
 
 
-def check_shares(priors: Any, feature: Feature) -> None:
-    """Check that there is a share of the rows for each label: Ludwig counts labels, and not the rows.
+def shares_of_labels(feature: Feature) -> list[float]:
+    """Return the share of the rows that have each label; at least one row has it, and one has not.
 
     Raises:
-        ValueError: one is missing or no share.
+        ValueError: it is not known.
     """
-    names = [name for name in feature.classes or () if name not in feature.symbols]
-    write = f"Write the share of the rows that have each label: priors: {{{', '.join(f'{n}: ...' for n in names)}}}."
-    if priors is None:
+    if feature.rows is None or feature.rows_of_classes is None or feature.rows < 2:
         raise ValueError(
-            f"{feature.place('priors')}: null takes how often each class occurs, but a label's share is that of the "
-            f"rows, which Ludwig does not count. {write}"
+            f"{feature.place('priors')}: null takes the share of the rows that have each label, which is not known: "
+            f"the data was prepared for another loss, or has one row only. {_write_shares(feature)}"
         )
+    return [min(max(count, 1), feature.rows - 1) / feature.rows for count in feature.rows_of_classes]
+
+
+def _write_shares(feature: Feature) -> str:
+    names = [name for name in feature.classes or () if name not in feature.symbols]
+    return f"Write the share of the rows that have each label: priors: {{{', '.join(f'{n}: ...' for n in names)}}}."
+
+
+def check_shares(priors: Any, feature: Feature) -> None:
+    """Check that what is written for each label is a share of the rows.
+
+    Raises:
+        ValueError: it is none.
+    """
     named = zip(feature.classes or (), priors, strict=False) if isinstance(priors, (list, tuple)) else priors.items()
     wrong = {name: share for name, share in named if share >= 1 and name not in feature.symbols}
     if wrong:
-        raise ValueError(f"{feature.place('priors')}: got {shown(wrong)}, expected numbers < 1. {write}")
+        raise ValueError(
+            f"{feature.place('priors')}: got {shown(wrong)}, expected numbers < 1. {_write_shares(feature)}"
+        )
 
 
 def counts_of_classes(feature: Feature) -> list[float]:
@@ -138,8 +158,8 @@ def counts_of_classes(feature: Feature) -> list[float]:
     if feature.frequencies is None:
         classes = ", ".join(f"{name}: ..." for name in feature.classes or ("0", "1"))
         raise ValueError(
-            f"{feature.place('priors')}: null takes how often each class occurs, which Ludwig does not count for this "
-            f"type of feature. Write the shares of the training data: priors: {{{classes}}}."
+            f"{feature.place('priors')}: null takes how often each class occurs, which is not known: the data was "
+            f"prepared for another loss. Write the shares of the training data: priors: {{{classes}}}."
         )
     return [float(max(count, 1)) for count in feature.frequencies]
 
@@ -155,7 +175,7 @@ class LogitAdjustedLoss(LabelsLoss):
         super().__init__(config)
         self.options: dict[str, Any] = {"tau": config.tau, "ignore_index": config.ignore_index}
         self.probabilities = AdjustedProbabilities(config.priors, config.tau)
-        self.label_projection = LabelProbabilities(config.priors, config.tau)
+        self.label_probabilities = LabelProbabilities(config.priors, config.tau)
         self.ranks_by_logits = not self.projects(config)
 
     @classmethod
@@ -165,6 +185,10 @@ class LogitAdjustedLoss(LabelsLoss):
     @property
     def projection(self) -> nn.Module:
         return self.probabilities
+
+    @property
+    def label_projection(self) -> nn.Module:
+        return self.label_probabilities
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
         if are_labels(preds, target):

@@ -1,9 +1,10 @@
+import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ludwig_losses.advice import Advice
@@ -19,7 +20,12 @@ from ludwig_losses.host.ranks.agreement import trains_on_all_ranks
 from ludwig_losses.host.registration import register_loss
 from ludwig_losses.losses._memory import MemoryBank
 from ludwig_losses.metrics.reported.contrastive import ContrastiveMetric
-from ludwig_losses.parameters import Choice, Count, Number
+from ludwig_losses.parameters import Choice, Count, NumberOrWord
+
+LEARNED = "learned"
+# Between which a learned temperature stays, and where it begins. CLIP (Radford et al., ICML 2021) begins there, too,
+# and cuts it off at the lower bound; from the upper one on the loss hardly tells similar rows from others.
+_LOWEST, _FIRST, _HIGHEST = 0.01, 0.07, 1.0
 
 
 class NTXentLossConfig(LossConfig):
@@ -42,12 +48,16 @@ class NTXentLossConfig(LossConfig):
         found="helped, 1 data set",
     )
 
-    temperature: float = field(
-        Number(
+    temperature: float | str = field(
+        NumberOrWord(
             default=0.07,
             minimum=0.001,
+            options=(LEARNED,),
             worth_trying=(0.1, 0.3, 0.5),
-            description="Scale of the cosine similarities; the lower, the sharper.",
+            description=(
+                "Scale of the cosine similarities; the lower, the sharper. learned trains it with the model, from 0.07 "
+                "on, between 0.01 and 1."
+            ),
         )
     )
 
@@ -145,14 +155,17 @@ class NTXentLoss(Loss):
 
     def __init__(self, config: NTXentLossConfig) -> None:
         super().__init__(config)
-        self.options: dict[str, Any] = {
-            "temperature": config.temperature,
-            "chunk_size": config.chunk_size,
-            "average": config.average,
-        }
+        self.options: dict[str, Any] = {"chunk_size": config.chunk_size, "average": config.average}
+        self.learned = LearnedTemperature() if config.temperature == LEARNED else None
+        self.fixed = None if config.temperature == LEARNED else float(config.temperature)
         self.by_target = config.pairing == "target"
         self._labels = Remembered()
         self.memory = None if config.memory_bank is None else MemoryBank(config.memory_bank)
+
+    @property
+    def temperature(self) -> float | Tensor:
+        """The temperature, a tensor if it is learned."""
+        return self.learned() if self.learned is not None else self.fixed
 
     def labels(self, target: Tensor) -> Tensor | None:
         """Return which rows are positives of each other, where it is not the consecutive ones."""
@@ -187,16 +200,30 @@ class NTXentLoss(Loss):
         # Ludwig's metrics call a loss without a gradient, some of them on training batches.
         if self.memory is not None and self.training and preds.requires_grad:
             return self._with_memory(self.memory, preds, target, labels)
-        return nt_xent_loss(preds, self.labels(target) if labels is None else labels, **self.options)
+        labels = self.labels(target) if labels is None else labels
+        return nt_xent_loss(preds, labels, temperature=self.temperature, **self.options)
 
     def _with_memory(self, bank: MemoryBank, preds: Tensor, target: Tensor, labels: Tensor | None) -> Tensor:
         memory, past = bank.recall(preds, target)
         past_labels, of_all = None, self.labels(torch.cat([target, past]))
         if of_all is not None:
             labels, past_labels = of_all.split([len(target), len(past)])
-        loss = nt_xent_loss(preds, labels, memory=memory, memory_labels=past_labels, **self.options)
+        past_rows = {"memory": memory, "memory_labels": past_labels}
+        loss = nt_xent_loss(preds, labels, temperature=self.temperature, **past_rows, **self.options)
         bank.remember(preds, target)
         return loss
+
+
+class LearnedTemperature(nn.Module):
+    """A temperature that is trained: its logarithm is a sigmoid between two bounds, which it never reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        share = math.log(_FIRST / _LOWEST) / math.log(_HIGHEST / _LOWEST)
+        self.position = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
+
+    def forward(self) -> Tensor:
+        return _LOWEST * (_HIGHEST / _LOWEST) ** self.position.float().sigmoid()
 
 
 # Pairs in the batch of the figure.

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import CROSS_ENTROPY, Panel, loss_and_gradient
-from ludwig_losses.declare.config import ClassificationLossConfig
+from ludwig_losses.declare.config import ClassificationLossConfig, ignore_index
 from ludwig_losses.declare.loss import ClassificationLoss
 from ludwig_losses.declare.probabilities import Probabilities
 from ludwig_losses.declare.schema import BINARY, CATEGORY, field, loss_type
@@ -36,6 +36,10 @@ class OpenSetLossConfig(ClassificationLossConfig):
         )
     )
 
+    ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
+        ignore_index()
+    )
+
     def validates_on_loss(self, feature_type: str) -> bool:
         """Accuracy counts background rows as errors, however uncertain the model is on them."""
         return self.background_class is not None or super().validates_on_loss(feature_type)
@@ -51,9 +55,17 @@ class OpenSetLossConfig(ClassificationLossConfig):
             background = self.indices("background_class") or []
             symbols = [index for index, name in enumerate(feature.classes) if name in feature.symbols]
             self.background_class = sorted({*background, *symbols})
-            if len(self.background_class) >= len(feature.classes):
+            ignored = self.ignored_classes
+            both = [feature.classes[index] for index in background if index in ignored]
+            if both:
                 raise ValueError(
-                    f"{feature.place('background_class')}: {self.background_class} leaves no known "
+                    f"{feature.place('background_class')}: {both} is in ignore_index, too: the examples of a class are "
+                    "either unknown or ignored. Take it out of one of them."
+                )
+            if len({*self.background_class, *ignored}) >= len(feature.classes):
+                beside = f" beside ignore_index: {ignored}" if ignored else ""
+                raise ValueError(
+                    f"{feature.place('background_class')}: {self.background_class}{beside} leaves no known "
                     f"class. The classes are {feature.classes}."
                 )
 
@@ -69,7 +81,8 @@ class OpenSetLoss(ClassificationLoss):
     def __init__(self, config: OpenSetLossConfig) -> None:
         super().__init__(config)
         self.background = config.indices("background_class")
-        self.probabilities = KnownProbabilities(self.background or [])
+        # An ignored class is never predicted where the background is not: unknown examples would be drawn to it, too.
+        self.probabilities = KnownProbabilities(sorted({*(self.background or []), *config.ignored_classes}))
         self.known_score = KnownScore(self.probabilities, self.score_by_magnitude)
 
     @classmethod
@@ -99,7 +112,8 @@ class OpenSetLoss(ClassificationLoss):
     def can_evaluate(self, target: np.ndarray | None) -> bool:
         if self.background is None or target is None:
             return self.background is not None
-        unknown = np.isin(np.asarray(target).astype(int), self.background)
+        classes = np.asarray(target).astype(int)
+        unknown = np.isin(classes[~np.isin(classes, self.ignored or [])], self.background)
         return bool(unknown.any() and not unknown.all())
 
     def judge(self, preds: Tensor) -> tuple[Tensor, Tensor]:
@@ -115,15 +129,17 @@ class OpenSetLoss(ClassificationLoss):
         """Return the mean loss, and remember the probabilities and the score."""
         logits = class_logits(preds)
         known = self.known(logits)
-        loss, log_p, size = loss_and_log_probabilities(logits, target, known, xi, zeta)
-        if known is not None and preds.dim() > 1 and torch.is_grad_enabled():  # predictions follow
+        loss, log_p, size = loss_and_log_probabilities(logits, target, known, xi, zeta, self.ignored)
+        if (
+            known is not None and log_p is not None and preds.dim() > 1 and torch.is_grad_enabled()
+        ):  # predictions follow
             p = log_p.exp()
             score = largest_known(p, known)
             if not self.score_by_magnitude:
                 self.probabilities.remember(preds, among_all(p, preds, known), score=score)
             elif size is not None:
                 self.probabilities.remember(preds, among_all(p, preds, known), score=score * size)
-        return self.mean(loss, target)
+        return self.mean(loss, target, self.counted(target))
 
 
 class KnownProbabilities(Probabilities):

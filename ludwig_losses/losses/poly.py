@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_probability
-from ludwig_losses.declare.config import LABEL_SMOOTHING, ignore_index
+from ludwig_losses.declare.config import LABEL_SMOOTHING, TOP_K, ignore_index
 from ludwig_losses.declare.labels import LabelsLoss, are_labels
 from ludwig_losses.declare.schema import CATEGORY, IMAGE, SEQUENCE, SET, TEXT, field, loss_type
 from ludwig_losses.functional import poly_loss, sigmoid_poly_loss
@@ -59,6 +59,8 @@ class PolyLossConfig(TokenLossConfig):
     ignore_index: str | int | list[str] | list[int] | None = field(  # type: ignore[misc]  # Here it is a parameter.
         ignore_index()
     )
+
+    top_k: float = field(TOP_K)  # type: ignore[misc]  # Here it is a parameter.
 
     @classmethod
     def figures(cls) -> dict[str, list[Panel]]:

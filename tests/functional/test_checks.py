@@ -58,7 +58,8 @@ def test_weights_of_classes_are_tensors_of_real_numbers(name: str, values: Any) 
 def test_logits_are_floating_point_numbers(name: str, dtype: torch.dtype) -> None:
     logits, target = LOSSES[name].batch()
     with pytest.raises(
-        TypeError, match=f"(logits|predictions|embeddings|distance|score) must be of a floating-point type; got {dtype}"
+        TypeError,
+        match=f"(logits|predictions|embeddings|distance|score|loss) must be of a floating-point type; got {dtype}",
     ):
         LOSSES[name].loss(logits.to(dtype), target)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor
@@ -205,3 +207,29 @@ def test_a_row_of_next_to_nothing_is_a_row_of_zeros(columns: int, dtype: torch.d
     rows[2, 0] = 5e-13
     for actual, wanted in zip(value_and_gradient(nt_xent_loss, rows, None), expected, strict=True):
         torch.testing.assert_close(actual, wanted)
+
+
+@pytest.mark.parametrize("chunk_size", [None, 3])
+@pytest.mark.parametrize("memory", [None, torch.randn(4, 5, dtype=torch.float64)], ids=["batch", "memory"])
+@pytest.mark.parametrize("labels", [None, torch.arange(8) % 3], ids=["consecutive", "labels"])
+def test_a_temperature_has_a_gradient(labels: Tensor | None, memory: Tensor | None, chunk_size: int | None) -> None:
+    rows, _ = random_batch((8, 5), consecutive)
+    ways = (partial(nt_xent_loss, chunk_size=chunk_size), oracles.nt_xent_loss)
+    gradients = []
+    for loss in ways:
+        leaves = rows.clone().requires_grad_(), torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+        value = loss(leaves[0], labels, temperature=leaves[1], memory=memory)
+        gradients.append([value.detach(), *torch.autograd.grad(value, leaves)])
+    for found, expected in zip(*gradients, strict=True):
+        assert_close(found, expected, 1e-12)
+    fixed = nt_xent_loss(rows, labels, temperature=0.3, memory=memory)
+    assert_close(gradients[0][0], fixed, 1e-14)
+    of_model = torch.tensor(0.3, requires_grad=True)  # of another type, on rows that need no gradient
+    nt_xent_loss(rows, labels, temperature=of_model, memory=memory).backward()
+    assert_close(of_model.grad, gradients[0][2], 1e-6)
+
+
+def test_without_a_pair_a_temperature_has_a_gradient_of_0() -> None:
+    temperature = torch.tensor(0.3, requires_grad=True)
+    nt_xent_loss(torch.randn(1, 5), temperature=temperature).backward()
+    assert temperature.grad == 0

@@ -12,6 +12,7 @@ import monai.losses
 import pytest
 import pytorch_metric_learning.losses as metric_learning
 import segmentation_models_pytorch.losses as smp
+import timm.loss
 import torch
 import torchvision
 from torch import Tensor
@@ -76,6 +77,25 @@ def test_focal_of_torchvision(alpha: float, gamma: float) -> None:
     weights = None if alpha < 0 else torch.tensor([1 - alpha, alpha], dtype=torch.float64)
     ours = partial(functional.sigmoid_focal_loss, alpha=weights, gamma=gamma)
     assert_same(peer, ours, (20,), (5, 6), make_target=per_element, tolerance=1e-11)
+
+
+@pytest.mark.parametrize(("gamma_pos", "gamma_neg", "clip"), [(1, 4, 0.05), (0, 2, 0.2), (2, 2, 0), (0.5, 1, 0.05)])
+def test_asymmetric_of_timm(gamma_pos: float, gamma_neg: float, clip: float) -> None:
+    # It computes in float32.
+    options = {"gamma_pos": gamma_pos, "gamma_neg": gamma_neg, "clip": clip}
+    peer = timm.loss.AsymmetricLossMultiLabel(**options, eps=0.0, reduction="mean")
+
+    def ours(logits: Tensor, target: Tensor) -> Tensor:
+        return functional.asymmetric_loss(logits, target, **options).mean()
+
+    assert_same(peer, ours, (5, 6), (20, 3), make_target=per_element, tolerance=2e-5)
+
+
+def test_asymmetric_of_timm_learns_nothing_from_what_is_quite_wrong() -> None:
+    logits, target = torch.tensor([[-25.0, 2.0]], dtype=torch.float64), torch.tensor([[1, 0]])
+    _, cut_off = value_and_gradient(lambda z, y: timm.loss.AsymmetricLossMultiLabel()(z, y.double()), logits, target)
+    _, gradient = value_and_gradient(functional.asymmetric_loss, logits, target)
+    assert cut_off[0, 0].abs() < 1e-9 and gradient[0, 0] < -0.1
 
 
 @pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0])

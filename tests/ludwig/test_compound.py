@@ -51,6 +51,24 @@ def compound(*terms: dict, **options) -> dict:
     return {"type": "compound_loss", "terms": list(terms), **options}
 
 
+def test_terms_of_tokens_ignore_padding():
+    """Each by itself, with the index of the vocabulary or its own."""
+    logits, target = torch.randn(3, 5, 4), torch.arange(15).view(3, 5) % 4
+    terms = [{"type": "focal_loss"}, {"type": "generalized_cross_entropy", "top_k": 0.5}, {"type": "poly_loss"}]
+    terms[2] |= {"padding_index": 2, "ignore_index": "c"}
+    config = get_loss_cls("sequence", "compound_loss").from_dict(compound(*terms))
+    config.resolve(Feature("y", classes=["<PAD>", "a", "b", "c"], num_classes=4, padding=0))
+    assert [term["padding_index"] for term in config.terms] == [0, 0, 2]
+    loss = create_loss(config)
+    z, y = logits.view(15, 4), target.flatten()
+    focal = functional.softmax_focal_loss(z, y)[y != 0].mean()
+    generalized = functional.top_k_mean(functional.generalized_cross_entropy_loss(z, y)[y != 0], top_k=0.5)
+    poly = functional.poly_loss(z, y)[y < 2].mean()
+    torch.testing.assert_close(loss(logits, target), focal + generalized + poly)
+    denominators = [float(denominator) for _, denominator in loss.batch_means(logits, target)]
+    assert denominators == [(y != 0).sum(), (y != 0).sum(), (y < 2).sum()]
+
+
 @pytest.mark.parametrize("feature", TERMS)
 def test_each_term_is_seen_in_training_and_survives_reloading(feature, tmp_path):
     terms = TERMS[feature]

@@ -190,3 +190,59 @@ def test_a_metric_without_pairs_in_the_data_cannot_choose_the_model(tmp_path):
     model = LudwigModel(made, logging_level=logging.ERROR)
     with pytest.raises(ValueError, match=r"alignment is not available: .* needs rows with the same target"):
         model.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True)
+
+
+TERMS = [{"type": "nt_xent_loss", "temperature": "learned", "pairing": "consecutive"}, {"type": "mean_squared_error"}]
+
+
+@pytest.mark.parametrize("loss", [TERMS[0], {"type": "compound_loss", "terms": TERMS}], ids=["alone", "term"])
+def test_a_learned_temperature_is_trained_saved_resumed_and_reloaded(loss, tmp_path):
+    made, path = matrix.write("vector", loss, tmp_path)
+    model = LudwigModel(made, logging_level=logging.ERROR)
+    result = model.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True)
+    temperature = temperature_of(model)
+    assert temperature != pytest.approx(0.07, rel=0.01)
+    assert trained_names(model) == {"output_features.module_dict.y__ludwig.train_loss_function" + suffix(loss)}
+    evaluated = model.evaluate(str(path))[0]["y"]["loss"]
+    reloaded = LudwigModel.load(result.output_directory + "/model", logging_level=logging.ERROR)
+    assert temperature_of(reloaded) == temperature
+    assert reloaded.evaluate(str(path))[0]["y"]["loss"] == pytest.approx(evaluated, rel=1e-5)
+    fixed = create_loss(config(temperature=temperature))
+    preds, target = batch()
+    metric = model.model.output_features.get("y").eval_loss_metric.loss_function
+    assert first_term(metric)(preds, target).item() == pytest.approx(fixed(preds, target).item(), rel=1e-5)
+    made["trainer"]["epochs"] = 3
+    resumed = LudwigModel(made, logging_level=logging.ERROR)
+    resumed.train(str(path), model_resume_path=result.output_directory, skip_save_processed_input=True)
+    assert temperature_of(resumed) != temperature and 0.01 < temperature_of(resumed) < 1
+    assert abs(np.log(temperature_of(resumed) / temperature)) < abs(np.log(temperature / 0.07))
+
+
+def first_term(loss):
+    return loss.terms[0] if hasattr(loss, "terms") else loss
+
+
+def suffix(loss) -> str:
+    return (".terms.0" if "terms" in loss else "") + ".learned.position"
+
+
+def temperature_of(model: LudwigModel) -> float:
+    return first_term(model.model.output_features.get("y").train_loss_function).temperature.item()
+
+
+def trained_names(model: LudwigModel) -> set[str]:
+    """The parameters of losses and metrics: each once."""
+    return {name for name in model.model.state_dict() if "learned" in name}
+
+
+@pytest.mark.parametrize("position", [-1e4, 0.0, 1e4])
+def test_a_learned_temperature_stays_in_range(position: float):
+    loss = create_loss(config(temperature="learned"))
+    assert loss.temperature.item() == pytest.approx(0.07)
+    with torch.no_grad():
+        loss.learned.position.fill_(position)
+    preds, target = batch()
+    value = loss(preds.requires_grad_(), target)
+    value.backward()
+    assert 0.0099 < loss.temperature.item() < 1.0001
+    assert value.isfinite() and preds.grad.isfinite().all() and loss.learned.position.grad.isfinite()

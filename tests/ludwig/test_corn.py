@@ -252,3 +252,30 @@ def test_names_without_an_order_stop_the_training(tmp_path):
         match=r"output_features\[0\]\.loss\.order \(output feature 'y'\): order is missing.*class_0",
     ):
         LudwigModel(config, logging_level=logging.ERROR).train(str(path), output_directory=str(tmp_path))
+
+
+def test_ignored_classes_need_no_place_in_the_order() -> None:
+    classes = [*CLASSES, "unknown"]
+    config = resolved(classes, order=ORDER, ignore_index="unknown", class_weights=[1.0, 2.0, 1.0, 3.0, 9.0])
+    assert order_of(config) == ORDER
+    assert order_of(resolved(["2", "1", "none"], ignore_index="none")) == ["1", "2"]
+    with pytest.raises(ValueError, match=r"missing \['severe'\]"):
+        resolved(classes, order=ORDER[:-1], ignore_index="unknown")
+    logits, target = torch.randn(20, 5), torch.arange(20) % 5
+    kept = target < 4
+    expected = create_loss(resolved(order=ORDER, class_weights=[1.0, 2.0, 1.0, 3.0]))(logits[kept, :4], target[kept])
+    logits[4] = torch.nan
+    loss, leaf = create_loss(config), logits.requires_grad_()
+    loss(leaf, target).backward()
+    torch.testing.assert_close(loss(leaf, target).detach(), expected)
+    assert leaf.grad[~kept].count_nonzero() == 0 and leaf.grad.isfinite().all()
+
+
+def test_ignored_classes_leave_the_metrics_of_ranks() -> None:
+    logits, target = torch.randn(40, 4), torch.arange(40) % 4
+    loss = create_loss(resolved(order=ORDER, ignore_index="severe"))
+    metric, without = OrdinalMetric(loss), OrdinalMetric(loss)
+    metric.update(logits, target)
+    without.update(logits[target != 2], target[target != 2])
+    assert metric.compute() == without.compute()
+    assert not loss.can_evaluate(np.array([2, 1, 1])) and loss.can_evaluate(np.array([0, 1]))

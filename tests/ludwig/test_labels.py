@@ -89,7 +89,7 @@ def test_priors_are_shares_of_rows() -> None:
     priors = torch.tensor([*SHARES.values()])
     expected = functional.sigmoid_logit_adjusted_loss(logits[:, KEPT], target[:, KEPT], priors=priors)
     torch.testing.assert_close(loss(logits, target), expected.mean())
-    with pytest.raises(ValueError, match=r"Ludwig does not count\. Write .* priors: \{a: \.\.\., b: \.\.\., c"):
+    with pytest.raises(ValueError, match=r"prepared for another loss.* Write .* priors: \{a: \.\.\., b: \.\.\., c"):
         resolved(type="logit_adjusted_loss")
     with pytest.raises(ValueError, match=r"priors .*: got \{'b': 4(\.0)?\}, expected numbers < 1"):
         resolved(type="logit_adjusted_loss", priors={**SHARES, "b": 4})
@@ -111,6 +111,13 @@ def test_predictions_have_every_label_and_no_symbol(tmp_path) -> None:
     for row in predictions.to_dict("records"):
         likely = {name for name in "ab" if row[f"y_probabilities_{name}"] >= 0.3}
         assert {*row["y_predictions"]} == likely and len(row["y_probabilities"]) == len(likely)
+    feature = model.model.output_features.get("y")
+    logits = torch.randn(6, len(model.training_set_metadata["y"]["idx2str"]))
+    outputs = feature.prediction_module({"y::logits": logits}, "y")["probabilities"]
+    shares = torch.tensor([priors.get(name, 0.5) for name in model.training_set_metadata["y"]["idx2str"]])
+    likely = (logits + shares.logit()).sigmoid()  # for the shares of the training data
+    kept = [index for index, name in enumerate(model.training_set_metadata["y"]["idx2str"]) if name in "ab"]
+    torch.testing.assert_close(outputs[:, kept], likely[:, kept])
     truth = [{*cell.split()} & {*"ab"} for cell in frame["y"]]
     said = [{*cell} for cell in predictions["y_predictions"]]
     frame["y"] += " unheard"

@@ -256,3 +256,48 @@ def test_a_metric_that_the_validation_data_does_not_have_cannot_choose_the_model
     model = LudwigModel(config, logging_level=logging.ERROR)
     with pytest.raises(ValueError, match="needs examples of the background class and of a known one"):
         model.train(data, output_directory=str(tmp_path), skip_save_processed_input=True)
+
+
+def test_ignored_rows_are_neither_known_nor_unknown() -> None:
+    init_dist_strategy("local")
+    logits, target = torch.randn(40, 4), torch.arange(40) % 4
+    kept = target != 2
+    for name in ("entropic_open_set", "objectosphere"):
+        config = get_loss_cls("category", name).from_dict(
+            {"type": name, "background_class": "d", "ignore_index": "c", "class_weights": [1.0, 2.0, 3.0, 4.0]}
+        )
+        config.resolve(Feature("y", ["a", "b", "c", "d"], 4))
+        loss, leaf = create_loss(config), logits.clone()
+        leaf[~kept] = torch.nan
+        loss(leaf.requires_grad_(), target).backward()
+        assert leaf.grad[~kept].count_nonzero() == 0 and leaf.grad.isfinite().all()
+        # As if the class did not exist: unknown examples are not drawn to it.
+        alone = make_loss(name, background_class=[2], class_weights=[1.0, 2.0, 4.0])
+        z, y = logits[kept][:, [0, 1, 3]], target[kept].clamp_max(2)
+        torch.testing.assert_close(loss(leaf, target).detach(), alone(z, y))
+        assert (loss.projection(logits)[:, 2:] == 0).all()
+        metric, expected = OpenSetMetric(loss), OpenSetMetric(alone)
+        metric.update(logits, target)
+        expected.update(z, y)
+        torch.testing.assert_close(metric.compute(), expected.compute())
+        assert not loss.can_evaluate(np.array([2, 3])) and loss.can_evaluate(np.array([0, 3]))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"background_class": "c", "ignore_index": "c"},
+            r"\['c'\] is in ignore_index, too: .* either unknown or ignored",
+        ),
+        (
+            {"background_class": "c", "ignore_index": ["a", "b"]},
+            r"\[2\] beside ignore_index: \[0, 1\] leaves no known class",
+        ),
+        ({"ignore_index": ["a", "b", "c"]}, "leave none of the 3 classes"),
+    ],
+)
+def test_background_and_ignored_classes_leave_a_known_one(options: dict, message: str) -> None:
+    config = get_loss_cls("category", "objectosphere").from_dict({"type": "objectosphere", **options})
+    with pytest.raises(ValueError, match=message):
+        config.resolve(Feature("y", ["a", "b", "c"], 3))

@@ -115,7 +115,8 @@ def test_ignored_classes_leave_numerator_and_denominator() -> None:
     kept = target != 1
     for name in (name for name, parameters in SECOND.items() if "ignore_index" in parameters):
         for weights in ({}, {"class_weights": [1, 2, 3, 4]}):
-            options = {**weights, "alpha": None} if name == "focal_loss" else weights
+            options = {**SECOND[name]["ignore_index"][0], **weights}
+            options |= {"alpha": None} if name == "focal_loss" else {}
             expected = create_loss(resolved(name, options))(logits[kept], target[kept])
             found = create_loss(resolved(name, {**options, "ignore_index": "b"}))(logits, target.to(torch.int8))
             torch.testing.assert_close(found, expected)
@@ -144,6 +145,23 @@ def test_padding_and_ignored_tokens_do_not_count(name: str, weights: dict | None
     torch.testing.assert_close(create_loss(config)(logits, target), expected)
 
 
+@pytest.mark.parametrize("weights", [None, [1.0, 2.0, 3.0, 4.0]], ids=["equal", "weighted"])
+@pytest.mark.parametrize("name", [name for name, parameters in SECOND.items() if "top_k" in parameters])
+def test_the_hardest_of_the_counted_elements_are_averaged(name: str, weights: list | None) -> None:
+    logits, target = torch.randn(2, 7, 4), torch.arange(14).view(2, 7) % 4
+    options = {"class_weights": weights, "ignore_index": "b", "padding_index": 2}
+    each = create_loss(resolved(name, {}))
+    losses = torch.stack([each(z, y) for z, y in zip(logits.view(14, 1, 4), target.view(14, 1), strict=True)])
+    weight = torch.tensor(weights or [1.0] * 4)[target.flatten()]
+    counted = (target.flatten() % 4 != 1) & (target.flatten() != 2)
+    hardest = (weight * losses * counted).topk(4).indices  # round(0.5 * 8)
+    loss = create_loss(resolved(name, {**options, "top_k": 0.5}))
+    expected = (weight * losses)[hardest].sum() / weight[hardest].sum()
+    torch.testing.assert_close(loss(logits, target), expected)
+    ((value, denominator),) = loss.batch_means(logits, target)
+    torch.testing.assert_close((value, float(denominator)), (expected, (weight * counted).sum().item()))
+
+
 BINARY = Feature("y", classes=["malignant", "benign"], num_classes=2)
 ON_BINARY = [name for name in declared.SINGLE if "binary" in declared.SINGLE[name].features]
 
@@ -164,10 +182,27 @@ def test_class_weights_of_a_binary_feature_by_name(name: str) -> None:
     torch.testing.assert_close(loss({"benign": 3.0, "malignant": 1.0}, target >= 0), expected)
 
 
-def test_balanced_is_refused_where_ludwig_counts_no_classes() -> None:
-    config = get_loss_cls("binary", "focal_loss").from_dict({"type": "focal_loss", "class_weights": "balanced"})
-    with pytest.raises(ValueError, match="balanced needs to know how often each class occurs, which Ludwig does not"):
+@pytest.mark.parametrize("name", [name for name in ON_BINARY if name != "asymmetric_loss"])
+def test_ignored_classes_of_a_binary_feature(name: str, caplog: pytest.LogCaptureFixture) -> None:
+    logits, target = torch.randn(20), torch.arange(20) % 3 == 0
+    options = {"type": name, "priors": [2.0, 1.0]} if name == "logit_adjusted_loss" else {"type": name}
+    config = get_loss_cls("binary", name).from_dict({**options, "ignore_index": "malignant"})
+    config.resolve(BINARY)
+    assert "of 2 classes one alone counts, and its examples draw every prediction to it" in caplog.text
+    loss, plain = create_loss(config), create_loss(get_loss_cls("binary", name).from_dict(options))
+    torch.testing.assert_close(loss(logits, target), plain(logits[target], target[target]))
+    assert loss.batch_means(logits, target)[0][1] == target.sum()
+    config = get_loss_cls("binary", name).from_dict({**options, "ignore_index": ["benign", "malignant"]})
+    with pytest.raises(ValueError, match=r"ignore_index: \[1, 0\] leave none of the 2 classes"):
         config.resolve(BINARY)
+
+
+def test_balanced_is_refused_where_the_classes_were_not_counted() -> None:
+    config = get_loss_cls("binary", "focal_loss").from_dict({"type": "focal_loss", "class_weights": "balanced"})
+    with pytest.raises(ValueError, match="balanced needs to know how often each class occurs, which is not counted"):
+        config.resolve(BINARY)
+    config.resolve(dataclasses.replace(BINARY, frequencies=[30, 10]))
+    assert config.class_weights == pytest.approx([40 / 60, 40 / 20])
 
 
 @pytest.mark.parametrize("options", [{}, {"class_weights": [1, 2, 3, 4]}, {"ignore_index": "b"}], ids=str)
@@ -213,6 +248,7 @@ TRAINED = [
             "label_smoothing": 0.05,
             "ignore_index": [0],
             "class_weights": [1.0, 2.0],
+            "top_k": 0.3,
         },
     ),
     ("binary", {"type": "focal_loss", "label_smoothing": 0.1, "reduced_threshold": 0.5, "normalize": True}),
@@ -232,7 +268,7 @@ TRAINED = [
     ("sequence", {"type": "sparsemax_loss", "label_smoothing": 0.05, "ignore_index": "<UNK>"}),
     ("category", {"type": "entmax_1.5_loss", "label_smoothing": 0.1, "ignore_index": "class_2"}),
     ("text", {"type": "focal_loss", "ignore_index": ["<UNK>", "RED"], "class_weights": "balanced"}),
-    ("sequence", {"type": "tempered_softmax_cross_entropy", "t2": 1.5, "ignore_index": "RED"}),
+    ("sequence", {"type": "tempered_softmax_cross_entropy", "t2": 1.5, "ignore_index": "RED", "top_k": 0.5}),
 ]
 
 
@@ -258,6 +294,19 @@ def test_options_train_evaluate_predict_and_reload(feature: str, loss: dict, tmp
         torch.testing.assert_close(outputs["probabilities"], functional.entmax(logits, loss["alpha"]), rtol=0, atol=0)
     assert predicted.equals(again) or feature == "image"
     assert_same_loss(module, module_of(reloaded))
+
+
+@pytest.mark.parametrize("feature", ["sequence", "text"])
+def test_a_generator_is_trained_and_predicts(feature: str, tmp_path) -> None:
+    loss = {"type": "focal_loss", "alpha": None, "class_weights": "balanced", "ignore_index": "RED", "top_k": 0.8}
+    config, path = matrix.write(feature, loss, tmp_path)
+    config["output_features"][0]["decoder"] = {"type": "generator"}
+    model = LudwigModel(config, logging_level=logging.ERROR)
+    result = model.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True)
+    values = result.train_stats.training["y"]["loss"]
+    assert np.isfinite(values).all() and values[-1] < values[0]
+    evaluated, predictions, _ = model.evaluate(str(path), collect_predictions=True)
+    assert 0 <= evaluated["y"]["token_macro_f1"] <= 1 and len(predictions) == 300
 
 
 def test_a_resumed_training_keeps_the_weights(tmp_path) -> None:

@@ -47,7 +47,7 @@ WRONG = [
     ("category", {"type": "focal_loss", "gama": 2}, r"unknown parameter 'gama' \(value 2\). Did you mean 'gamma'\?"),
     ("image", {"type": "dice", "smoth": 1}, r"unknown parameter 'smoth' .* Did you mean 'smooth'\?"),
     ("image", {"type": "lovasz_softmax_loss", "smooth": 1}, "unknown parameter 'smooth'.*: classes, per_image, ignore_index"),
-    ("binary", {"type": "focal_loss", "effective_number_beta": 0.5}, "effective_number_beta is for category, .* features only"),
+    ("image", {"type": "focal_loss", "effective_number_beta": 0.5}, "effective_number_beta is for binary, category, .* features only"),
     ("category", {"type": "entmax15", "padding_index": 0}, "padding_index is for text, sequence features only"),
     # wrong types
     ("category", {"type": "focal_loss", "gamma": "high"}, r"gamma: got 'high', expected a number in \[0, 20\]"),
@@ -64,7 +64,11 @@ WRONG = [
     ("category", {"type": "focal_loss", "normalize": 1}, "normalize: got 1, expected true or false"),
     ("category", {"type": "poly_loss", "epsilon": [1, "x"]}, r"epsilon\[1\]: got 'x', expected a number >= -0.5"),
     ("category", {"type": "sparsemax", "ignore_index": -100}, "ignore_index: got -100, expected the name or the index"),
-    ("binary", {"type": "focal_loss", "ignore_index": 0}, "ignore_index is for category, image, sequence, set, text features only"),
+    ("binary", {"type": "asymmetric_loss", "ignore_index": 0}, "ignore_index is for set features only"),
+    ("set", {"type": "poly_loss", "top_k": 0.5}, "top_k is for category, image, sequence, text features only"),
+    ("image", {"type": "focal_loss", "top_k": 0}, r"top_k: got 0, expected a number in \(0, 1\]"),
+    ("image", {"type": "focal_loss", "top_k": 0.1, "normalize": True}, "top_k: 0.1 by the hardest elements. Leave out one"),
+    ("vector", {"type": "nt_xent_loss", "temperature": "lerned"}, "a number >= 0.001, learned. Did you mean 'learned'"),
     # what several parameters say together
     (
         "category",

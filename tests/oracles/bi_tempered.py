@@ -123,6 +123,7 @@ LOSSES = {
         changes={
             **CLASS_WEIGHTS,
             "ignore_index": "b",
+            "top_k": 0.5,
             "padding_index": 1,
             "t1": 0.5,
             "t2": 2.0,

@@ -13,7 +13,7 @@ from oracles._facts import BESIDE_CLASS_WEIGHTS, CLASS_WEIGHTS, Declared, Functi
 from oracles._rows import per_row
 
 
-def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
+def corn_loss(logits: Tensor, target: Tensor, *, ignore_index: int | list[int] | None = None) -> Tensor:
     """Task ``k`` asks the examples with ``y > k - 1`` whether ``y > k``; ``-log sigmoid(z)`` is ``log(1 + exp(-z))``."""
 
     def cost(z: Tensor) -> Tensor:  # torch's softplus is a straight line from 20 on
@@ -23,7 +23,7 @@ def corn_loss(logits: Tensor, target: Tensor) -> Tensor:
         asked = [cost(z[k]) if y > k else cost(-z[k]) for k in range(len(z)) if y > k - 1]
         return torch.stack(asked).sum() if asked else 0 * z.sum()
 
-    return per_row(loss, logits, target, class_dim=-1)
+    return per_row(loss, logits, target, class_dim=-1, ignore_index=ignore_index)
 
 
 def corn_probabilities(logits: Tensor) -> Tensor:
@@ -46,8 +46,8 @@ def _exceeds(logits: Tensor) -> list[Tensor]:
 
 FUNCTIONS = {
     "corn_loss": Function(
-        cases=inputs.each(inputs.ranks, inputs.CLASS_LAST, {}),
-        hostile=hostile.Subject(hostile.ORDERED),
+        cases=inputs.each(inputs.ranks, inputs.CLASS_LAST, {}, {"ignore_index": [0, 2]}),
+        hostile=hostile.Subject(hostile.ORDERED, {"ignore_index": hostile.Draw.ignored}),
         wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
     ),
     "corn_probabilities": Function(hostile=hostile.Subject(hostile.ORDERED, has_target=False)),
@@ -59,11 +59,12 @@ LOSSES = {
     "corn": Declared(
         options={"category": {"order": ["class_0", "class_1", "class_2"]}},
         needs_the_user=True,
-        changes={**CLASS_WEIGHTS, "class_weights": [1, 9, 1, 1], "order": ["b", "a", "c", "d"]},
+        changes={**CLASS_WEIGHTS, "class_weights": [1, 9, 1, 1], "order": ["b", "a", "c", "d"], "ignore_index": "b"},
         beside={
             "class_weights": _ORDER,
             "effective_number_beta": {**_ORDER, **BESIDE_CLASS_WEIGHTS["effective_number_beta"]},
             "order": _ORDER,
+            "ignore_index": _ORDER,
         },
         predicts=(("category", {"order": None}), ("category", {"order": [{"a": 2}, {"b": 0}, {"c": 3}]})),
         validates_by=(("category", {"order": ["class_0", "class_1", "class_2"]}, "loss"),),

@@ -1,4 +1,4 @@
-"""Focal loss, Lin et al., ICCV 2017: ``-alpha_t (1 - p_t)**gamma log p_t``.
+"""Focal loss, Lin et al., ICCV 2017: ``-alpha_t (1 - p_t)**gamma log p_t``; and the mean of the hardest elements.
 
 Reduced focal loss, Sergievskiy & Ponamarev, 2019: the factor is 1 for ``p_t < threshold``, else it is divided by
 ``threshold**gamma``. A smoothed label costs what its classes cost, each by its share.
@@ -63,6 +63,40 @@ def softmax_focal_loss(
     return per_row(loss, logits, target, class_dim=1, ignore_index=ignore_index)
 
 
+def top_k_mean(loss: Tensor, weight: Tensor | None = None, *, top_k: float) -> Tensor:
+    """One place after the other goes to the element that costs most; those that cost as much as the last share theirs."""
+    losses = loss.flatten()
+    weights = [1.0] * len(losses) if weight is None else weight.flatten().tolist()
+    costs = {i: weights[i] * losses[i].item() for i in range(len(losses)) if weights[i] > 0}
+    places = max(1, math.floor(top_k * len(costs) + 0.5))
+    ranked = sorted(costs, key=costs.get, reverse=True)
+    if not ranked:
+        return 0 * loss.sum()
+    last = costs[ranked[places - 1]]
+    equal = [i for i in ranked if costs[i] == last]
+    harder = [i for i in ranked if costs[i] > last]
+    part = {**dict.fromkeys(harder, 1.0), **dict.fromkeys(equal, (places - len(harder)) / len(equal))}
+    total = sum(part[i] * weights[i] * losses[i] for i in part)
+    return total / sum(part[i] * weights[i] for i in part)
+
+
+def _is_nearly_the_last(case: Case) -> bool:
+    """Which of two elements with different weights counts, where they cost nearly the same, rounding may decide."""
+    if "weight" not in case.options or not case.logits.numel():
+        return False
+    weight = case.options["weight"].double().flatten()
+    costs = (case.logits.double().flatten() * weight)[weight > 0].sort(descending=True).values
+    places = max(1, math.floor(case.options["top_k"] * len(costs) + 0.5))
+    return len(costs) > 0 and bool(((costs - costs[places - 1]).abs() < 1e-6 * costs[places - 1]).sum() > 1)
+
+
+def _weight(draw: hostile.Draw) -> Tensor:
+    """What the elements count: as masks, or as class weights do, some of them nothing; or nothing at all."""
+    few = torch.tensor(draw.choice(((0, 1), (0, 1, 2.5), (0.1, 3), (0,))))
+    weight = few[draw.integers(len(few), *draw.shape)]
+    return weight.bool() if draw.chance(0.3) else weight.float()
+
+
 def _is_nearly_hard(case: Case) -> bool:
     """Reduced focal loss jumps where a probability passes the threshold; at 0.5, only its gradient does.
 
@@ -117,6 +151,22 @@ FUNCTIONS = {
         ways=_WAYS,
         labels={"target": lambda loss, labels: loss(torch.randn(4, 2), labels)},
     ),
+    "top_k_mean": Function(
+        cases=inputs.each(inputs.nothing, inputs.ELEMENTS, *({"top_k": top_k} for top_k in (0.3, 0.5, 1.0))),
+        hostile=hostile.Subject(
+            hostile.Kind(hostile.ELEMENTS.shape, None, maskable=False, values=lambda x, dtype: x.abs()),
+            {"top_k": lambda d: d.choice((1e-9, 0.1, 0.5, 0.7, 1.0)), "weight": _weight},
+            demanded=("top_k",),
+            has_target=False,
+            scalar=True,
+            jumps=_is_nearly_the_last,
+        ),
+        out_of_range=(
+            ({"top_k": 0}, r"top_k must be a number in \(0, 1\]; got 0"),
+            ({"top_k": 1.5}, r"top_k must be a number in \(0, 1\]; got 1.5"),
+        ),
+        no_number=({"top_k": "0.5"}, {"top_k": None}),
+    ),
     "softmax_focal_loss": Function(
         cases=(
             *inputs.each(inputs.class_first, inputs.CLASS_FIRST, *_GAMMAS),
@@ -147,6 +197,7 @@ LOSSES = {
         changes={
             **CLASS_WEIGHTS,
             "ignore_index": "b",
+            "top_k": 0.5,
             "label_smoothing": 0.2,
             "padding_index": 1,
             "alpha": [0.1, 0.2, 0.3, 0.4],

@@ -51,7 +51,7 @@ FUNCTIONS = {
 LOSSES = {
     "generalized_cross_entropy": Declared(
         by_command_line=("category", "text"),
-        changes={**CLASS_WEIGHTS, "ignore_index": "b", "padding_index": 1, "q": 0.2},
+        changes={**CLASS_WEIGHTS, "ignore_index": "b", "padding_index": 1, "q": 0.2, "top_k": 0.5},
         beside=BESIDE_CLASS_WEIGHTS,
         validates_by=(
             ("category", {"ignore_index": 0}, "loss"),

@@ -19,7 +19,7 @@ def nt_xent_loss(
     embeddings: Tensor,
     labels: Tensor | None = None,
     *,
-    temperature: float = 0.07,
+    temperature: float | Tensor = 0.07,
     average: str = "pairs",
     memory: Tensor | None = None,
     memory_labels: Tensor | None = None,
@@ -82,7 +82,7 @@ FUNCTIONS = {
         hostile=hostile.Subject(
             hostile.ROWS,
             {
-                "temperature": lambda d: d.choice((0.05, 0.5, 3.0)),
+                "temperature": lambda d: d.choice((0.05, 0.5, 3.0, torch.tensor(0.1))),
                 "chunk_size": lambda d: d.randint(1, 10),
                 "average": lambda d: d.choice(("pairs", "anchors", "anchors")),
                 "memory": _memory,
@@ -99,6 +99,8 @@ FUNCTIONS = {
         out_of_range=(
             ({"temperature": -1}, "temperature must be a number > 0; got -1"),
             ({"temperature": 0.0}, "temperature must be a number > 0; got 0.0"),
+            ({"temperature": torch.tensor(0.0)}, "temperature must be a number > 0; got 0.0"),
+            ({"temperature": torch.ones(2)}, r"temperature must be one number, a tensor of shape \(\); got \(2,\)"),
             ({"temperature": float("nan")}, "temperature must be a number > 0; got nan"),
             ({"chunk_size": 2.5}, "chunk_size must be a whole number >= 1, or None; got 2.5"),
         ),

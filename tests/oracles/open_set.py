@@ -13,7 +13,9 @@ from oracles._facts import BESIDE_CLASS_WEIGHTS, CLASS_WEIGHTS, Declared, Functi
 from oracles._rows import per_row
 
 
-def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | None = None) -> Tensor:
+def entropic_open_set_loss(
+    logits: Tensor, target: Tensor, *, known: Tensor | None = None, ignore_index: int | list[int] | None = None
+) -> Tensor:
     """Knowns ``-log S_y``, all others ``-(1 / C) sum_c log S_c``, ``S`` the softmax over the competing classes."""
     competing, is_known = _classes(logits, known)
 
@@ -22,7 +24,7 @@ def entropic_open_set_loss(logits: Tensor, target: Tensor, *, known: Tensor | No
         nll = {c: total - z[c] for c in competing}
         return nll[y] if y in is_known else sum(nll.values()) / len(nll)
 
-    return per_row(loss, logits, target, class_dim=-1)
+    return per_row(loss, logits, target, class_dim=-1, ignore_index=ignore_index)
 
 
 def objectosphere_loss(
@@ -33,6 +35,7 @@ def objectosphere_loss(
     xi: float = 10.0,
     zeta: float = 0.1,
     features: Tensor | None = None,
+    ignore_index: int | list[int] | None = None,
 ) -> Tensor:
     """Entropic open-set plus ``zeta`` times: knowns ``max(xi - ||F||, 0)**2``, all others ``||F||**2``."""
     competing, is_known = _classes(logits, known)
@@ -46,8 +49,8 @@ def objectosphere_loss(
         return (xi - size) ** 2 if size < xi else 0 * size
 
     vectors = logits[..., competing] if features is None else features
-    entropic = entropic_open_set_loss(logits, target, known=known)
-    return entropic + zeta * per_row(wish, vectors, target, class_dim=-1)
+    entropic = entropic_open_set_loss(logits, target, known=known, ignore_index=ignore_index)
+    return entropic + zeta * per_row(wish, vectors, target, class_dim=-1, ignore_index=ignore_index)
 
 
 def known_softmax(logits: Tensor, known: Tensor) -> Tensor:
@@ -79,13 +82,14 @@ _SHAPES = ((6, 5), (5,), (1, 5), (2, 5, 7), (2, 2, 3, 6))
 _KNOWN = torch.tensor([0, 2, 3])
 _KNOWN_UNSORTED = torch.tensor([3, 1])
 _EACH_KNOWN = tuple({"known": known} for known in (_KNOWN, _KNOWN_UNSORTED, torch.tensor([2])))
-_DRAWN = {"known": hostile.Draw.some_classes}
+_DRAWN = {"known": hostile.Draw.some_classes, "ignore_index": hostile.Draw.ignored}
 
 FUNCTIONS = {
     "entropic_open_set_loss": Function(
         cases=(
             *inputs.each(inputs.class_last, inputs.CLASS_LAST, {}),
-            *inputs.each(inputs.class_last, _SHAPES, *_EACH_KNOWN),
+            *inputs.each(inputs.class_last, _SHAPES, *_EACH_KNOWN, {"known": _KNOWN, "ignore_index": [0, 1]}),
+            *inputs.each(inputs.class_last, inputs.CLASS_LAST, {"ignore_index": 1}),
         ),
         hostile=hostile.Subject(hostile.CLASS_LAST, _DRAWN, maskable=_unknown_classes),
         wrong_shapes=inputs.WRONG_FOR_CLASS_LAST,
@@ -106,6 +110,7 @@ FUNCTIONS = {
             *inputs.each(inputs.class_last, _SHAPES, {"known": _KNOWN, "xi": 5.0, "zeta": 0.3}),
             *inputs.each(inputs.class_last, _SHAPES, {"known": _KNOWN_UNSORTED, "xi": 0.0, "zeta": 0.01}),
             *inputs.each(inputs.class_last, _SHAPES, {"known": _KNOWN, "zeta": 0.0}),
+            *inputs.each(inputs.class_last, _SHAPES, {"known": _KNOWN, "xi": 5.0, "zeta": 0.3, "ignore_index": [0, 1]}),
         ),
         hostile=hostile.Subject(
             hostile.CLASS_LAST,
@@ -129,7 +134,11 @@ FUNCTIONS = {
     ),
     "known_softmax": Function(
         hostile=hostile.Subject(
-            hostile.CLASS_LAST, _DRAWN, demanded=("known",), maskable=_unknown_classes, has_target=False
+            hostile.CLASS_LAST,
+            {"known": _DRAWN["known"]},
+            demanded=("known",),
+            maskable=_unknown_classes,
+            has_target=False,
         ),
     ),
     "known_score": Function(not_drawn="it is the largest probability of known_softmax"),
@@ -139,7 +148,7 @@ LOSSES = {
     "entropic_open_set": Declared(
         options={"binary": {"background_class": "benign"}, "category": {"background_class": "class_2"}},
         needs_the_user=True,
-        changes={**CLASS_WEIGHTS, "background_class": "b"},
+        changes={**CLASS_WEIGHTS, "background_class": "b", "ignore_index": "c"},
         beside=BESIDE_CLASS_WEIGHTS,
         predicts=(
             *(("category", {"background_class": background}) for background in (None, [1], [0, 3], [0, 1, 3])),
@@ -148,6 +157,7 @@ LOSSES = {
         validates_by=(
             ("category", {"background_class": "class_2"}, "loss"),
             ("category", {}, "accuracy"),
+            ("category", {"ignore_index": 0}, "loss"),
             ("binary", {"background_class": True}, "loss"),
             ("binary", {}, "roc_auc"),
         ),
@@ -155,7 +165,7 @@ LOSSES = {
     "objectosphere": Declared(
         options={"binary": {"background_class": 0}, "category": {"background_class": ["class_2"]}},
         needs_the_user=True,
-        changes={**CLASS_WEIGHTS, "background_class": "b", "xi": 1.0, "zeta": 0.5},
+        changes={**CLASS_WEIGHTS, "background_class": "b", "ignore_index": "c", "xi": 1.0, "zeta": 0.5},
         beside={
             **BESIDE_CLASS_WEIGHTS,
             "xi": {"background_class": "b"},

@@ -108,6 +108,7 @@ LOSSES = {
         changes={
             **CLASS_WEIGHTS,
             "ignore_index": "b",
+            "top_k": 0.5,
             "label_smoothing": 0.2,
             "padding_index": 1,
             "epsilon": [1.0, 0.5],

@@ -11,6 +11,7 @@ from ludwig.error import ConfigValidationError
 from ludwig.utils import strings_utils
 
 from ludwig_losses.host.data.colours import names_of_colours
+from ludwig_losses.host.data.counts import ROWS, ROWS_OF_CLASSES
 from ludwig_losses.host.registry import declaration_of
 from ludwig_losses.parameters import Feature
 
@@ -52,6 +53,7 @@ def describe(feature: Any, metadata: dict) -> Feature:
             classes=metadata["bool2str"] if named else ["False", "True"],
             num_classes=2,
             synonyms={} if named else {"0": "False", "1": "True"},
+            frequencies=metadata.get(ROWS_OF_CLASSES),
         )
     if feature.type == IMAGE:
         names = names_of_colours(metadata[PREPROCESSING].get("channel_class_map"))
@@ -76,4 +78,6 @@ def describe(feature: Any, metadata: dict) -> Feature:
         frequencies=None if frequency is None else [int(frequency.get(name, 0)) for name in classes],
         top_k=getattr(feature, "top_k", None),
         of_labels=feature.type == SET,
+        rows=metadata.get(ROWS),
+        rows_of_classes=metadata.get(ROWS_OF_CLASSES),
     )

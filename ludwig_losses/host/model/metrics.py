@@ -37,9 +37,9 @@ class DeclaredLossMetric(MeansMetric, LossMetric):
         self.columns = 2 * self.loss_function.num_means
 
     def reuse(self, loss: Loss) -> None:
-        """Evaluate the training loss, which caches the values of batches; Ludwig makes the metric before the loss."""
-        if loss.of_batch_alone:
-            self.loss_function = loss
+        """Evaluate the training loss, which caches the values of batches, or what it learns; Ludwig makes the metric
+        before the loss."""
+        self.loss_function = loss if loss.of_batch_alone else self.loss_function.learning_from(loss)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
         self.keep_means(self.loss_function.batch_means(preds, target))

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from ludwig.constants import SOFTMAX_CROSS_ENTROPY, VECTOR
+from ludwig.constants import CATEGORY_DISTRIBUTION, SOFTMAX_CROSS_ENTROPY, VECTOR
 from ludwig.features.base_feature import PredictModule
 from torch import Tensor
 
@@ -53,6 +53,18 @@ def refuse_bad_distributions(
 def length(builtin: Callable, obj: Any) -> int:
     """Return the length of a vector; Dask finds out what a mapping returns by mapping a bare object, which has none."""
     return builtin(obj) if hasattr(obj, "__len__") else 0
+
+
+def compare_with_most_probable(
+    calculate: Callable, output_features: Any, predictions: Any, dataset: Any, training_set_metadata: Any
+) -> Any:
+    """Return Ludwig's overall statistics; those of category_distribution features compare a predicted class with the
+    most probable one of the target, as their accuracy does. Ludwig compares it with all probabilities, and fails."""
+    for feature in output_features.values():
+        if feature.type() == CATEGORY_DISTRIBUTION and feature.proc_column in dataset.columns:
+            most_probable = dataset[feature.proc_column].map(np.argmax)
+            dataset = dataset.assign(**{feature.proc_column: most_probable})
+    return calculate(output_features, predictions, dataset, training_set_metadata)
 
 
 def _has_soft_labels(feature: Any) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ludwig_losses.metrics.functional.open_set import open_set_values
@@ -19,11 +20,14 @@ class OpenSetMetric(MetricOfLoss, RowsMetric):
         if self.loss_function.background is None:
             return
         score, predicted = self.loss_function.judge(preds)
-        self.keep_rows(score, predicted.to(score), target.to(score))
+        counted, true = self.loss_function.counted(target), target.to(score)
+        # Sorted out at the end, where it is known how many they are.
+        true = true if counted is None else true.masked_fill(~counted, torch.nan)
+        self.keep_rows(score, predicted.to(score), true)
 
     def compute(self) -> dict[str, Tensor]:
         rows = self.kept_rows()
         if rows is None:
             return {}
-        score, predicted, true = rows
+        score, predicted, true = torch.stack(rows)[:, ~rows[2].isnan()]
         return open_set_values(score, predicted, true, self.loss_function.background)
