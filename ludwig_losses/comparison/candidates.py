@@ -82,7 +82,7 @@ def meaning(config: dict[str, Any], index: int, loss: Loss) -> str:
 
 
 def _needs_the_user(declaration: Declaration) -> bool:
-    """Whether a loss is nothing without terms, a background class, an order of the classes, or targets of at least 0."""
+    """Whether a loss is nothing without terms, a background class, an order of the classes, or amounts as targets."""
     parameters = declaration.parameters.items()
     return (
         declaration.has_terms

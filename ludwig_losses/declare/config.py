@@ -74,11 +74,11 @@ class LossConfig(DeclaredLossConfig):
     # Whether the loss says what the outputs of the decoder of a number or timeseries feature mean: such a feature
     # predicts what the loss makes of them, and other terms of a sum judge these predictions.
     estimates: ClassVar[bool] = False
-    # The normalizations of a number feature with which the loss has a meaning, ``None`` for all, and why not the others.
+    # The normalizations of a number feature that the loss has a meaning with, ``None`` for all, and why not others.
     normalizations: ClassVar[tuple[str | None, ...] | None] = None
     why_not_normalized: ClassVar[str] = ""
-    # Whether the loss is told the mean and standard deviation of the training targets before the first step, and whether
-    # the targets are counts or amounts, at least 0.
+    # Whether the loss is told the mean and standard deviation of the training targets before the first step, and
+    # whether the targets are counts or amounts, at least 0.
     begins: ClassVar[bool] = False
     of_amounts: ClassVar[bool] = False
 

@@ -69,7 +69,7 @@ class Loss(nn.Module, LogitsInputsMixin):
         """Take note of the shape of the target of one row, ``(1,)`` for a number."""
 
     def begin(self, mean: float, std: float) -> None:
-        """Begin a training whose targets have this mean and standard deviation; a model that has begun stays as it is."""
+        """Begin a training whose targets have this mean and standard deviation; what has begun stays as it is."""
 
     def calibrate(self, logits: Tensor, target: Tensor) -> None:
         """Calibrate the predictions by rows that the model was not trained on."""

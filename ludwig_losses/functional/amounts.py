@@ -116,8 +116,9 @@ def check_amounts(target: Tensor, *, above: bool = False) -> None:
         raise ValueError(f"target must be {'>' if above else '>='} 0; got {least:g}.")
 
 
-def _exp(x: Tensor) -> Tensor:
-    return x.clamp(max=_LINEAR_FROM).exp() * (1 + (x - _LINEAR_FROM).relu())
+def _exp(x: Tensor, linear_from: float = _LINEAR_FROM) -> Tensor:
+    """``exp``; TorchScript knows a default value, and no constant of a module."""
+    return x.clamp(max=linear_from).exp() * (1 + (x - linear_from).relu())
 
 
 def _box_cox(x: Tensor, power: float) -> Tensor:

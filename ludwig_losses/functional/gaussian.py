@@ -11,17 +11,14 @@ from torch.nn.functional import logsigmoid
 from ludwig_losses.functional._numerics import check_number, full_precision
 from ludwig_losses.functional.quantile import check_targets
 
-# The least standard deviation, of standardised targets: a single target must not outweigh a million others.
-_LEAST_STD = 1e-3
-
 
 def gaussian_nll_loss(logits: Tensor, target: Tensor, *, beta: float = 0.5) -> Tensor:
     r"""Negative log-likelihood of a normal distribution, ``log s + (y - m)**2 / (2 s**2) + log(2 pi) / 2``.
 
     The value is the negative log-likelihood whatever ``beta`` is. The gradient is that of the beta-NLL: the one of each
-    target times ``s**(2 beta)``, which is taken for a constant. With ``beta = 0`` it is the plain one, in which a target
-    counts the less for the mean the larger its standard deviation is, so that a mean that begins badly stays bad; with
-    ``beta = 1`` the mean is trained as by the squared error.
+    target times ``s**(2 beta)``, which is taken for a constant. With ``beta = 0`` it is the plain one, in which a
+    target counts the less for the mean the larger its standard deviation is, so that a mean that begins badly stays
+    bad; with ``beta = 1`` the mean is trained as by the squared error.
 
     Args:
         logits: ``[..., 2]``, for each target what :func:`mean_and_std` makes its mean and standard deviation of.
@@ -69,5 +66,5 @@ def mean_and_std(logits: Tensor) -> Tensor:
         tensor([2.0000, 0.6941])
     """
     z = full_precision(logits)
-    # softplus, which torch's own is not from 20 on.
-    return torch.stack([z[..., 0], _LEAST_STD - logsigmoid(-z[..., 1])], dim=-1)
+    # softplus, which torch's own is not from 20 on. At least 0.001: no target may outweigh a million others.
+    return torch.stack([z[..., 0], 1e-3 - logsigmoid(-z[..., 1])], dim=-1)

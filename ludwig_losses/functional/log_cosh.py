@@ -12,7 +12,7 @@ from ludwig_losses.functional.quantile import check_targets
 
 
 def log_cosh_loss(predictions: Tensor, target: Tensor) -> Tensor:
-    r"""``log cosh(u)`` with ``u = y - prediction``: half the squared error of small errors, the absolute error of large ones.
+    """``log cosh(u)`` with ``u = y - prediction``: half the squared error where it is small, else the absolute error.
 
     It is the absolute error less ``log 2`` from an error of about 2 on, as Huber's loss, and smooth everywhere. The
     gradient is ``tanh``.

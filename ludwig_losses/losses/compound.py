@@ -330,16 +330,21 @@ class CompoundLoss(Loss):
         return self._of_projecting("estimates")
 
     def prepare(self, shape: tuple[int, ...]) -> None:
-        if self.projecting is not None:
-            self.terms[self.projecting].prepare(shape)
+        for term in self._judging_itself:
+            term.prepare(shape)
 
     def begin(self, mean: float, std: float) -> None:
-        if self.projecting is not None:
-            self.terms[self.projecting].begin(mean, std)
+        for term in self._judging_itself:
+            term.begin(mean, std)
 
     def calibrate(self, logits: Tensor, target: Tensor) -> None:
-        if self.projecting is not None:
-            self.terms[self.projecting].calibrate(logits, target)
+        for term in self._judging_itself:
+            term.calibrate(logits, target)
+
+    @property
+    def _judging_itself(self) -> list[Loss]:
+        """The term whose predictions the others judge, if there is one."""
+        return [term for term in self.terms if isinstance(term, Loss) and term.estimates is not None]
 
     def _of_projecting(self, attribute: str) -> Any:
         return getattr(Loss if self.projecting is None else self.terms[self.projecting], attribute)

@@ -70,7 +70,7 @@ class QuantileLossConfig(LossConfig):
 
     @property
     def why_alone(self) -> str:
-        wrong = "they judge the predictions, and pull a quantile that is not the median to the middle. Add 0.5 to quantiles."
+        wrong = "they judge the predictions, and pull a quantile that is no median to the middle. Add 0.5 to quantiles."
         return "" if 0.5 in self.levels else wrong
 
     def check(self) -> None:

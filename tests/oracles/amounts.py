@@ -64,7 +64,9 @@ def _fitting(numbers: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _scale(case: Any) -> Tensor:
     """The two terms of the gradient cancel where the mean is the target."""
-    return case.target.double().max().clamp_min(1) if case.target is not None and case.target.numel() else torch.ones(())
+    return (
+        case.target.double().max().clamp_min(1) if case.target is not None and case.target.numel() else torch.ones(())
+    )
 
 
 _LOGARITHMS = hostile.Kind(hostile.ELEMENTS.shape, None, maskable=False, values=_fitting, labels=_counts)

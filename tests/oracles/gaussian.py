@@ -46,9 +46,7 @@ _PAIRS = hostile.Kind(
 FUNCTIONS = {
     "gaussian_nll_loss": Function(
         cases=inputs.each(inputs.amounts, ((6, 2), (2, 5, 2), (7, 2)), {"beta": 0.0}),
-        hostile=hostile.Subject(
-            _PAIRS, {"beta": lambda draw: draw.choice((0.0, 0.25, 0.5, 1.0))}, scale=_scale
-        ),
+        hostile=hostile.Subject(_PAIRS, {"beta": lambda draw: draw.choice((0.0, 0.25, 0.5, 1.0))}, scale=_scale),
         wrong_shapes=(((4, 2), (3,)), ((4, 2), (4, 1)), ((4, 2), (4, 2)), ((2, 3, 2), (6,)), ((4, 3), (4,)), ((), ())),
         out_of_range=(
             ({"beta": -0.1}, r"beta must be a number in \[0, 1\]; got -0.1"),
