@@ -452,6 +452,19 @@ GROUPS = (
         ),
     ),
     Group(
+        "first step",
+        "a look at its targets before the first step",
+        "losses that begin with the mean of the targets",
+        (
+            Patch(
+                "ludwig.trainers.trainer:Trainer.train",
+                f"{_HOST}.model.beginning:begin_and_train",
+                "Negative counts are trained on, and training begins far from the targets.",
+                "a loss were told its targets.",
+            ),
+        ),
+    ),
+    Group(
         "interval calibration",
         "a pass over the validation rows before each evaluation",
         "losses that calibrate their intervals",

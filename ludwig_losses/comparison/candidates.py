@@ -12,6 +12,7 @@ from ludwig_losses.comparison.outcome import FEATURE_TYPES
 from ludwig_losses.comparison.plan import Loss, label, named_losses, with_loss
 from ludwig_losses.declare.declaration import Declaration
 from ludwig_losses.host import dry_run
+from ludwig_losses.host.config.parsed import suits_normalization
 from ludwig_losses.host.data.masks import is_mask
 from ludwig_losses.host.data.pairs import paired_loss
 from ludwig_losses.host.registry import catalogue, find
@@ -29,6 +30,7 @@ def default_losses(config: dict[str, Any], index: int) -> dict[str, Loss]:
         other.name
         for other in catalogue().values()
         if feature["type"] in other.features and other.name != name and not _needs_the_user(other)
+        if suits_normalization(other.config_cls, (feature.get("preprocessing") or {}).get("normalization"))
     ]
     return named_losses([own, *fitting])
 
@@ -80,11 +82,16 @@ def meaning(config: dict[str, Any], index: int, loss: Loss) -> str:
 
 
 def _needs_the_user(declaration: Declaration) -> bool:
-    """Whether a loss is nothing without terms, a background class, or an order of the classes."""
+    """Whether a loss is nothing without terms, a background class, an order of the classes, or amounts as targets."""
     parameters = declaration.parameters.items()
-    return declaration.has_terms or any(
-        parameter is not None and (parameter.required or isinstance(parameter, Order) or _is_background(key, parameter))
-        for key, parameter in parameters
+    return (
+        declaration.has_terms
+        or declaration.config_cls.of_amounts
+        or any(
+            parameter is not None
+            and (parameter.required or isinstance(parameter, Order) or _is_background(key, parameter))
+            for key, parameter in parameters
+        )
     )
 
 

@@ -88,8 +88,15 @@ class LossConfig(DeclaredLossConfig):
     advice: ClassVar[Advice | None] = None
 
     # Whether the loss says what the outputs of the decoder of a number or timeseries feature mean: such a feature
-    # predicts what the loss makes of them, and the loss is no term of a sum.
+    # predicts what the loss makes of them, and other terms of a sum judge these predictions.
     estimates: ClassVar[bool] = False
+    # The normalizations of a number feature that the loss has a meaning with, ``None`` for all, and why not others.
+    normalizations: ClassVar[tuple[str | None, ...] | None] = None
+    why_not_normalized: ClassVar[str] = ""
+    # Whether the loss is told the mean and standard deviation of the training targets before the first step, and
+    # whether the targets are counts or amounts, at least 0.
+    begins: ClassVar[bool] = False
+    of_amounts: ClassVar[bool] = False
 
     # Whether the loss compares rows 2i and 2i + 1 of a batch, which therefore have to stay together; and what to
     # write in the configuration where they cannot.
@@ -120,6 +127,21 @@ class LossConfig(DeclaredLossConfig):
         """The further columns of the predictions of a number or timeseries feature, values of the target in ascending
         order."""
         return []
+
+    @property
+    def spreads(self) -> list[str]:
+        """The further columns that are distances of two values of the target, such as a standard deviation."""
+        return []
+
+    @property
+    def needs_positive(self) -> bool:
+        """Whether no target of a loss of amounts may be 0."""
+        return False
+
+    @property
+    def why_alone(self) -> str:
+        """Why no other term of a sum can judge the predictions; empty where they can."""
+        return ""
 
     @property
     def calibrates(self) -> bool:

@@ -69,6 +69,9 @@ class Loss(nn.Module, LogitsInputsMixin):
     def prepare(self, shape: tuple[int, ...]) -> None:
         """Take note of the shape of the target of one row, ``(1,)`` for a number."""
 
+    def begin(self, mean: float, std: float) -> None:
+        """Begin a training whose targets have this mean and standard deviation; what has begun stays as it is."""
+
     def calibrate(self, logits: Tensor, target: Tensor) -> None:
         """Calibrate the predictions by rows that the model was not trained on."""
 

@@ -56,6 +56,7 @@ NEEDS: dict[str, Callable[[str, Any], bool]] = {
     "set predictions": lambda feature_type, loss: feature_type == SET and _every(feature_type, loss),
     "sequence predictions": lambda feature_type, loss: feature_type in (SEQUENCE, TEXT) and projects(loss),
     "number predictions": lambda feature_type, loss: feature_type in (NUMBER, TIMESERIES) and projects(loss),
+    "first step": lambda feature_type, loss: _every(feature_type, loss) and loss.begins,
     "interval calibration": lambda feature_type, loss: _every(feature_type, loss) and loss.calibrates,
     "soft labels": lambda feature_type, loss: feature_type == VECTOR and loss.type == SOFTMAX_CROSS_ENTROPY,
     "batch sizes": lambda feature_type, loss: _every(feature_type, loss) and loss.fewest_rows_in_evaluation > 1,

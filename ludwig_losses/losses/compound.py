@@ -133,16 +133,57 @@ class CompoundLossConfig(LossConfig):
                 "Leave one out, or give it weight: 0 to watch it only."
             )
         for index, term in enumerate(terms):
-            if isinstance(term, LossConfig) and term.estimates:
-                raise ValueError(
-                    f"terms[{index}]: {term.type} says what the numbers of the decoder mean, which other terms take "
-                    f"for the prediction itself. Write it alone, as loss: {{type: {term.type}}}."
-                )
             try:
                 if isinstance(term, LossConfig):
                     term.check()
+                    self._check_estimates(term)
             except ValueError as error:
                 raise ValueError(f"terms[{index}]: {error}") from None
+
+    def _check_estimates(self, term: LossConfig) -> None:
+        """Check that the other terms can judge what a term makes of the outputs of the decoder."""
+        if not term.estimates or len(self.parsed) == 1:
+            return
+        if not term.weight:
+            raise ValueError(
+                f"{term.type} says what the outputs of the decoder mean, so it cannot be watched only. Give it a "
+                f"weight, or leave it out."
+            )
+        if term.why_alone:
+            raise ValueError(f"{term.type} beside other terms: {term.why_alone}")
+
+    @property
+    def _estimating(self) -> LossConfig | None:
+        """The term that says what the outputs of the decoder of a number or timeseries feature mean."""
+        return next((term for term in self.parsed if isinstance(term, LossConfig) and term.estimates), None)
+
+    @property
+    def outputs(self) -> int | None:
+        return super().outputs if self._estimating is None else self._estimating.outputs
+
+    @property
+    def columns(self) -> list[str]:
+        return super().columns if self._estimating is None else self._estimating.columns
+
+    @property
+    def spreads(self) -> list[str]:
+        return super().spreads if self._estimating is None else self._estimating.spreads
+
+    @property
+    def calibrates(self) -> bool:
+        return self._estimating is not None and self._estimating.calibrates
+
+    @property
+    def begins(self) -> bool:
+        return self._estimating is not None and self._estimating.begins
+
+    @property
+    def of_amounts(self) -> bool:
+        return self._estimating is not None and self._estimating.of_amounts
+
+    @property
+    def needs_positive(self) -> bool:
+        return self._estimating is not None and self._estimating.needs_positive
 
     def resolve(self, feature: Feature) -> None:
         super().resolve(feature)
@@ -189,6 +230,7 @@ class CompoundLoss(Loss):
         # Square roots of means: their squares are averaged.
         self.is_root = [own_losses.is_root(module) for module in self.terms]
         self.projecting = next(iter(config.projecting), None)
+        self.calibrates, self.fewest_rows = self._of_projecting("calibrates"), self._of_projecting("fewest_rows")
         self.of_batch_alone = all(module.of_batch_alone for module in self.terms if isinstance(module, Loss))
         # A configuration from another process did not register the names here.
         register_term_metrics(self.names, FEATURES)
@@ -202,16 +244,21 @@ class CompoundLoss(Loss):
         """Return the value of one term, without its weight."""
         module = self.terms[index]
         if isinstance(module, Loss):
-            return module(preds, target)
-        value = module(full_precision(preds), target)
+            return module(self.judged(index, preds), target)
+        value = module(full_precision(self.judged(index, preds)), target)
         self._remembered.values(preds, target)[self.names[index]] = value.detach()
         return value
+
+    def judged(self, index: int, preds: Tensor) -> Tensor:
+        """Return what a term compares with the targets: the predictions, if another term makes them of the logits."""
+        estimates = self.estimates
+        return preds if estimates is None or index == self.projecting else estimates(preds)["predictions"]
 
     def value_of_term(self, index: int, preds: Tensor, target: Tensor) -> Tensor:
         """Return the same without a gradient, and computed once for the same tensors."""
         module = self.terms[index]
         if isinstance(module, Loss):
-            return module.value_of(preds, target)
+            return module.value_of(self.judged(index, preds.detach()), target)
         value = self._remembered.values(preds, target).get(self.names[index])
         return self.term(index, preds.detach(), target) if value is None else value
 
@@ -225,7 +272,7 @@ class CompoundLoss(Loss):
         """Return the mean that one term is made of, and its denominator."""
         module = self.terms[index]
         if isinstance(module, Loss):
-            return module.batch_means(preds, target)[0]
+            return module.batch_means(self.judged(index, preds.detach()), target)[0]
         known, name = self._remembered.values(preds, target), f"mean of {self.names[index]}"
         if name not in known:
             value = self.value_of_term(index, preds, target)
@@ -280,6 +327,27 @@ class CompoundLoss(Loss):
     @property
     def score_name(self) -> str:
         return self._of_projecting("score_name")
+
+    @property
+    def estimates(self) -> nn.Module | None:
+        return self._of_projecting("estimates")
+
+    def prepare(self, shape: tuple[int, ...]) -> None:
+        for term in self._judging_itself:
+            term.prepare(shape)
+
+    def begin(self, mean: float, std: float) -> None:
+        for term in self._judging_itself:
+            term.begin(mean, std)
+
+    def calibrate(self, logits: Tensor, target: Tensor) -> None:
+        for term in self._judging_itself:
+            term.calibrate(logits, target)
+
+    @property
+    def _judging_itself(self) -> list[Loss]:
+        """The term whose predictions the others judge, if there is one."""
+        return [term for term in self.terms if isinstance(term, Loss) and term.estimates is not None]
 
     def _of_projecting(self, attribute: str) -> Any:
         return getattr(Loss if self.projecting is None else self.terms[self.projecting], attribute)

@@ -68,6 +68,11 @@ class QuantileLossConfig(LossConfig):
     def calibrates(self) -> bool:
         return self.calibrate
 
+    @property
+    def why_alone(self) -> str:
+        wrong = "they judge the predictions, and pull a quantile that is no median to the middle. Add 0.5 to quantiles."
+        return "" if 0.5 in self.levels else wrong
+
     def check(self) -> None:
         super().check()
         if self.calibrate and len(self.levels) < 2:

@@ -231,6 +231,12 @@ METRICS = {
         _NUMBERS,
         _QUANTILES,
     ),
+    "deviance": Metric(
+        False,
+        "Mean deviance of counts or amounts under the distribution of the loss; 0 where every mean is the target.",
+        ("number",),
+        "poisson_nll_loss or tweedie_loss",
+    ),
     "seconds_per_epoch": Metric(
         False, "Median time of an epoch, with the evaluation at its end.", (), is_main=False, margin=None
     ),

@@ -40,7 +40,7 @@ def large(case: Case) -> tuple[int, ...]:
     if case.make_target is class_first:
         return (8, *classes, 900)
     if case.make_target is amounts:
-        return (8000, *classes)
+        return (9000, *classes)
     return (300, *classes) if case.make_target in (per_row, consecutive) else (20_000,)
 
 

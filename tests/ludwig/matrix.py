@@ -10,6 +10,8 @@ import pandas as pd
 from PIL import Image
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 
+import oracles
+
 # Without an eval_batch_size Ludwig takes the one with which it has measured the most rows per second: on a busy machine
 # it may be 1, and metrics that compare rows have nothing to compare.
 TRAINER = {"epochs": 2, "batch_size": 32, "eval_batch_size": 64, "learning_rate": 0.01}
@@ -22,6 +24,8 @@ IMAGE_TRAINER = {"epochs": 2, "batch_size": 8, "eval_batch_size": 8, "learning_r
 def write(feature: str, loss: dict[str, Any], folder: pathlib.Path) -> tuple[dict[str, Any], pathlib.Path]:
     """Write the data for a feature type into a folder; return a configuration with the loss and the data's path."""
     inputs, output, frame = FEATURES[feature](folder)
+    facts = oracles.LOSSES.get(loss.get("type"))
+    output = {**output, **(facts.output if facts else {})}
     path = folder / "data.csv"
     frame.to_csv(path, index=False)
     config = {

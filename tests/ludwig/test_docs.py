@@ -104,6 +104,8 @@ def column(feature: dict, rows: int, folder: pathlib.Path) -> list | np.ndarray:
     if kind == "vector":
         return [" ".join(f"{value:.3f}" for value in generator.normal(size=8)) for _ in range(rows)]
     choices = {"category": words, "binary": [True, False], "anomaly": [0, 0, 0, 1, -1]}
+    if "type" in loss and find(loss["type"]).config_cls.of_amounts:
+        return generator.poisson(3, size=rows)
     return generator.choice(choices[kind], size=rows) if kind in choices else generator.normal(size=rows)
 
 

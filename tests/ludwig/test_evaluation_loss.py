@@ -110,6 +110,7 @@ def config_of(feature: str, name: str, options: dict[str, Any]) -> Any:
 def batch_of(feature: str, config: Any) -> tuple[Tensor, Tensor]:
     """A batch, with as many outputs of the decoder for each target as the loss has."""
     preds, target = BATCHES[feature]()
+    target = target.abs() if config.of_amounts else target
     return (preds if config.outputs is None else logits(*preds.shape[1:], config.outputs)), target
 
 

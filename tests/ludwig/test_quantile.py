@@ -126,12 +126,67 @@ def test_what_are_no_ascending_levels_is_refused(quantiles):
         ModelConfig.from_dict(config_of({"type": "quantile_loss", "quantiles": quantiles}))
 
 
-def test_is_no_term_of_a_sum():
-    loss = {"type": "compound_loss", "terms": [{"type": "huber"}, {"type": "quantile_loss"}]}
-    with pytest.raises(
-        ConfigValidationError, match=r"terms\[1\]: quantile_loss says what the numbers .*Write it alone"
-    ):
-        ModelConfig.from_dict(config_of(loss))
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        (
+            [{"type": "huber"}, {"type": "quantile_loss", "quantiles": [0.1, 0.9]}],
+            r"terms\[1\]: .*Add 0\.5 to quantiles",
+        ),
+        ([{"type": "huber"}, {"type": "quantile_loss", "weight": 0}], r"terms\[1\]: .*cannot be watched only"),
+        (
+            [{"type": "gaussian_nll_loss"}, {"type": "quantile_loss"}],
+            r"terms\[0\] .* and terms\[1\] .* only one of them",
+        ),
+    ],
+    ids=["no median", "watched", "two"],
+)
+def test_what_is_no_sum_is_refused(terms, said):
+    with pytest.raises(ConfigValidationError, match=said):
+        ModelConfig.from_dict(config_of({"type": "compound_loss", "terms": terms}))
+
+
+@pytest.mark.parametrize(
+    ("term", "predictions"),
+    [
+        ({"type": "quantile_loss"}, lambda z: functional.ordered_quantiles(z)[:, 1]),
+        ({"type": "gaussian_nll_loss"}, lambda z: z[:, 0]),
+        ({"type": "tweedie_loss"}, lambda z: z.exp()),
+    ],
+    ids=lambda value: value["type"] if isinstance(value, dict) else "",
+)
+def test_other_terms_judge_the_predictions(term, predictions):
+    terms = [
+        {"type": "huber", "weight": 2.0},
+        {"type": "log_cosh_loss"},
+        term,
+        {"type": "mean_absolute_error", "weight": 0},
+    ]
+    loss = create_loss(get_loss_cls("number", "compound_loss").from_dict({"type": "compound_loss", "terms": terms}))
+    alone = create_loss(get_loss_cls("number", term["type"]).from_dict(dict(term)))
+    target = torch.rand(20)
+    logits = torch.randn(20, *([] if term["type"] == "tweedie_loss" else [3 if "quantile" in term["type"] else 2]))
+    predicted = predictions(logits)
+    huber = torch.nn.functional.huber_loss(predicted, target)
+    expected = 2 * huber + functional.log_cosh_loss(predicted, target).mean() + alone(logits, target)
+    torch.testing.assert_close(loss(logits, target), expected)
+    torch.testing.assert_close(loss.mean_of_term(3, logits, target)[0], (predicted - target).abs().mean())
+    torch.testing.assert_close(
+        loss.mean_of_term(1, logits, target)[0], functional.log_cosh_loss(predicted, target).mean()
+    )
+    assert torch.equal(loss.estimates(logits)["predictions"], predicted)
+
+
+def test_a_sum_predicts_and_calibrates_quantiles(amounts, tmp_path):
+    terms = [{"type": "mean_absolute_error", "weight": 0.1}, {"type": "quantile_loss", "calibrate": True}]
+    config = config_of({"type": "compound_loss", "terms": terms})
+    config["trainer"]["epochs"] = 1
+    model, statistics = trained(config, amounts, tmp_path)
+    assert {"loss_mean_absolute_error", "loss_quantile_loss", "interval_coverage"} <= statistics.keys()
+    offsets = model.model.output_features.get("y").train_loss_function.estimates.offsets
+    assert offsets.abs().min() > 0
+    predicted, _ = model.predict(amounts)
+    assert [*predicted] == ["y_predictions", *COLUMNS]
 
 
 def test_a_clip_of_the_decoder_is_refused(tmp_path):

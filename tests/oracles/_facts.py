@@ -64,6 +64,7 @@ class Declared:
             Ludwig does not make; none where the loss predicts as Ludwig does.
         validates_by: the metric that chooses the best model where the configuration says nothing: feature type,
             parameters, name of the metric.
+        output: what an output feature with the loss has beside it.
     """
 
     options: Mapping[str, Options] = field(default_factory=dict)
@@ -76,6 +77,7 @@ class Declared:
     of_predictions: Options = field(default_factory=dict)
     predicts: tuple[tuple[str, dict[str, Any]], ...] = ()
     validates_by: tuple[tuple[str, dict[str, Any], str], ...] = ()
+    output: Mapping[str, Any] = field(default_factory=dict)
 
 
 # Out of range for every loss that smooths labels.

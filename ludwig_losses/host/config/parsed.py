@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ludwig.constants import LOSS
+from ludwig.constants import LOSS, NUMBER
 from ludwig.error import ConfigValidationError
 
 from ludwig_losses.declare.schema import parameters_of
@@ -54,6 +54,8 @@ def check_parsed_config(config: Any) -> None:
                 loss.check()
             except ValueError as error:
                 raise ConfigValidationError(f"{where}: {error}") from error
+            if feature.type == NUMBER:
+                _check_normalization(where, loss, feature.preprocessing.normalization)
         if declaration.module_cls.projects(feature.loss) and getattr(feature, "calibration", False):
             raise ConfigValidationError(
                 f"{place.at('.calibration')}: true rescales softmax probabilities, but a feature "
@@ -72,6 +74,21 @@ def with_terms(place: Place, loss: Any) -> Iterator[tuple[Place, Any]]:
             if config is not None:
                 yield place.at(f".{key}[{index}]"), config
     yield place, loss
+
+
+def suits_normalization(loss: Any, normalization: str | None) -> bool:
+    """Whether a loss has a meaning for numbers that are normalised in a way."""
+    return loss.normalizations is None or normalization in loss.normalizations
+
+
+def _check_normalization(where: Place, loss: Any, normalization: str | None) -> None:
+    """Refuse a normalization under which the loss has no meaning; Ludwig's default is one, too."""
+    if not suits_normalization(loss, normalization):
+        allowed = " or ".join(map(str, loss.normalizations)).replace("None", "null")
+        raise ConfigValidationError(
+            f"{where}: {loss.type} {loss.why_not_normalized}, but preprocessing.normalization of the feature is "
+            f"{normalization}, which may be Ludwig's default. Write preprocessing: {{normalization: {allowed}}}."
+        )
 
 
 def _check_pairs(what: str, config: Any, feature: Any) -> None:

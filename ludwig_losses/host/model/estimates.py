@@ -50,13 +50,15 @@ def create_predict_module(create: Callable, feature: Any) -> PredictModule:
     """Return Ludwig's predict module, or one that predicts what the loss of the feature makes of the logits."""
     loss = _loss(feature)
     estimates = None if loss is None else loss.estimates
-    return create(feature) if estimates is None else Estimated(estimates, getattr(feature, "clip", None))
+    if estimates is None:
+        return create(feature)
+    return Estimated(estimates, getattr(feature, "clip", None), feature.loss.spreads)
 
 
 def get_prediction_set(get: Callable, feature: Any) -> set[str]:
     """Return the keys of Ludwig's predictions, with the further ones of the loss; Ray drops all others."""
     loss = _loss(feature)
-    return get(feature) if loss is None else {*get(feature), *feature.loss.columns}
+    return get(feature) if loss is None else {*get(feature), *feature.loss.columns, *feature.loss.spreads}
 
 
 def _loss(feature: Any) -> Loss | None:
@@ -68,7 +70,7 @@ def _loss(feature: Any) -> Loss | None:
 def postprocess_number(original: Callable, feature: Any, predictions: Any, metadata: Any) -> Any:
     """Return the predictions in the units of the data, with the further columns of the loss.
 
-    Rounding does not change their order.
+    Rounding does not change the order of values. A distance goes back by the scale of the normalization alone.
     """
     result = original(feature, predictions, metadata)
     if _loss(feature) is None:
@@ -86,6 +88,10 @@ def postprocess_number(original: Callable, feature: Any, predictions: Any, metad
         if below is not None:
             result[column] = result[column].where(result[column] >= result[below], result[below])
         below = column
+    for name in feature.loss.spreads:
+        column = f"{feature.feature_name}_{name}"
+        if column in result:
+            result[column] = result[column] * (transformer.inverse_transform(1.0) - transformer.inverse_transform(0.0))
     return result
 
 
@@ -93,7 +99,7 @@ def postprocess_timeseries(original: Callable, feature: Any, result: Any, metada
     """Return the predictions as Ludwig's lists, with the further columns of the loss."""
     processed = original(feature, result, metadata)
     if _loss(feature) is not None:
-        for name in feature.loss.columns:
+        for name in [*feature.loss.columns, *feature.loss.spreads]:
             column = f"{feature.feature_name}_{name}"
             if column in processed:
                 processed[column] = processed[column].map(lambda values: values.tolist())
@@ -103,14 +109,16 @@ def postprocess_timeseries(original: Callable, feature: Any, result: Any, metada
 class Estimated(PredictModule):
     """Predicts what a module makes of the logits; TorchScript can compile it."""
 
-    def __init__(self, estimates: nn.Module, clip: tuple[float, float] | None) -> None:
+    def __init__(self, estimates: nn.Module, clip: tuple[float, float] | None, spreads: list[str]) -> None:
         super().__init__()
         self.estimates = estimates
+        # What is no value of the target is not clipped.
+        self.spreads = torch.jit.annotate(list[str], list(spreads))
         self.lowest, self.highest = (-torch.inf, torch.inf) if clip is None else map(float, clip)
 
     def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
         logits = output_feature_utils.get_output_feature_tensor(inputs, feature_name, self.logits_key)
         outputs: dict[str, Tensor] = {self.logits_key: logits}
         for name, values in self.estimates(logits).items():
-            outputs[name] = values.clamp(self.lowest, self.highest)
+            outputs[name] = values if name in self.spreads else values.clamp(self.lowest, self.highest)
         return outputs

@@ -1,0 +1,70 @@
+"""A normal distribution for each target: its mean, its standard deviation, and the likelihood of the target."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from ludwig_losses.functional._numerics import check_number, full_precision
+from ludwig_losses.functional.quantile import check_targets
+
+
+def gaussian_nll_loss(logits: Tensor, target: Tensor, *, beta: float = 0.5) -> Tensor:
+    r"""Negative log-likelihood of a normal distribution, ``log s + (y - m)**2 / (2 s**2) + log(2 pi) / 2``.
+
+    The value is the negative log-likelihood whatever ``beta`` is. The gradient is that of the beta-NLL: the one of each
+    target times ``s**(2 beta)``, which is taken for a constant. With ``beta = 0`` it is the plain one, in which a
+    target counts the less for the mean the larger its standard deviation is, so that a mean that begins badly stays
+    bad; with ``beta = 1`` the mean is trained as by the squared error.
+
+    Args:
+        logits: ``[..., 2]``, for each target what :func:`mean_and_std` makes its mean and standard deviation of.
+        target: ``[...]``, of any real type.
+        beta: from 0 to 1.
+
+    Returns:
+        The unreduced loss in the shape of ``target``, float32 (float64 for float64 logits).
+
+    Raises:
+        TypeError: the logits are no floating-point numbers, or ``beta`` is no number.
+        ValueError: the shapes do not go together, or ``beta`` is out of range.
+
+    Source: Seitzer, Tavakoli, Antic & Martius, "On the Pitfalls of Heteroscedastic Uncertainty Estimation with
+    Probabilistic Neural Networks", ICLR 2022, equation 5.
+
+    Examples:
+        >>> import torch
+        >>> gaussian_nll_loss(torch.tensor([[1.0, 0.5413]]), torch.tensor([3.0]))
+        tensor([2.9160])
+    """
+    check_targets(logits, target, outputs=2)
+    check_number("beta", beta, minimum=0, maximum=1)
+    mean, std = mean_and_std(logits).unbind(dim=-1)
+    nll = std.log() + ((target.to(mean) - mean) / std).square() / 2 + math.log(2 * math.pi) / 2
+    if beta == 0:
+        return nll
+    weighted = std.detach() ** (2 * beta) * nll
+    # The difference is 0, and has the gradient.
+    return nll.detach() + (weighted - weighted.detach())
+
+
+def mean_and_std(logits: Tensor) -> Tensor:
+    """Return the mean, the first logit as it is, and the standard deviation, ``softplus`` of the second and 0.001.
+
+    Args:
+        logits: ``[..., 2]``.
+
+    Returns:
+        ``[..., 2]``, float32 (float64 for float64 logits).
+
+    Examples:
+        >>> import torch
+        >>> mean_and_std(torch.tensor([2.0, 0.0]))
+        tensor([2.0000, 0.6941])
+    """
+    z = full_precision(logits)
+    # softplus, which torch's own is not from 20 on. At least 0.001: no target may outweigh a million others.
+    return torch.stack([z[..., 0], 1e-3 - logsigmoid(-z[..., 1])], dim=-1)

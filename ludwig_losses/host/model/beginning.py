@@ -1,0 +1,91 @@
+"""What some losses need to know of the targets before the first step: whether they are amounts, mean and deviation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from torch import distributed as dist
+
+from ludwig_losses.declare.loss import Loss
+from ludwig_losses.host.config.sections import place_of
+from ludwig_losses.host.registry import declaration_of
+from ludwig_losses.parameters import Place
+
+_ROWS = 4096
+
+
+def begin_and_train(
+    original: Callable,
+    trainer: Any,
+    training_set: Any,
+    validation_set: Any = None,
+    test_set: Any = None,
+    *args: Any,
+    **kwargs: Any,
+) -> Any:
+    """Tell losses the mean and the standard deviation of the targets, and train, unless a target is no amount.
+
+    Raises:
+        ValueError: names the feature, the row and its value.
+    """
+    for feature in _features(trainer.model):
+        where = place_of(trainer.model, feature.feature_name)
+        for split, data in (("training", training_set), ("validation", validation_set), ("test", test_set)):
+            rows = getattr(data, "dataset", None)
+            if feature.loss.of_amounts and isinstance(rows, dict):  # not under Ray, whose workers see batches only
+                _check(np.asarray(rows[feature.proc_column]), feature.loss, where, split)
+        feature.train_loss_function.begin(*_mean_and_std(trainer, training_set, feature.proc_column))
+    return original(trainer, training_set, validation_set, test_set, *args, **kwargs)
+
+
+def _features(model: Any) -> list[Any]:
+    """Return the output features of a model whose loss begins with its targets."""
+    features = getattr(model, "output_features", None)
+    found = [] if features is None else [*features.values()]
+    return [
+        feature
+        for feature in found
+        if isinstance(feature.train_loss_function, Loss)
+        and declaration_of(type(feature.loss)) is not None
+        and feature.loss.begins
+    ]
+
+
+def _check(amounts: np.ndarray, loss: Any, where: Place, split: str) -> None:
+    wrong = np.flatnonzero(~(amounts > 0 if loss.needs_positive else amounts >= 0))
+    if len(wrong):
+        above = ">" if loss.needs_positive else ">="
+        remedy = "loss: {type: mean_squared_error} for numbers that may be below 0"
+        if amounts.min() == 0:
+            remedy = "a power below 2, under which a target may be 0"
+        raise ValueError(
+            f"{where.at('.loss')}: {loss.type} takes targets {above} 0, but row {wrong[0]} of the {split} data has the "
+            f"value {amounts[wrong[0]]:g}; {len(wrong)} of {len(amounts)} rows have no such target. "
+            f"Correct the data, or write {remedy}."
+        )
+
+
+def _mean_and_std(trainer: Any, dataset: Any, column: str) -> tuple[float, float]:
+    """Return the mean and the standard deviation of the targets of all ranks' training rows."""
+    batches = [batch.astype(np.float64) for batch in _batches(trainer, dataset, column)]
+    parts = [[batch.size, batch.sum(), np.square(batch).sum()] for batch in batches]
+    if dist.is_available() and dist.is_initialized():
+        gathered: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(gathered, parts)
+        parts = [part for of_rank in gathered for part in of_rank]
+    count, total, squares = np.sum(parts, axis=0)
+    mean = total / count
+    return float(mean), float(np.sqrt(max(squares / count - mean**2, 0)))
+
+
+def _batches(trainer: Any, dataset: Any, column: str) -> Iterator[np.ndarray]:
+    rows = getattr(dataset, "dataset", None)
+    if isinstance(rows, dict):
+        yield np.asarray(rows[column])
+        return
+    options = {"batch_size": _ROWS, "should_shuffle": False, "distributed": trainer.distributed}
+    with dataset.initialize_batcher(**options) as batcher:
+        while not batcher.last_batch():
+            yield np.asarray(batcher.next_batch()[column])
