@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ludwig_losses.comparison.outcome import LEVELS, QUANTILES, quantile_values, with_levels
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, Run
 from ludwig_losses.comparison.resampling import Samples, drawn_units, resampled
 from ludwig_losses.comparison.roles import Roles
@@ -85,6 +86,7 @@ class Results:
         results = cls(runs, found, reasons, folders, margins or {})
         results._check_rows()
         results._measure_by_roles()
+        results._measure_by_levels()
         return results
 
     def _check_rows(self) -> None:
@@ -103,6 +105,37 @@ class Results:
         if self.roles != Roles(None, None):
             for key, result in self.found.items():
                 result["metrics"] |= self.roles.measure(self.arrays(*key))
+
+    def _measure_by_levels(self) -> None:
+        """Measure quantiles anew by those that all losses have which predict some, where they predict different ones.
+
+        Errors of other quantiles are other numbers: neither would say which loss is better."""
+        found = {key: self._levels(key) for key in self.found}
+        if len({levels for levels in found.values() if levels}) > 1:
+            for key in (key for key, levels in found.items() if levels):
+                arrays, metrics = self.arrays(*key), self.found[key]["metrics"]
+                for name in quantile_values(arrays):
+                    del metrics[name]
+                metrics |= self._means(with_levels(arrays, self.common_levels or ()))
+
+    def _levels(self, key: tuple[str, int]) -> tuple[float, ...]:
+        """Return the levels of the quantiles that a run predicts."""
+        if "pinball_loss" not in self.found[key]["metrics"]:
+            return ()
+        return tuple(self.arrays(*key)[LEVELS].tolist())
+
+    @cached_property
+    def common_levels(self) -> tuple[float, ...] | None:
+        """The levels of the quantiles that every loss predicts which predicts some; ``None`` where no loss does."""
+        found = [levels for levels in map(self._levels, self.found) if levels]
+        if not found:
+            return None
+        return tuple(level for level in found[0] if all(level in levels for levels in found))
+
+    @staticmethod
+    def _means(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+        values = quantile_values(arrays) if QUANTILES in arrays else {}
+        return {name: float(of_rows.mean()) for name, of_rows in values.items()}
 
     @cached_property
     def roles(self) -> Roles:
@@ -190,7 +223,12 @@ class Results:
     def _samples(self) -> dict[tuple[str, int], Samples]:
         if self._everything is None:
             return {}
-        return {key: resampled(self.arrays(*key), self.roles, self._everything) for key in self.found}
+        return {key: resampled(self._comparable(key), self.roles, self._everything) for key in self.found}
+
+    def _comparable(self, key: tuple[str, int]) -> dict[str, np.ndarray]:
+        """Return what a run has kept, of its quantiles those by which it is compared."""
+        arrays = self.arrays(*key)
+        return with_levels(arrays, self.common_levels or ()) if QUANTILES in arrays else arrays
 
     def _shared(self, loss: str, name: str, seeds: Sequence[int]) -> Splits | None:
         """Return how seeds share rows, ``None`` for a metric that does not depend on them."""
