@@ -26,7 +26,7 @@ from summary import write
 from tables import inputs, tables
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
-from one_process import runs_in_this_process  # noqa: E402
+from one_process import runs_in_this_process
 
 SEEDS = 10
 SHARES = [0.5, 0.25, 0.25]
@@ -51,9 +51,9 @@ def config() -> dict[str, Any]:
         "output_features": [{"name": "target", "type": "number", "preprocessing": {"normalization": "zscore"}}],
         "preprocessing": {"split": {"type": "random", "probabilities": SHARES}},
         "trainer": {
-            "epochs": 30,
-            "early_stop": 5,
-            "batch_size": 128,
+            "epochs": 15,
+            "early_stop": 4,
+            "batch_size": 32,
             "eval_batch_size": 4096,
             "evaluate_training_set": False,
             "learning_rate": 0.01,
@@ -124,18 +124,19 @@ def main(folder: pathlib.Path) -> None:
     frames = []
     with runs_in_this_process():
         for name, table in tables().items():
-            rows = [*of_networks(table, folder / name), *trees(table, folder / name)]
+            rows = [*of_networks(table, folder / name)]
+            rows += [row for seed in range(SEEDS) for row in trees(table, seed, folder / name)]
             frames.append(pd.DataFrame(rows).assign(table=name, rows=len(table), deviation=table["target"].std()))
             print(name, flush=True)
     write(pd.concat(frames, ignore_index=True), folder)
 
 
-def trees(table: pd.DataFrame, folder: pathlib.Path) -> list[dict[str, Any]]:
-    """The same for all seeds, from a file if there is one."""
-    path = folder / "trees.json"
+def trees(table: pd.DataFrame, seed: int, folder: pathlib.Path) -> list[dict[str, Any]]:
+    """Return what trees reach, from a file if there is one."""
+    path = folder / f"trees-{seed}.json"
     if not path.exists():
-        pd.DataFrame([row for seed in range(SEEDS) for row in of_trees(table, seed)]).to_json(path, orient="records")
-    return pd.read_json(path).to_dict("records")
+        path.write_text(json.dumps([*of_trees(table, seed)]))
+    return json.loads(path.read_text())
 
 
 if __name__ == "__main__":

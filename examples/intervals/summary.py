@@ -21,7 +21,10 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
 
 def methods(frame: pd.DataFrame) -> str:
     """Return the means over tables and seeds for each method and level."""
-    lines = ["| method | interval | coverage | lowest and highest table | width | interval score |", "|---|" + "---|" * 5]
+    lines = [
+        "| method | interval | coverage | lowest and highest table | width | interval score |",
+        "|---|" + "---|" * 5,
+    ]
     for (level, method), rows in frame.groupby(["level", "method"], sort=False):
         of_tables = rows.groupby("table")["coverage"].mean()
         low, high = f"{of_tables.min():.1%}", f"{of_tables.max():.1%}"

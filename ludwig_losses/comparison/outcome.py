@@ -207,7 +207,7 @@ def _number(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
 
 
 def quantile_values(kept: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return for each row ``[N]`` what says how good the quantiles are that a run has kept; of several steps the mean."""
+    """Return for each row ``[N]`` how good the quantiles are that a run has kept; of several steps the mean."""
     q, truth, levels = (torch.from_numpy(kept[name]).double() for name in (QUANTILES, "truth", LEVELS))
     found, crps = interval_values(q, truth, levels), crps_values(q, truth, levels.tolist())
     found |= {} if crps is None else {"crps": crps}

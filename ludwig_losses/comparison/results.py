@@ -110,27 +110,29 @@ class Results:
         """Measure quantiles anew by those that all losses have which predict some, where they predict different ones.
 
         Errors of other quantiles are other numbers: neither would say which loss is better."""
-        found = {key: self._levels(key) for key in self.found}
-        if len({levels for levels in found.values() if levels}) > 1:
-            for key in (key for key, levels in found.items() if levels):
+        if self.has_other_levels:
+            for key in self._levels:
                 arrays, metrics = self.arrays(*key), self.found[key]["metrics"]
                 for name in quantile_values(arrays):
                     del metrics[name]
-                metrics |= self._means(with_levels(arrays, self.common_levels or ()))
-
-    def _levels(self, key: tuple[str, int]) -> tuple[float, ...]:
-        """Return the levels of the quantiles that a run predicts."""
-        if "pinball_loss" not in self.found[key]["metrics"]:
-            return ()
-        return tuple(self.arrays(*key)[LEVELS].tolist())
+                metrics |= self._means(with_levels(arrays, self.common_levels))
 
     @cached_property
-    def common_levels(self) -> tuple[float, ...] | None:
-        """The levels of the quantiles that every loss predicts which predicts some; ``None`` where no loss does."""
-        found = [levels for levels in map(self._levels, self.found) if levels]
-        if not found:
-            return None
-        return tuple(level for level in found[0] if all(level in levels for levels in found))
+    def _levels(self) -> dict[tuple[str, int], tuple[float, ...]]:
+        """The levels of the quantiles of each run that predicts some."""
+        predict = [key for key, result in self.found.items() if "pinball_loss" in result["metrics"]]
+        return {key: tuple(self.arrays(*key)[LEVELS].tolist()) for key in predict}
+
+    @cached_property
+    def has_other_levels(self) -> bool:
+        """Whether losses predict different quantiles."""
+        return len({*self._levels.values()}) > 1
+
+    @cached_property
+    def common_levels(self) -> tuple[float, ...]:
+        """The levels of the quantiles that every loss predicts which predicts some."""
+        first, *others = [*self._levels.values()] or [()]
+        return tuple(level for level in first if all(level in levels for levels in others))
 
     @staticmethod
     def _means(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
@@ -228,7 +230,7 @@ class Results:
     def _comparable(self, key: tuple[str, int]) -> dict[str, np.ndarray]:
         """Return what a run has kept, of its quantiles those by which it is compared."""
         arrays = self.arrays(*key)
-        return with_levels(arrays, self.common_levels or ()) if QUANTILES in arrays else arrays
+        return with_levels(arrays, self.common_levels) if QUANTILES in arrays else arrays
 
     def _shared(self, loss: str, name: str, seeds: Sequence[int]) -> Splits | None:
         """Return how seeds share rows, ``None`` for a metric that does not depend on them."""

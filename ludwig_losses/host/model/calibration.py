@@ -18,7 +18,6 @@ from ludwig_losses.declare.loss import Loss
 from ludwig_losses.host.config.sections import place_of
 from ludwig_losses.host.model.forward import outputs_and_targets
 
-
 # Of each trainer, the rows that calibrate by the share of the validation rows that they are, all of them under `None`.
 _rows_to_calibrate: WeakKeyDictionary[Any, dict[float | None, Any]] = WeakKeyDictionary()
 
@@ -54,7 +53,9 @@ def _parts(model: Any, validation_set: Any, shares: set[float | None]) -> tuple[
             f"calibration_share: {largest:g} divides the validation rows, which needs backend: local. Write that, or "
             f"remove calibration_share."
         )
-    together = 2 if any(getattr(feature.loss, "keeps_pairs", False) for feature in model.output_features.values()) else 1
+    together = (
+        2 if any(getattr(feature.loss, "keeps_pairs", False) for feature in model.output_features.values()) else 1
+    )
     order = rows_to_calibrate(len(validation_set), together)
     counts = {share: round(share * len(order)) for share in shares if share is not None}
     parts |= {share: _rows_of(validation_set, np.sort(order[:count])) for share, count in counts.items()}
