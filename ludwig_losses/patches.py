@@ -427,7 +427,7 @@ GROUPS = (
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
                 f"{_HOST}.model.calibration:train_with_rows_to_calibrate",
-                "Intervals are wrong in silence where there are too few validation rows, and all of these choose the model.",
+                "Too few validation rows make intervals wrong in silence; all of them choose the model.",
                 "a loss could say how many rows it needs, and which ones.",
             ),
             Patch(

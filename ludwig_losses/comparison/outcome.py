@@ -200,8 +200,9 @@ def _number(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
     sums = error_sums(truth, predicted)
     values = {name: float(value) for name, value in error_values(sums.sum(axis=0)).items()}
     arrays = {"errors": sums, "truth": truth, "predicted": predicted}
-    if rows[0].quantiles is not None:
-        arrays |= {QUANTILES: np.concatenate([batch.quantiles for batch in rows]), LEVELS: rows[0].levels}
+    if rows[0].levels is not None:
+        quantiles = [batch.quantiles for batch in rows if batch.quantiles is not None]
+        arrays |= {QUANTILES: np.concatenate(quantiles), LEVELS: rows[0].levels}
         values |= {name: float(of_rows.mean()) for name, of_rows in quantile_values(arrays).items()}
     return {name: value for name, value in values.items() if not np.isnan(value)}, arrays
 

@@ -323,7 +323,7 @@ def _coverages(results: Results, loss: str) -> dict[float, list[float]]:
     """Return by the share that an interval of a loss promises the shares that are inside with each seed."""
     found: dict[float, list[float]] = {}
     for kept in (results.arrays(*key) for key in results.found if key[0] == loss):
-        levels = kept.get(LEVELS, [])
+        levels = kept.get(LEVELS, np.zeros(0))
         for pair in reversed(range(len(levels) // 2)):
             low, high = kept[QUANTILES][..., pair], kept[QUANTILES][..., -1 - pair]
             inside = float(((low <= kept["truth"]) & (kept["truth"] <= high)).mean())

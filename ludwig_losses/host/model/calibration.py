@@ -44,7 +44,7 @@ def train_with_rows_to_calibrate(
 
 def _parts(model: Any, validation_set: Any, shares: set[float | None]) -> tuple[dict[float | None, Any], Any]:
     """Return the rows that calibrate by their share, and the validation rows that are left for metrics."""
-    parts = {None: validation_set}
+    parts: dict[float | None, Any] = {None: validation_set}
     largest = max((share for share in shares if share is not None), default=None)
     if largest is None or validation_set is None:
         return {**dict.fromkeys(shares, validation_set), **parts}, validation_set
@@ -97,8 +97,8 @@ def _check_rows(trainer: Any, feature: Any, parts: dict[float | None, Any], left
         )
     if loss.calibration_share is not None and left < loss.fewest_rows:
         raise ValueError(
-            f"{where}: calibration_share: {loss.calibration_share:g} leaves {left} validation rows that choose the best "
-            f"epoch; got {rows + left} rows, and both parts need at least {loss.fewest_rows}."
+            f"{where}: calibration_share: {loss.calibration_share:g} leaves {left} validation rows that choose the "
+            f"best epoch; got {rows + left} rows, and both parts need at least {loss.fewest_rows}."
         )
 
 
@@ -123,8 +123,8 @@ def calibrate_and_evaluate(
 def evaluate_without_rows_to_calibrate(
     original: Callable, trainer: Any, dataset: Any, dataset_name: str, *args: Any, **kwargs: Any
 ) -> Any:
-    """Evaluate a split, the validation rows by what they calibrate themselves: calibrated metrics choose the model, too,
-    and must not depend on the rows that only calibrate."""
+    """Evaluate a split, the validation rows by what they calibrate themselves: calibrated metrics may choose the model,
+    which must not depend on the rows that only calibrate."""
     features = [f for f in _calibrated(trainer.model) if f.train_loss_function.calibration_share is not None]
     if dataset_name != VALIDATION or not features:
         return original(trainer, dataset, dataset_name, *args, **kwargs)

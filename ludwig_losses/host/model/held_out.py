@@ -106,7 +106,7 @@ def batches(model: Any, dataset: Any, name: str) -> Iterator[Batch]:
 def _quantiles(
     loss: Any, arrays: dict[str, np.ndarray], undo: Callable[[np.ndarray], np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Return the quantiles that a loss predicts, if it does, with their levels. Rounding does not change their order."""
+    """Return the quantiles that a loss predicts, if it does, with their levels; rounding leaves their order."""
     levels = loss.quantile_columns if isinstance(loss, Loss) else None
     if not levels:
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -13,8 +14,8 @@ def interval_values(quantiles: Tensor, target: Tensor, levels: Tensor) -> dict[s
 
     ``pinball_loss`` is the mean over the quantiles of ``max(t u, (t - 1) u)``. The others are those of the outermost
     pair, if there are two quantiles: ``interval_coverage`` whether the target is inside, bounds included,
-    ``interval_width``, and ``interval_score`` (Winkler), ``width + 2 / a * distance`` of targets outside, with ``a`` the
-    share that the interval promises to have outside.
+    ``interval_width``, and ``interval_score`` (Winkler), ``width + 2 / a * distance`` of targets outside, with ``a``
+    the share that the interval promises to have outside.
 
     Args:
         quantiles: ``[..., K]``, ascending.
@@ -39,8 +40,8 @@ def interval_means(quantiles: Tensor, target: Tensor, levels: Tensor) -> dict[st
 
 
 def crps_values(quantiles: Tensor, target: Tensor, levels: Sequence[float]) -> Tensor | None:
-    """Return the continuous ranked probability score ``[...]`` of each target, as far as its quantiles ``[..., K]`` tell:
-    the sum of :func:`crps_weights` times pinball losses; ``None`` where the levels have no such weights."""
+    """Return the continuous ranked probability score ``[...]`` of each target by its quantiles ``[..., K]``: the sum of
+    :func:`crps_weights` times pinball losses; ``None`` where the levels have no such weights."""
     weights = crps_weights(levels)
     if weights is None:
         return None
@@ -56,14 +57,14 @@ def _pinball(quantiles: Tensor, target: Tensor, levels: Tensor) -> Tensor:
 def crps_weights(levels: Sequence[float]) -> list[float] | None:
     """Return weights ``w`` by which ``sum(w * pinball)`` approximates the continuous ranked probability score.
 
-    That is ``2 * integral of pinball_t over t in (0, 1)`` (Gneiting & Ranjan, JBES 2011). Each level stands for the part
-    of (0, 1) that is nearer to it than to another one, so ``w`` is twice the length of that part: levels that are not
-    equally far from each other count differently. The score of the median alone is the absolute error.
+    That is ``2 * integral of pinball_t over t in (0, 1)`` (Gneiting & Ranjan, JBES 2011). Each level stands for the
+    part of (0, 1) that is nearer to it than to another one, so ``w`` is twice the length of that part: levels that are
+    not equally far from each other count differently. The score of the median alone is the absolute error.
 
     Returns:
         ``None`` where levels lie on one side of 0.5 only: such a part does not stand for the other one.
     """
     if not levels[0] <= 0.5 <= levels[-1] or (len(levels) > 1 and 0.5 in (levels[0], levels[-1])):
         return None
-    middles = [(low + high) / 2 for low, high in zip(levels, levels[1:], strict=False)]
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(levels)]
     return [2 * (high - low) for low, high in zip([0.0, *middles], [*middles, 1.0], strict=True)]
