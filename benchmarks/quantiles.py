@@ -23,7 +23,7 @@ from torch.nn.functional import softplus
 
 from ludwig_losses.functional import conformal_offset, conformal_rank, ordered_quantiles, quantile_loss
 
-RESULT = pathlib.Path(__file__).parent / "results" / "quantiles.md"
+RESULTS = pathlib.Path(__file__).parent / "results"
 LEVELS = torch.tensor([0.05, 0.5, 0.95])
 LEVEL = 0.9
 REPETITIONS, AT_ONCE = 1000, 100
@@ -173,9 +173,10 @@ def table_of_heads() -> str:
 
 def main() -> None:
     torch.set_num_threads(1)
-    text = f"{table_of_epochs()}\n\n{table_of_heads()}\n"
-    RESULT.write_text(text)
-    print(text)
+    for name, table in {"heads": table_of_heads, "epochs": table_of_epochs}.items():
+        text = f"{table()}\n"
+        (RESULTS / f"{name}.md").write_text(text)
+        print(text)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import pathlib
 import re
 
@@ -53,6 +54,17 @@ def test_what_is_said_of_many_tables_follows_from_the_numbers(path, monkeypatch)
     (facts,) = set(re.findall(r"^- (ludwig .*)$", said, re.MULTILINE))
     assert said == summary.page(path.stem, summary.read(path), facts)
     assert said in (MANY / "table.md").read_text()
+
+
+def test_what_is_said_of_intervals_follows_from_the_numbers():
+    folder = EXAMPLES / "intervals"
+    spec = importlib.util.spec_from_file_location("summary_of_intervals", folder / "summary.py")
+    summary = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(summary)
+    frame = pd.read_csv(folder / "intervals.csv")
+    assert frame.table.nunique() >= 5 and frame.seed.nunique() >= 5
+    assert summary.methods(frame) == (folder / "table.md").read_text()
+    assert summary.single_tables(frame) == (folder / "tables.md").read_text()
 
 
 def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):

@@ -164,6 +164,9 @@ def test_calibrated_intervals_hold_and_are_saved(amounts, tmp_path):
     kept = again.model.output_features.get("y").train_loss_function.intervals.offsets
     torch.testing.assert_close(kept, offsets)
     np.testing.assert_allclose(again.predict(amounts)[0].to_numpy(float), predicted.to_numpy(float), rtol=1e-5)
+    served, _ = again.predict(dataset=[amounts.iloc[0].to_dict()], data_format=dict)  # As `ludwig serve` does.
+    assert [*served] == [*predicted]
+    np.testing.assert_allclose(served.to_numpy(float), predicted.iloc[:1].to_numpy(float), rtol=1e-5)
 
 
 def test_too_few_validation_rows_are_refused(amounts, tmp_path):

@@ -53,11 +53,10 @@ def _parts(model: Any, validation_set: Any, shares: set[float | None]) -> tuple[
             f"calibration_share: {largest:g} divides the validation rows, which needs backend: local. Write that, or "
             f"remove calibration_share."
         )
-    together = (
-        2 if any(getattr(feature.loss, "keeps_pairs", False) for feature in model.output_features.values()) else 1
-    )
+    losses = [feature.loss for feature in model.output_features.values()]
+    together = 2 if any(getattr(loss, "keeps_pairs", False) for loss in losses) else 1
     order = rows_to_calibrate(len(validation_set), together)
-    counts = {share: round(share * len(order)) for share in shares if share is not None}
+    counts = {share: round(share * len(order) / together) * together for share in shares if share is not None}
     parts |= {share: _rows_of(validation_set, np.sort(order[:count])) for share, count in counts.items()}
     return parts, _rows_of(validation_set, np.sort(order[counts[largest] :]))
 
