@@ -21,16 +21,15 @@ def rounded(frame: pd.DataFrame) -> pd.DataFrame:
 
 def methods(frame: pd.DataFrame) -> str:
     """Return the means over tables and seeds for each method and level."""
-    lines = [
-        "| method | interval | coverage | lowest and highest table | width | interval score |",
-        "|---|" + "---|" * 5,
-    ]
-    for (level, method), rows in frame.groupby(["level", "method"], sort=False):
-        of_tables = rows.groupby("table")["coverage"].mean()
-        low, high = f"{of_tables.min():.1%}", f"{of_tables.max():.1%}"
-        width, score = rows["width"].mean(), rows["score"].mean()
-        cells = [method, f"{level:.0%}", f"{of_tables.mean():.1%}", f"{low} to {high}", f"{width:.2f}", f"{score:.2f}"]
-        lines.append(f"| {' | '.join(cells)} |")
+    titles = ["method", "interval", "coverage", "lowest and highest table", "width", "interval score"]
+    facts = f"- {frame['table'].nunique()} tables, {frame['seed'].nunique()} seeds."
+    lines = [facts, "", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for level, of_level in frame.groupby("level", sort=False):
+        for method, rows in of_level.groupby("method", sort=False):
+            of_tables = rows.groupby("table")["coverage"].mean()
+            shares = f"{of_tables.mean():.1%}", f"{of_tables.min():.1%} to {of_tables.max():.1%}"
+            cells = [method, f"{level:.0%}", *shares, f"{rows['width'].mean():.2f}", f"{rows['score'].mean():.2f}"]
+            lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
