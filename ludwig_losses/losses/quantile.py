@@ -29,6 +29,8 @@ class QuantileLossConfig(LossConfig):
         start="{type: quantile_loss, quantiles: [0.05, 0.5, 0.95]}",
         watch=("pinball_loss", "interval_coverage", "interval_width"),
         page="quantile",
+        evidence="intervals",
+        found="calibrated intervals hold, 3 tables",
     )
 
     quantiles: float | list[float] = field(
