@@ -471,15 +471,21 @@ GROUPS = (
         (
             Patch(
                 "ludwig.trainers.trainer:Trainer.train",
-                f"{_HOST}.model.calibration:refuse_too_few_rows",
-                "Intervals are wrong in silence where there are too few validation rows.",
-                "a loss could say how many rows it needs.",
+                f"{_HOST}.model.calibration:train_with_rows_to_calibrate",
+                "Too few validation rows make intervals wrong in silence; all of them choose the model.",
+                "a loss could say how many rows it needs, and which ones.",
             ),
             Patch(
                 "ludwig.trainers.trainer:Trainer.run_evaluation",
                 f"{_HOST}.model.calibration:calibrate_and_evaluate",
                 "Intervals are not calibrated.",
                 "a feature were called before each evaluation.",
+            ),
+            Patch(
+                "ludwig.trainers.trainer:Trainer.evaluation",
+                f"{_HOST}.model.calibration:evaluate_without_rows_to_calibrate",
+                "Metrics that choose the model depend on the rows that only calibrate.",
+                "a feature were called before the evaluation of each split.",
             ),
         ),
     ),

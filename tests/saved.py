@@ -7,13 +7,25 @@ import json
 import pathlib
 import resource
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, Run, plan
 
 CONFIG = {"output_features": [{"name": "y", "type": "category"}]}
+
+
+@dataclass
+class Batch:
+    """As those of :mod:`ludwig_losses.host.model.held_out`, which imports Ludwig."""
+
+    truth: np.ndarray
+    predicted: dict[str, np.ndarray]
+    image: None = None
+    known_score: None = None
+    quantiles: np.ndarray | None = None
+    levels: np.ndarray | None = None
 
 
 def runs(losses: list[str], seeds: int) -> list[Run]:

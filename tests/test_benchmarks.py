@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import pathlib
 import re
 import sys
@@ -23,6 +24,21 @@ def test_the_intervals_of_comparisons_hold() -> None:
         row for row in rows if row[0].startswith("the same") or (row[0].startswith("more") and row[1] == "by seed")
     ]
     assert len(equal) == 18 and all(float(row[7].removesuffix(" %")) <= 5 for row in equal)
+
+
+def test_calibrated_intervals_hold_where_other_rows_choose_the_epoch() -> None:
+    """The committed simulation: the last epoch, and the epoch that the other half of the validation rows has chosen."""
+    text = (ROOT / "benchmarks" / "results" / "epochs.md").read_text()
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines())
+    assert [row[0] for row in rows] == ["30", "100", "300"]
+    for row in rows:
+        cells = dict(zip(head, row, strict=True))
+        for way, calibrated_by in (("the last epoch", 1), ("half of the rows calibrate", 2)):
+            coverage, error = (float(part.strip().removesuffix("%")) for part in cells[way].split("±"))
+            rows_used = int(row[0]) // calibrated_by
+            promised = 100 * math.ceil(round((rows_used + 1) * 0.9, 9)) / (rows_used + 1)
+            # Figures are rounded to 0.1.
+            assert abs(coverage - promised) < 3.5 * (error + 0.05) + 0.05
 
 
 def test_a_repetition_of_the_simulation() -> None:

@@ -8,11 +8,9 @@ setting is chosen but where a row of the table says "tuned": on the validation r
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +19,10 @@ import numpy as np
 import pandas as pd
 from summary import DIGITS, RARE_CLASSES, write
 from tables import COMMON, RARE, imbalanced, long_tails, ordered, several_classes
+
+HERE = pathlib.Path(__file__).parent
+sys.path.append(str(HERE.parent))
+from one_process import runs_in_this_process  # noqa: E402
 
 TRAINING, VALIDATION, TEST = 0, 1, 2
 SHARES = {TRAINING: 0.5, VALIDATION: 0.2, TEST: 0.3}
@@ -197,33 +199,6 @@ def choosing(tries: Mapping[str, Any], losses: Mapping[str, Any]) -> dict[str, A
     if not tries:
         return {}
     return {"tries": {name: dict(tries.get(name, {})) for name in losses}, "choose_by": "accuracy"}
-
-
-@contextlib.contextmanager
-def runs_in_this_process() -> Iterator[None]:
-    """`compare` starts a process for each call, which imports Ludwig: here that would take longer than the runs."""
-    import gc
-
-    from ludwig.globals import set_disable_progressbar
-
-    from ludwig_losses.comparison import pool, worker
-    from ludwig_losses.comparison.training import Trainings
-    from ludwig_losses.host.config.schemas import each_checked_once
-
-    def do_all(runs: Sequence[Any], folder: Callable, done: Callable, *, keep_models: bool, **_: Any) -> None:
-        trainings = Trainings()
-        for run in runs:
-            done(run, worker.do(run, folder(run), keep_models, trainings))
-
-    set_disable_progressbar(True)
-    logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
-    gc.freeze()  # Ludwig collects garbage after each training: not among what was imported.
-    in_processes, pool.do_all = pool.do_all, do_all
-    try:
-        with each_checked_once():
-            yield
-    finally:
-        pool.do_all = in_processes
 
 
 def seconds(folder: pathlib.Path) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from ludwig_losses.metrics.functional import Values
 from ludwig_losses.metrics.functional.anomaly import anomaly_values, threshold_values
 from ludwig_losses.metrics.functional.classes import classification, hits_at_k, is_hit
 from ludwig_losses.metrics.functional.contrastive import pair_sums, pair_values
+from ludwig_losses.metrics.functional.intervals import crps_values, interval_values
 from ludwig_losses.metrics.functional.labels import average_precisions, label_values
 from ludwig_losses.metrics.functional.numbers import error_sums, error_values
 from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_counts, smallest_class
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 PICTURES = 4
 # The array with the scores that separate known examples from others.
 KNOWN_SCORE = "known_score"
+# Those with the predicted quantiles [N, ..., K], and with their levels [K].
+QUANTILES, LEVELS = "quantiles", "levels"
 
 
 @dataclass
@@ -192,11 +195,32 @@ def _cutter(feature: Feature) -> Callable[[np.ndarray], list[int]]:
 
 
 def _number(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
+    rows = [*rows]
     truth, predicted = _joined(rows, "predictions")
     sums = error_sums(truth, predicted)
     values = {name: float(value) for name, value in error_values(sums.sum(axis=0)).items()}
     arrays = {"errors": sums, "truth": truth, "predicted": predicted}
+    if rows[0].levels is not None:
+        quantiles = [batch.quantiles for batch in rows if batch.quantiles is not None]
+        arrays |= {QUANTILES: np.concatenate(quantiles), LEVELS: rows[0].levels}
+        values |= {name: float(of_rows.mean()) for name, of_rows in quantile_values(arrays).items()}
     return {name: value for name, value in values.items() if not np.isnan(value)}, arrays
+
+
+def quantile_values(kept: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return for each row ``[N]`` how good the quantiles are that a run has kept; of several steps the mean."""
+    q, truth, levels = (torch.from_numpy(kept[name]).double() for name in (QUANTILES, "truth", LEVELS))
+    found, crps = interval_values(q, truth, levels), crps_values(q, truth, levels.tolist())
+    found |= {} if crps is None else {"crps": crps}
+    return {name: values.reshape(len(values), -1).mean(dim=1).numpy() for name, values in found.items()}
+
+
+def with_levels(kept: Mapping[str, np.ndarray], levels: Sequence[float]) -> dict[str, np.ndarray]:
+    """Return what a run has kept with some of its quantiles only, without any where no levels are left."""
+    if not len(levels):
+        return {name: array for name, array in kept.items() if name not in (QUANTILES, LEVELS)}
+    places = [int(np.flatnonzero(kept[LEVELS] == level)[0]) for level in levels]
+    return {**kept, QUANTILES: kept[QUANTILES][..., places], LEVELS: kept[LEVELS][places]}
 
 
 def _anomaly(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:

@@ -16,6 +16,7 @@ from sklearn.decomposition import PCA
 from sklearn.metrics import precision_recall_curve
 
 from ludwig_losses.comparison.files import whole
+from ludwig_losses.comparison.outcome import LEVELS, QUANTILES
 from ludwig_losses.comparison.results import Results, Row
 from ludwig_losses.metrics.catalogue import metric
 
@@ -59,6 +60,7 @@ def _kinds(results: Results) -> Iterator[tuple[str, Callable[[Results, _Tables],
         yield "projection", projection
     if "errors" in kept:
         yield "predictions", predictions
+        yield "coverage", coverage
 
 
 def differences(results: Results, tables: _Tables) -> Figure | None:
@@ -270,7 +272,7 @@ def _project(axis: Axes, kept: dict[str, np.ndarray]) -> None:
 
 
 def predictions(results: Results, tables: _Tables) -> Figure:
-    """Draw predicted over true numbers for each loss."""
+    """Draw predicted over true numbers for each loss, and the outermost intervals of those that predict quantiles."""
     seed = next(seed for _, seed in results.found)
     kept = {loss: results.arrays(loss, seed) for loss in results.losses if (loss, seed) in results.found}
     columns = min(len(kept), 3)
@@ -279,7 +281,11 @@ def predictions(results: Results, tables: _Tables) -> Figure:
     axes = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True)
     for axis, (loss, arrays) in zip(axes.flat, kept.items(), strict=False):
         truth, predicted = arrays["truth"].ravel(), arrays["predicted"].ravel()
-        axis.plot(truth, predicted, ".", markersize=3, alpha=0.5, color=_colour(results.losses.index(loss)))
+        colour = _colour(results.losses.index(loss))
+        if LEVELS in arrays and len(arrays[LEVELS]) > 1:
+            q = arrays[QUANTILES].reshape(len(truth), -1)
+            axis.vlines(truth, q[:, 0], q[:, -1], color=colour, alpha=0.2, linewidth=0.8)
+        axis.plot(truth, predicted, ".", markersize=3, alpha=0.5, color=colour)
         axis.axline((truth.mean(), truth.mean()), slope=1, color="0.3", linewidth=0.8, linestyle="--")
         axis.set_title(_short(loss), fontsize=9)
         _bare(axis)
@@ -287,8 +293,42 @@ def predictions(results: Results, tables: _Tables) -> Figure:
         axis.set_visible(False)
     figure.supxlabel("true", fontsize=9)
     figure.supylabel("predicted", fontsize=9)
-    figure.suptitle(f"Held-out rows of seed {seed}", fontsize=9)
+    lines_are = "" if not any(LEVELS in arrays for arrays in kept.values()) else "; lines: the outermost intervals"
+    figure.suptitle(f"Held-out rows of seed {seed}{lines_are}", fontsize=9)
     return figure
+
+
+def coverage(results: Results, tables: _Tables) -> Figure | None:
+    """Draw for each interval of each loss which share of the held-out rows is inside, over the one that it promises."""
+    found = {loss: shares for loss in results.losses if (shares := _coverages(results, loss))}
+    if not found:
+        return None
+    figure = Figure(figsize=(6, 3.8), layout="constrained")
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="0.3", linewidth=0.8, linestyle="--")
+    for loss, shares in found.items():
+        for promised, inside in shares.items():
+            axis.plot([promised] * len(inside), inside, ".", color=_GREY, markersize=4)
+        means = [np.mean(inside) for inside in shares.values()]
+        colour = _colour(results.losses.index(loss))
+        axis.plot([*shares], means, "o-", color=colour, label=_short(loss), markeredgecolor="white")
+    axis.set(xlabel="share that the interval promises", ylabel="share of the held-out rows inside")
+    axis.set_title("Coverage of the intervals: mean of the seeds; grey dots: single seeds", fontsize=9)
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    _bare(axis)
+    return figure
+
+
+def _coverages(results: Results, loss: str) -> dict[float, list[float]]:
+    """Return by the share that an interval of a loss promises the shares that are inside with each seed."""
+    found: dict[float, list[float]] = {}
+    for kept in (results.arrays(*key) for key in results.found if key[0] == loss):
+        levels = kept.get(LEVELS, np.zeros(0))
+        for pair in reversed(range(len(levels) // 2)):
+            low, high = kept[QUANTILES][..., pair], kept[QUANTILES][..., -1 - pair]
+            inside = float(((low <= kept["truth"]) & (kept["truth"] <= high)).mean())
+            found.setdefault(round(float(levels[-1 - pair] - levels[pair]), 9), []).append(inside)
+    return found
 
 
 def _best(results: Results, name: str) -> str:

@@ -146,10 +146,18 @@ def _shown(interval: Interval, digits: int) -> str:
 
 def _text(results: Results, name: str, rows: Sequence[Row], style: str) -> str:
     # Columns in which nothing stands are left out.
-    columns = zip(headers(results.margin(name)), *cells(rows), strict=True)
+    columns = zip(headers(results.margin(name)), *_with_empty(results, cells(rows)), strict=True)
     kept = [column for column in columns if any(column[1:])]
     head, *lines = zip(*kept, strict=True)
     return table(head, lines, style)
+
+
+def _with_empty(results: Results, lines: Sequence[Sequence[str]]) -> Iterator[Sequence[str]]:
+    """Yield the lines of a table, and an empty one for each loss that was measured and has no such number."""
+    of_losses, names = {line[0]: line for line in lines}, short_names(results.losses)
+    measured = {loss for loss, _ in results.found}
+    for loss in (loss for loss in results.losses if loss in measured):
+        yield of_losses.get(names[loss], [names[loss], *[""] * (len(lines[0]) - 1)])
 
 
 def verdicts(results: Results, tables: Tables) -> list[str]:
@@ -210,8 +218,19 @@ def caveats(results: Results) -> Iterator[str]:
             f"{names[results.noise]}: what differs in this line is noise, which the order of rows and rounding make "
             f"where the loss is the same."
         )
+    yield from _about_levels(results)
     if results.runs[0].split == "test":
         yield "Settings chosen by these numbers look better than they are: choose with --tune, or --split validation."
+
+
+def _about_levels(results: Results) -> Iterator[str]:
+    if results.has_other_levels:
+        common = ", ".join(f"{level:g}" for level in results.common_levels or ())
+        yield (
+            f"Quantiles are measured by those that all losses predict which predict some: {common}."
+            if common
+            else "The losses predict different quantiles, none in common: these have no measure here."
+        )
 
 
 def _about_intervals(results: Results) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ludwig_losses.comparison.outcome import QUANTILES, quantile_values
 from ludwig_losses.comparison.ranking import Ranking
 from ludwig_losses.comparison.roles import Roles, known, ranks
 from ludwig_losses.metrics.catalogue import CALIBRATION_BINS, SMALLEST_PROBABILITY
@@ -103,10 +104,21 @@ def _measure(kept: Kept, roles: Roles) -> _Measure:
     if "vectors" in kept:
         return _of_embeddings(kept)
     if "errors" in kept:
-        return lambda weights: error_values(weights @ kept["errors"])
+        return _of_numbers(kept)
     if "true_labels" in kept:
         return _of_labels(kept)
     return _of_anomalies(kept) if "score" in kept else _of_classes(kept, roles)
+
+
+def _of_numbers(kept: Kept) -> _Measure:
+    of_rows = quantile_values(kept) if QUANTILES in kept else {}
+
+    def measure(weights: np.ndarray) -> Samples:
+        rows = weights.sum(axis=1)
+        means = {name: weights @ values / rows for name, values in of_rows.items()}
+        return {**error_values(weights @ kept["errors"]), **means}
+
+    return measure
 
 
 def _of_masks(kept: Kept) -> _Measure:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ludwig_losses.comparison.outcome import LEVELS, QUANTILES, quantile_values, with_levels
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, Run
 from ludwig_losses.comparison.resampling import Samples, drawn_units, resampled
 from ludwig_losses.comparison.roles import Roles
@@ -85,6 +86,7 @@ class Results:
         results = cls(runs, found, reasons, folders, margins or {})
         results._check_rows()
         results._measure_by_roles()
+        results._measure_by_levels()
         return results
 
     def _check_rows(self) -> None:
@@ -103,6 +105,39 @@ class Results:
         if self.roles != Roles(None, None):
             for key, result in self.found.items():
                 result["metrics"] |= self.roles.measure(self.arrays(*key))
+
+    def _measure_by_levels(self) -> None:
+        """Measure quantiles anew by those that all losses have which predict some, where they predict different ones.
+
+        Errors of other quantiles are other numbers: neither would say which loss is better."""
+        if self.has_other_levels:
+            for key in self._levels:
+                arrays, metrics = self.arrays(*key), self.found[key]["metrics"]
+                for name in quantile_values(arrays):
+                    del metrics[name]
+                metrics |= self._means(with_levels(arrays, self.common_levels))
+
+    @cached_property
+    def _levels(self) -> dict[tuple[str, int], tuple[float, ...]]:
+        """The levels of the quantiles of each run that predicts some."""
+        predict = [key for key, result in self.found.items() if "pinball_loss" in result["metrics"]]
+        return {key: tuple(self.arrays(*key)[LEVELS].tolist()) for key in predict}
+
+    @cached_property
+    def has_other_levels(self) -> bool:
+        """Whether losses predict different quantiles."""
+        return len({*self._levels.values()}) > 1
+
+    @cached_property
+    def common_levels(self) -> tuple[float, ...]:
+        """The levels of the quantiles that every loss predicts which predicts some."""
+        first, *others = [*self._levels.values()] or [()]
+        return tuple(level for level in first if all(level in levels for levels in others))
+
+    @staticmethod
+    def _means(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+        values = quantile_values(arrays) if QUANTILES in arrays else {}
+        return {name: float(of_rows.mean()) for name, of_rows in values.items()}
 
     @cached_property
     def roles(self) -> Roles:
@@ -190,7 +225,12 @@ class Results:
     def _samples(self) -> dict[tuple[str, int], Samples]:
         if self._everything is None:
             return {}
-        return {key: resampled(self.arrays(*key), self.roles, self._everything) for key in self.found}
+        return {key: resampled(self._comparable(key), self.roles, self._everything) for key in self.found}
+
+    def _comparable(self, key: tuple[str, int]) -> dict[str, np.ndarray]:
+        """Return what a run has kept, of its quantiles those by which it is compared."""
+        arrays = self.arrays(*key)
+        return with_levels(arrays, self.common_levels) if QUANTILES in arrays else arrays
 
     def _shared(self, loss: str, name: str, seeds: Sequence[int]) -> Splits | None:
         """Return how seeds share rows, ``None`` for a metric that does not depend on them."""

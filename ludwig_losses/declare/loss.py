@@ -32,9 +32,13 @@ class Loss(nn.Module, LogitsInputsMixin):
     # What a number or timeseries feature predicts: a module that makes of logits a dict of tensors in the shape of the
     # targets, the predictions and each of the further columns that the schema names.
     estimates: nn.Module | None = None
-    # Whether predictions are calibrated by the validation rows, and how many of them that needs.
+    # The level of each of these columns that is a quantile, in ascending order.
+    quantile_columns: dict[str, float] | None = None
+    # Whether predictions are calibrated by the validation rows, how many of them that needs, and which share of them
+    # calibrates and does nothing else; `None`: all of them do, and choose the best model, too.
     calibrates: bool = False
     fewest_rows: int = 1
+    calibration_share: float | None = None
     # Whether predictions have a dimension more than targets, that of the classes, unless there is one logit for two.
     of_classes: ClassVar[bool] = False
     # Whether the larger of two logits is that of the more probable class.

@@ -74,6 +74,7 @@ def ordered_quantiles(logits: Tensor) -> Tensor:
         tensor([1.3069, 2.0000, 2.6931])
     """
     z = full_precision(logits)
+    # Not the lowest one first: many quantiles have a higher loss then, few the same (benchmarks/results/heads.md).
     start = z.shape[-1] // 2
     steps = -logsigmoid(-z)  # softplus, which torch's own is not from 20 on
     found = [z[..., start]]

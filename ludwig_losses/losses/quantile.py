@@ -12,7 +12,7 @@ from ludwig_losses.declare.schema import NUMBER, TIMESERIES, field, loss_type
 from ludwig_losses.functional import conformal_offset, conformal_rank, ordered_quantiles, quantile_loss
 from ludwig_losses.host.registration import register_loss
 from ludwig_losses.metrics.reported.intervals import IntervalMetric
-from ludwig_losses.parameters import Flag, Levels
+from ludwig_losses.parameters import Flag, Levels, OptionalNumber
 
 
 class QuantileLossConfig(LossConfig):
@@ -29,6 +29,8 @@ class QuantileLossConfig(LossConfig):
         start="{type: quantile_loss, quantiles: [0.05, 0.5, 0.95]}",
         watch=("pinball_loss", "interval_coverage", "interval_width"),
         page="quantile",
+        evidence="intervals",
+        found="calibrated intervals hold, 3 tables",
     )
 
     quantiles: float | list[float] = field(
@@ -47,6 +49,19 @@ class QuantileLossConfig(LossConfig):
             description=(
                 "Widen or narrow the interval of each pair of outer quantiles by the validation rows, so that it has "
                 "the share of new rows inside that its quantiles promise (conformalized quantile regression)."
+            ),
+        )
+    )
+
+    calibration_share: float | None = field(
+        OptionalNumber(
+            default=None,
+            above=0,
+            maximum=1,
+            description=(
+                "With calibrate: the share of the validation rows that calibrates and does nothing else, drawn at "
+                "random: metrics, early stopping and the choice of the best epoch see the other rows only. null: all "
+                "validation rows do both."
             ),
         )
     )
@@ -79,6 +94,14 @@ class QuantileLossConfig(LossConfig):
             raise ValueError(
                 f"calibrate: true needs an interval, but quantiles: {self.quantiles} has one number. Write for "
                 f"instance quantiles: [0.05, 0.5, 0.95], or remove calibrate."
+            )
+        share = self.calibration_share
+        if share is not None and not self.calibrate:
+            raise ValueError(f"calibration_share: {share} belongs to calibrate: true. Add that, or remove it.")
+        if share == 1:
+            raise ValueError(
+                "calibration_share: 1 leaves no validation rows that choose the best epoch. Write a smaller number, as "
+                "0.5; without calibration_share all validation rows calibrate and choose."
             )
 
     def validates_on_loss(self, feature_type: str) -> bool:
@@ -115,7 +138,9 @@ class QuantileLoss(Loss):
     def __init__(self, config: QuantileLossConfig) -> None:
         super().__init__(config)
         self.register_numbers("levels", config.levels)
+        self.quantile_columns = dict(zip(config.columns, config.levels, strict=True))
         self.calibrates = config.calibrate
+        self.calibration_share = config.calibration_share
         self.intervals = Quantiles(config.levels)
         self.fewest_rows = max((rows_for(share) for share in self.intervals.shares), default=1)
 

@@ -218,18 +218,28 @@ METRICS = {
         "Mean of the pinball losses of the quantiles; half the absolute error for the median.",
         _NUMBERS,
         _QUANTILES,
+        margin=None,
+    ),
+    "crps": Metric(
+        False,
+        "Continuous ranked probability score from the quantiles, sum of w times pinball loss: w is twice the length of "
+        f"the part of (0, 1) that is nearest to the level; {_UNITS}, the absolute error for the median alone.",
+        _NUMBERS,
+        f"{_QUANTILES} on both sides of the median",
+        margin=None,
     ),
     "interval_coverage": Metric(
         None, "Share of the targets between the lowest and the highest quantile.", _NUMBERS, _QUANTILES
     ),
     "interval_width": Metric(
-        False, "Mean distance of the highest from the lowest quantile.", _NUMBERS, _QUANTILES, is_main=False
+        False, "Mean distance of the highest from the lowest quantile.", _NUMBERS, _QUANTILES, margin=None
     ),
     "interval_score": Metric(
         False,
         "Width of the interval, plus 2 / a times the distance of a target outside, with a the share to be outside.",
         _NUMBERS,
         _QUANTILES,
+        margin=None,
     ),
     "deviance": Metric(
         False,

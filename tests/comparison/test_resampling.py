@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -12,19 +11,10 @@ from ludwig_losses.comparison import resampling
 from ludwig_losses.comparison.outcome import Outcome, measure
 from ludwig_losses.comparison.roles import Roles
 from ludwig_losses.parameters import Feature
+from saved import Batch
 
 ROWS, CLASSES = 60, 4
 NO_ROLES = Roles(None, None)
-
-
-@dataclass
-class Batch:
-    """As those of :mod:`ludwig_losses.host.model.held_out`, which imports Ludwig."""
-
-    truth: np.ndarray
-    predicted: dict[str, np.ndarray]
-    image: None = None
-    known_score: None = None
 
 
 def batches(truth: np.ndarray, **predicted: np.ndarray) -> list[Batch]:

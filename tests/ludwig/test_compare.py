@@ -134,7 +134,7 @@ def test_errors_of_numbers_are_in_the_units_of_the_data(normalization, tmp_path)
     frame["y"] = 100 + 30 * frame["y"].rank(pct=True)
     frame["split"] = np.arange(len(frame)) % 3
     config["preprocessing"] = {"split": {"type": "fixed", "column": "split"}}
-    losses, out = ["mean_squared_error", "mean_absolute_error"], tmp_path / "out"
+    losses, out = ["mean_squared_error", "quantile_loss"], tmp_path / "out"
     found = ludwig_losses.compare(config, frame, losses, seeds=1, output_directory=out, keep_models=True, quiet=True)
     test = frame[frame["split"] == 2]
     for loss in losses:
@@ -144,7 +144,13 @@ def test_errors_of_numbers_are_in_the_units_of_the_data(normalization, tmp_path)
         values = found[found.loss == loss].set_index("metric").value
         assert values["root_mean_squared_error"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-4)
         assert values["mean_absolute_error"] == pytest.approx(np.abs(error).mean(), rel=1e-4)
-    assert (out / "predictions.svg").exists()
+    # The quantiles of the last one, too.
+    low, high = (predicted[f"y_quantile_{level}"].to_numpy(float) for level in ("0.05", "0.95"))
+    assert values["interval_width"] == pytest.approx((high - low).mean(), rel=1e-4)
+    inside = (low <= test["y"]) & (test["y"] <= high)
+    assert values["interval_coverage"] == pytest.approx(inside.mean(), abs=1.5 / len(test))
+    assert "interval_width" not in {*found[found.loss == "mean_squared_error"].metric}
+    assert (out / "predictions.svg").exists() and (out / "coverage.svg").exists()
 
 
 # Ludwig, or the test, takes these where the configuration says nothing.

@@ -36,6 +36,7 @@ def frame(sizes: dict[int, int]) -> pd.DataFrame:
             "x": [" ".join(f"{value:.4f}" for value in row) for row in views],
             "v": [f"{pair} 0 1" for pair in number],
             "c": np.array(["red", "green", "other"])[kind],
+            "q": views[:, 0] + generator.normal(size=rows),
             "split": np.repeat(list(sizes), list(sizes.values())),
         }
     )
@@ -93,6 +94,9 @@ def test_two_ranks_train_the_model_of_one_process_with_the_whole_batch(tmp_path)
         made = config(*losses, batch_size=batch_size)
         # Of a column that is not in the data. Its centre, radius and threshold are parameters, too.
         made["output_features"].append({"name": "a", "type": "anomaly", "loss": {"type": "deep_svdd"}})
+        # Its offsets are found by some of the validation rows of all ranks, and are parameters, too.
+        quantiles = {"type": "quantile_loss", "calibrate": True, "calibration_share": 0.5}
+        made["output_features"].append({"name": "q", "type": "number", "loss": quantiles})
         return made
 
     first, second = train(2, configuration(batch_size=16), tmp_path, forked=False)
@@ -107,8 +111,11 @@ def test_two_ranks_train_the_model_of_one_process_with_the_whole_batch(tmp_path)
     assert len(alone["rows"]) == len(first["rows"]) == 15
     assert difference(first["parameters"], alone["parameters"]) < 1e-5
     assert any(name.endswith("decoder_obj.center") for name in alone["parameters"])
+    assert [float(value.abs().min()) > 0 for name, value in alone["parameters"].items() if "offsets" in name] == [True]
+    measured = [("c", "accuracy"), ("c", "loss"), ("v", "mean_squared_error"), ("a", "loss")]
+    measured += [("q", "loss"), ("q", "pinball_loss"), ("q", "interval_width")]
     for split in ("validation", "test"):
-        for feature, metric in (("c", "accuracy"), ("c", "loss"), ("v", "mean_squared_error"), ("a", "loss")):
+        for feature, metric in measured:
             together = first["metrics"][split][feature][metric]
             assert together == second["metrics"][split][feature][metric]
             assert together == pytest.approx(alone["metrics"][split][feature][metric], rel=1e-6, abs=1e-5)

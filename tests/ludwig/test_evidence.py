@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import pathlib
 import re
@@ -66,6 +67,16 @@ def test_the_picture_of_what_is_gained_shows_the_numbers(monkeypatch):
     (gained, *_) = [row for row in drawn["metrics"] if row["verdict"] == "better"]
     for key, loss in (("before", "cross-entropy"), ("after", "logit_adjusted_loss")):
         assert gained[key] == pytest.approx(means.loc[loss, gained["metric"]], abs=5e-4)
+
+
+def test_what_is_said_of_intervals_follows_from_the_numbers():
+    folder = EXAMPLES / "intervals"
+    spec = importlib.util.spec_from_file_location("summary_of_intervals", folder / "summary.py")
+    summary = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(summary)
+    frame = pd.read_csv(folder / "intervals.csv")
+    assert summary.methods(frame) == (folder / "table.md").read_text()
+    assert summary.single_tables(frame) == (folder / "tables.md").read_text()
 
 
 def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):

@@ -17,6 +17,7 @@ from ludwig.schema.model_types.base import ModelConfig
 
 import matrix
 from ludwig_losses import functional
+from ludwig_losses.host.model.calibration import rows_to_calibrate
 
 LEVELS = [0.05, 0.5, 0.95]
 COLUMNS = [f"y_quantile_{level:g}" for level in LEVELS]
@@ -218,6 +219,9 @@ def test_calibrated_intervals_hold_and_are_saved(amounts, tmp_path):
     kept = again.model.output_features.get("y").train_loss_function.intervals.offsets
     torch.testing.assert_close(kept, offsets)
     np.testing.assert_allclose(again.predict(amounts)[0].to_numpy(float), predicted.to_numpy(float), rtol=1e-5)
+    served, _ = again.predict(dataset=[amounts.iloc[0].to_dict()], data_format=dict)  # As `ludwig serve` does.
+    assert [*served] == [*predicted]
+    np.testing.assert_allclose(served.to_numpy(float), predicted.iloc[:1].to_numpy(float), rtol=1e-5)
 
 
 def test_too_few_validation_rows_are_refused(amounts, tmp_path):
@@ -243,3 +247,44 @@ def test_calibrated_quantiles_stay_in_order():
     q = loss.intervals.of(logits)
     assert (q.diff(dim=-1) >= 0).all() and ((q[:, 0] <= 0) & (q[:, 2] >= 0)).sum() >= 46
     torch.jit.script(loss.intervals)
+
+
+def test_rows_that_only_calibrate_are_seen_by_no_metric(amounts, tmp_path):
+    """Another target of theirs changes the offsets, and nothing else that the training ends with."""
+    config = config_of({"type": "quantile_loss", "calibrate": True, "calibration_share": 0.3})
+    config["trainer"].update(epochs=3, validation_metric="interval_score")
+    config["preprocessing"] = {"split": {"type": "fixed"}}
+    config["output_features"][0]["preprocessing"]["normalization"] = None
+    data = amounts.assign(split=np.arange(600) % 3)
+    only_calibrate = np.flatnonzero(data["split"] == 1)[rows_to_calibrate(200)[:60]]
+    others = data.copy()
+    others.loc[only_calibrate, "y"] += 7
+    found = [trained(config, table, tmp_path / str(number)) for number, table in enumerate((data, others))]
+    assert found[0][1] == found[1][1]
+    modules = [model.model.output_features.get("y") for model, _ in found]
+    assert torch.equal(*(module.decoder_obj.dense.dense.weight for module in modules))
+    # 7 does not reach from below the interval to above it.
+    offsets = torch.stack([module.train_loss_function.intervals.offsets for module in modules])
+    assert offsets[1] > offsets[0]
+    model, _ = found[1]
+    q, y = model.predict(others)[0].iloc[only_calibrate], others["y"][only_calibrate]
+    inside = (q["y_quantile_0.05"].to_numpy(float) - 1e-3 <= y) & (y <= q["y_quantile_0.95"].to_numpy(float) + 1e-3)
+    assert inside.sum() >= functional.conformal_rank(60, 0.9)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        ({"calibration_share": 0.5}, r"calibration_share: 0\.5 belongs to calibrate: true"),
+        ({"calibrate": True, "calibration_share": 1}, "leaves no validation rows that choose the best epoch"),
+    ],
+)
+def test_a_share_that_has_no_meaning_is_refused(loss, message):
+    with pytest.raises(ConfigValidationError, match=message):
+        ModelConfig.from_dict(config_of({"type": "quantile_loss", **loss}))
+
+
+def test_too_small_a_share_is_refused(amounts, tmp_path):
+    config = config_of({"type": "quantile_loss", "calibrate": True, "calibration_share": 0.1})
+    with pytest.raises(ValueError, match=r"at least 9 validation rows .*; got 6, calibration_share: 0\.1 of them\."):
+        trained(config, amounts, tmp_path)

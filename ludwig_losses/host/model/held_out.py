@@ -27,12 +27,16 @@ class Batch:
             units of the data.
         image: the first input image, ``[B, C, H, W]``, if there is one.
         known_score: the score by which a loss with a background class tells known examples from others.
+        quantiles: ``[..., K]`` for targets ``[...]``, in the units of the data, if the loss predicts some.
+        levels: ``[K]``, their levels.
     """
 
     truth: np.ndarray
     predicted: dict[str, np.ndarray]
     image: np.ndarray | None
     known_score: np.ndarray | None = None
+    quantiles: np.ndarray | None = None
+    levels: np.ndarray | None = None
 
 
 def describe_output(model: Any, name: str, metadata: dict) -> Feature:
@@ -93,9 +97,21 @@ def batches(model: Any, dataset: Any, name: str) -> Iterator[Batch]:
                     {**arrays, PREDICTIONS: undo(arrays[PREDICTIONS])} if PREDICTIONS in arrays else arrays,
                     np.array(batch[images[0].proc_column], copy=True) if images else None,
                     _array(predicted[loss.score_name]) if rejects else None,
+                    **_quantiles(loss, arrays, undo),
                 )
     finally:
         network.train(training)
+
+
+def _quantiles(
+    loss: Any, arrays: dict[str, np.ndarray], undo: Callable[[np.ndarray], np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return the quantiles that a loss predicts, if it does, with their levels; rounding leaves their order."""
+    levels = loss.quantile_columns if isinstance(loss, Loss) else None
+    if not levels:
+        return {}
+    values = np.stack([undo(arrays[name]) for name in levels], axis=-1)
+    return {"quantiles": np.maximum.accumulate(values, axis=-1), "levels": np.array([*levels.values()])}
 
 
 def _without_normalization(model: Any, target: Any) -> Callable[[np.ndarray], np.ndarray]:
