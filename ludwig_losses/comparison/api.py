@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import pathlib
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 from ludwig_losses.comparison.files import held, whole
 from ludwig_losses.comparison.plan import (
     FRAME,
-    MODEL,
-    RESULT,
     SPLITS,
     Loss,
     Run,
@@ -28,13 +25,14 @@ from ludwig_losses.comparison.plan import (
     plan,
     with_batch_sizes,
 )
+from ludwig_losses.comparison.session import Session
 from ludwig_losses.comparison.settings import Budget, deciding_metric, read_budget, read_tries
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ludwig_losses.comparison.page import Section
-    from ludwig_losses.comparison.tuning import Tuning
+    from ludwig_losses.comparison.results import Results
+    from ludwig_losses.comparison.tuning import Choice, Tuning
 
 
 def compare(
@@ -94,50 +92,76 @@ def compare(
             comparison is writing to the output directory.
         OSError: there is no such file, or one could not be written.
     """
+    begin = time.monotonic()
+    margins = _checked(split, workers, margins)
+    planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split)
+    planned = _with_choices(planned, tune, tries, choose_by, budget, noise)
+    session = Session(pathlib.Path(output_directory), workers, gpus, keep_models, quiet)
+    (session.output / "runs").mkdir(parents=True, exist_ok=True)
+    with held(session.output), _readable(dataset, planned.data, session.output) as path:
+        session.say(planned.equal)
+        trained = _trained(planned, planned.runs(path, noise), session, margins)
+        session.say(_report(trained, session.output, time.monotonic() - begin))
+    return _frame(trained)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What is there when the last run has ended.
+
+    Args:
+        results: of each loss, with the settings that were chosen.
+        failed: the runs without a result, with the reasons.
+        choices: what was chosen of each loss, if settings were tried.
+        choose_by: the metric that has decided.
+    """
+
+    results: Results
+    failed: Mapping[Run, str]
+    choices: Sequence[Choice] = ()
+    choose_by: str | None = None
+
+
+def _trained(planned: _Planned, runs: Sequence[Run], session: Session, margins: Mapping[str, float]) -> _Trained:
+    """Train what is not there yet, and read all results."""
     from ludwig_losses.comparison import report, tuning
     from ludwig_losses.comparison.results import Results
 
-    begin = time.monotonic()
+    if planned.tuning is None:
+        kept = sum(map(session.is_done, runs))
+        failed = session.train(runs, report.announcement(runs, kept, session.output, session.keep_models))
+        return _Trained(Results.read(runs, session.folder, failed, margins), failed)
+    tuned = tuning.tune(planned.tuning, runs, session.folder, session.train, session.workers)
+    results = tuned.results(margins)
+    return _Trained(results, tuned.failed, tuned.choices(results), tuned.tuning.choose_by)
+
+
+def _report(trained: _Trained, output: pathlib.Path, seconds: float) -> list[str]:
+    """Write the files; return what is to be printed."""
+    from ludwig_losses.comparison import report, tuning
+
+    sections = []
+    if trained.choose_by is not None:
+        sections = [tuning.section(trained.choices, trained.choose_by, report.short_names(trained.results.losses))]
+    return report.write(trained.results, output, seconds, sections)
+
+
+def _frame(trained: _Trained) -> pd.DataFrame:
+    frame = trained.results.frame()
+    failed = trained.failed.items()
+    frame.attrs["failed"] = [{"loss": run.loss, "seed": run.seed, "reason": why} for run, why in failed]
+    frame.attrs["settings"] = [choice.as_dict() for choice in trained.choices]
+    frame.attrs["differences"] = trained.results.differences()
+    return frame
+
+
+def _checked(split: str, workers: int, margins: Mapping[str, float] | None) -> dict[str, float]:
+    """Check the options that depend on nothing else; return the margins."""
     if split not in SPLITS:
         raise ValueError(f"--split: got {split!r}, expected one of {', '.join(SPLITS)}.")
     if workers < 1:
         raise ValueError(f"--workers: got {workers}, expected a number from 1.")
-    margins = checked_margins(margins or {})
-    say = _silence if quiet else _say
-    planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split)
-    if tune or tries is not None:
-        _check_tunes(split, noise)
-        planned = planned.tuned(tries or {}, choose_by, read_budget(budget))
-    elif choose_by is not None or budget is not None:
-        raise ValueError("--choose_by and --budget choose among settings: they need --tune or --try.")
-    output = pathlib.Path(output_directory)
-    (output / "runs").mkdir(parents=True, exist_ok=True)
-    with held(output), _readable(dataset, planned.data, output) as path:
-        runs = planned.runs(path, noise)
-        say(planned.equal)
-
-        def train(some: Sequence[Run], said: Sequence[str]) -> dict[Run, str]:
-            say(said)
-            left = [run for run in some if not _is_done(run, output, keep_models)]
-            return _train(left, output, len(some), workers=workers, gpus=gpus, keep_models=keep_models, quiet=quiet)
-
-        sections: list[Section] = []
-        choices: list[tuning.Choice] = []
-        if planned.tuning is None:
-            kept = sum(_is_done(run, output, keep_models) for run in runs)
-            failed = train(runs, report.announcement(runs, kept, output, keep_models))
-            results = Results.read(runs, lambda run: _folder(run, output), failed, margins)
-        else:
-            tuned = tuning.tune(planned.tuning, runs, lambda run: _folder(run, output), train, workers)
-            failed, results = tuned.failed, tuned.results(margins)
-            choices = tuned.choices(results)
-            sections = [tuning.section(choices, tuned.tuning.choose_by, report.short_names(results.losses))]
-        say(report.write(results, output, time.monotonic() - begin, sections))
-    frame = results.frame()
-    frame.attrs["failed"] = [{"loss": run.loss, "seed": run.seed, "reason": why} for run, why in failed.items()]
-    frame.attrs["settings"] = [choice.as_dict() for choice in choices]
-    frame.attrs["differences"] = results.differences()
-    return frame
+    return checked_margins(margins or {})
 
 
 @dataclass(frozen=True)
@@ -200,6 +224,18 @@ class _Planned:
             return found
         configs = {name: setting.config(self.config, self.index) for name, setting in settings.items()}
         return [replace(run, config=configs[run.loss], validated=True) for run in found]
+
+
+def _with_choices(
+    planned: _Planned, tune: bool, tries: Any, choose_by: str | None, budget: int | str | None, noise: bool
+) -> _Planned:
+    """Return the same with settings to choose among, if there are some."""
+    if tune or tries is not None:
+        _check_tunes(planned.split, noise)
+        return planned.tuned(tries or {}, choose_by, read_budget(budget))
+    if choose_by is not None or budget is not None:
+        raise ValueError("--choose_by and --budget choose among settings: they need --tune or --try.")
+    return planned
 
 
 def _check_tunes(split: str, noise: bool) -> None:
@@ -270,56 +306,3 @@ def _readable(dataset: Any, data: str, output: pathlib.Path) -> Iterator[str]:
         yield str(path)
     finally:
         path.unlink(missing_ok=True)
-
-
-def _folder(run: Run, output: pathlib.Path) -> pathlib.Path:
-    return output / "runs" / run.folder
-
-
-def _is_done(run: Run, output: pathlib.Path, keep_models: bool) -> bool:
-    folder = _folder(run, output)
-    return (folder / RESULT).exists() and (not keep_models or (folder / MODEL).exists())
-
-
-def _train(
-    runs: Sequence[Run],
-    output: pathlib.Path,
-    total: int,
-    *,
-    workers: int,
-    gpus: Sequence[int] | None,
-    keep_models: bool,
-    quiet: bool,
-) -> dict[Run, str]:
-    """Do the runs without a result; return why some have failed."""
-    from tqdm import tqdm
-
-    from ludwig_losses.comparison.pool import do_all
-
-    failed: dict[Run, str] = {}
-    with tqdm(total=total, initial=total - len(runs), unit="run", disable=quiet or not runs) as bar:
-
-        def done(run: Run, reason: str | None) -> None:
-            bar.update()
-            if reason is not None:
-                failed[run] = reason
-                bar.write(f"Failed: {run.loss}, seed {run.seed}: {reason}", file=sys.stderr)
-
-        do_all(
-            runs,
-            lambda run: _folder(run, output),
-            done,
-            workers=workers,
-            gpus=gpus,
-            keep_models=keep_models,
-            log_folder=output / "runs",
-        )
-    return failed
-
-
-def _say(lines: Iterable[str]) -> None:
-    print(*lines, sep="\n", flush=True)
-
-
-def _silence(lines: Iterable[str]) -> None:
-    pass

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import html
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from ludwig_losses.comparison import statistics
 from ludwig_losses.comparison.files import whole, write_text
@@ -28,6 +28,7 @@ from ludwig_losses.metrics.catalogue import metric
 Tables = dict[str, list[Row]]
 
 NAME = "comparison"
+CONCLUSIONS = "Conclusions"
 # Of a loss or a class, in tables and headings.
 LONGEST_NAME = 60
 NO_PLOTS = (
@@ -48,6 +49,25 @@ def announcement(runs: Sequence[Run], kept: int, output: pathlib.Path, keep_mode
     ]
 
 
+@dataclass(frozen=True)
+class Report:
+    """All that the Markdown and the HTML show.
+
+    Args:
+        results: of the runs.
+        tables: a table for each metric, with names that fit into it.
+        images: the plots.
+        seconds: that the call has taken.
+        sections: further tables.
+    """
+
+    results: Results
+    tables: Tables
+    images: Sequence[pathlib.Path]
+    seconds: float
+    sections: Sequence[Section] = ()
+
+
 def write(results: Results, output: pathlib.Path, seconds: float, sections: Sequence[Section] = ()) -> list[str]:
     """Write all files; return what the terminal shows.
 
@@ -56,21 +76,28 @@ def write(results: Results, output: pathlib.Path, seconds: float, sections: Sequ
     """
     tables = {name: results.table(name) for name in results.metrics}
     images, missing = _plots(results, tables, output)
-    shown = _with_short_names(results, tables)
+    report = Report(results, _with_short_names(results, tables), images, seconds, sections)
     with whole(output / f"{NAME}.csv") as part:
         results.frame().to_csv(part, index=False)
-    write_text(output / f"{NAME}.md", markdown(results, shown, images, seconds, sections))
-    write_text(output / f"{NAME}.html", page(results, shown, images, seconds, sections))
-    main = {name: rows for name, rows in shown.items() if metric(name).is_main}
+    write_text(output / f"{NAME}.md", markdown(report))
+    write_text(output / f"{NAME}.html", page(report))
+    return [*terminal(report), *missing, _written(report, output)]
+
+
+def terminal(report: Report) -> list[str]:
+    """Return the lines for the terminal: the tables of the main metrics, and the conclusions."""
+    results = report.results
+    main = {name: rows for name, rows in report.tables.items() if metric(name).is_main}
     lines = [line for name, rows in main.items() for line in ("", heading(name), _text(results, name, rows, "simple"))]
-    files = (
-        f"Written: {output / NAME}.md, .csv and .html{'' if not images else f', {len(images)} plots as .png and .svg'}"
-    )
-    compared = f"Differences are to {short_names(results.losses)[results.losses[0]]}, seed by seed."
-    said = _block(results, shown)
-    for of in sections:
+    for of in report.sections:
         lines += ["", of.title, table(of.headers, of.lines, "simple"), "", *of.said]
-    return [*lines, "", compared, "", *said, "", *missing, f"{files} ({_size(output)} in {output})."]
+    compared = f"Differences are to {short_names(results.losses)[results.losses[0]]}, seed by seed."
+    return [*lines, "", compared, "", *_block(report), ""]
+
+
+def _written(report: Report, output: pathlib.Path) -> str:
+    plots = f", {len(report.images)} plots as .png and .svg" if report.images else ""
+    return f"Written: {output / NAME}.md, .csv and .html{plots} ({_size(output)} in {output})."
 
 
 def short_names(losses: Sequence[str]) -> dict[str, str]:
@@ -116,7 +143,7 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
 def headers(margin: float | None) -> list[str]:
     """Return the names of the columns; ``equal`` says up to which difference."""
     equal = "" if margin is None else f"better / within {margin:g} / worse"
-    return ["loss", "mean ± sd", "difference", "95 %, these rows", "95 %, new rows", equal, "so it is"]
+    return ["loss", "mean ± sd", "difference", "95 %, these rows", "95 %, new rows", equal, "verdict"]
 
 
 def _cells(row: Row, digits: int) -> list[str]:
@@ -153,8 +180,7 @@ def _text(results: Results, name: str, rows: Sequence[Row], style: str) -> str:
 
 
 def verdicts(results: Results, tables: Tables) -> list[str]:
-    """Return what can be said, one sentence for each of the main metrics; metrics of which the same is to be said
-    share one."""
+    """Return the conclusions, one sentence for each of the main metrics; metrics with the same one share it."""
     names = short_names(results.losses)
     first, noise = names[results.losses[0]], names.get(results.noise or "")
     said: dict[str, list[str]] = {}
@@ -244,13 +270,13 @@ def _which_rows(results: Results) -> str:
     )
 
 
-def _block(results: Results, tables: Tables) -> list[str]:
-    failed = [f"  {of}: {why}" for of, why in _failures(results)]
+def _block(report: Report) -> list[str]:
+    failed = [f"  {of}: {why}" for of, why in _failures(report.results)]
     return [
-        "What can be said",
-        *(f"  {line}" for line in verdicts(results, tables)),
+        CONCLUSIONS,
+        *(f"  {line}" for line in verdicts(report.results, report.tables)),
         "",
-        *(f"  {line}" for line in caveats(results)),
+        *(f"  {line}" for line in caveats(report.results)),
         *(["", f"Failed runs ({len(failed)}); the same command tries them again:", *failed] if failed else []),
     ]
 
@@ -273,26 +299,21 @@ def facts(results: Results, seconds: float) -> list[str]:
     ]
 
 
-def markdown(
-    results: Results,
-    tables: Tables,
-    images: Iterable[pathlib.Path],
-    seconds: float,
-    sections: Sequence[Section] = (),
-) -> str:
+def markdown(report: Report) -> str:
     """Return the report as Markdown."""
-    lines = ["# Comparison of losses", "", *(f"- {escaped(fact)}" for fact in facts(results, seconds))]
-    lines += ["", "## What can be said", "", *(f"- {escaped(line)}" for line in verdicts(results, tables)), ""]
+    results = report.results
+    lines = ["# Comparison of losses", "", *(f"- {escaped(fact)}" for fact in facts(results, report.seconds))]
+    lines += ["", f"## {CONCLUSIONS}", "", *(f"- {escaped(line)}" for line in verdicts(results, report.tables)), ""]
     lines += [f"{escaped(line)}\n" for line in caveats(results)]
     if results.failed:
         lines += ["## Failed runs", "", *(f"- {escaped(f'{of}: {why}')}" for of, why in _failures(results)), ""]
-    for of in sections:
+    for of in report.sections:
         lines += [f"## {escaped(of.title)}", "", table(of.headers, of.lines, "pipe"), ""]
         lines += [f"{escaped(line)}\n" for line in of.said]
-    for name, rows in tables.items():
+    for name, rows in report.tables.items():
         lines += [f"## {escaped(heading(name))}", "", escaped(metric(name).meaning), ""]
         lines += [_text(results, name, rows, "pipe"), ""]
-    lines += [f"![{path.stem}]({path.name})" for path in images]
+    lines += [f"![{path.stem}]({path.name})" for path in report.images]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -301,23 +322,18 @@ def _failures(results: Results) -> Iterator[tuple[str, str]]:
     yield from ((f"{names[loss]}, seed {seed}", plain(reason)) for (loss, seed), reason in results.failed.items())
 
 
-def page(
-    results: Results,
-    tables: Tables,
-    images: Iterable[pathlib.Path],
-    seconds: float,
-    sections: Sequence[Section] = (),
-) -> str:
+def page(report: Report) -> str:
     """Return the report as one page of HTML, with its plots in it."""
-    parts = ["<h1>Comparison of losses</h1>", as_list(facts(results, seconds))]
-    parts += ["<h2>What can be said</h2>", as_list(verdicts(results, tables))]
+    results = report.results
+    parts = ["<h1>Comparison of losses</h1>", as_list(facts(results, report.seconds))]
+    parts += [f"<h2>{CONCLUSIONS}</h2>", as_list(verdicts(results, report.tables))]
     parts += [f"<p>{html.escape(line)}</p>" for line in caveats(results)]
     if results.failed:
         parts += ["<h2>Failed runs</h2>", as_list(f"{of}: {why}" for of, why in _failures(results))]
-    for of in sections:
+    for of in report.sections:
         parts += [f"<h2>{html.escape(of.title)}</h2>", table(of.headers, of.lines, "html"), as_list(of.said)]
-    parts += [as_image(path) for path in images]
-    for name, rows in tables.items():
+    parts += [as_image(path) for path in report.images]
+    for name, rows in report.tables.items():
         parts += [f"<h2>{html.escape(heading(name))}</h2>", f"<p>{html.escape(metric(name).meaning)}</p>"]
         parts.append(_text(results, name, rows, "html"))
     return as_page(parts)

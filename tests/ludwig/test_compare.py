@@ -73,7 +73,7 @@ def test_the_same_command_goes_on_after_kill_9(killed):
 
 def test_what_it_leaves(killed):
     folder, _, output = killed
-    assert "What can be said" in output and "weighted focal" in output
+    assert "Conclusions" in output and "weighted focal" in output
     names = {path.name for path in (folder / "out").iterdir()}
     assert {"comparison.md", "comparison.csv", "comparison.html", "differences.png", "curves.svg"} <= names
     frame = pd.read_csv(folder / "out" / "comparison.csv")
