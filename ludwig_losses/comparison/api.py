@@ -27,12 +27,15 @@ from ludwig_losses.comparison.plan import (
 )
 from ludwig_losses.comparison.session import Session
 from ludwig_losses.comparison.settings import Budget, deciding_metric, read_budget, read_tries
+from ludwig_losses.comparison.threshold import Goal
+from ludwig_losses.metrics.catalogue import judging
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ludwig_losses.comparison.answer import Answer, Pick
     from ludwig_losses.comparison.results import Results
-    from ludwig_losses.comparison.tuning import Choice, Tuning
+    from ludwig_losses.comparison.tuning import Choice, Tuned, Tuning
 
 
 def compare(
@@ -50,6 +53,7 @@ def compare(
     tries: Iterable[Any] | Mapping[str, Any] | None = None,
     choose_by: str | None = None,
     budget: int | str | None = None,
+    miss_cost: float | None = None,
     workers: int = 1,
     gpus: Sequence[int] | None = None,
     keep_models: bool = False,
@@ -74,8 +78,11 @@ def compare(
         tune: whether to try settings of each loss, chosen on the validation rows of a seed, measured on its test rows.
         tries: values by loss and parameter, ``{"focal_loss": {"gamma": [1, 2, 5]}}``, instead of those that the losses
             declare; implies ``tune``.
-        choose_by: the metric that chooses; ``None`` takes the one that judges models of the feature.
+        choose_by: the metric that decides, among losses and among settings; ``None`` takes the one that judges models
+            of the feature.
         budget: how much may be trained with ``tune``: a number of runs, or a time, as ``"30m"`` or ``"2h"``.
+        miss_cost: what a missed positive of a binary feature costs, in false alarms: the threshold is chosen for the
+            least costs; ``None`` chooses it for F1.
         workers: processes that train side by side.
         gpus: the numbers of those to use; ``[-1]`` uses none, ``None`` what Ludwig uses by default.
         keep_models: whether to keep the trained models.
@@ -85,7 +92,8 @@ def compare(
         A row for each loss, seed and metric, with the columns ``loss``, ``seed``, ``metric`` and ``value``.
         ``attrs["differences"]`` lists what the tables say of each loss and metric: the mean difference to the first
         loss, its intervals, probabilities and verdict; ``attrs["failed"]`` the runs that have failed, with their
-        reasons; ``attrs["settings"]`` what was tried and chosen of each loss.
+        reasons; ``attrs["settings"]`` what was tried and chosen of each loss; ``attrs["calibration"]`` the calibration
+        of each loss before and after; ``attrs["answer"]`` what to do, with the YAML to paste.
 
     Raises:
         ValueError: an argument, the configuration or one of the losses is wrong, the data lacks a column, or another
@@ -93,16 +101,17 @@ def compare(
         OSError: there is no such file, or one could not be written.
     """
     begin = time.monotonic()
-    margins = _checked(split, workers, margins)
-    planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split)
-    planned = _with_choices(planned, tune, tries, choose_by, budget, noise)
+    margins = _checked(split, workers, margins, miss_cost)
+    planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split, choose_by)
+    planned = _with_choices(planned, tune, tries, budget, noise)
     session = Session(pathlib.Path(output_directory), workers, gpus, keep_models, quiet)
     (session.output / "runs").mkdir(parents=True, exist_ok=True)
     with held(session.output), _readable(dataset, planned.data, session.output) as path:
         session.say(planned.equal)
         trained = _trained(planned, planned.runs(path, noise), session, margins)
-        session.say(_report(trained, session.output, time.monotonic() - begin))
-    return _frame(trained)
+        answer = _answer(trained, planned.decides, Goal(miss_cost))
+        session.say(_report(trained, answer, session.output, time.monotonic() - begin))
+    return _frame(trained, answer)
 
 
 @dataclass(frozen=True)
@@ -112,14 +121,28 @@ class _Trained:
     Args:
         results: of each loss, with the settings that were chosen.
         failed: the runs without a result, with the reasons.
-        choices: what was chosen of each loss, if settings were tried.
-        choose_by: the metric that has decided.
+        tuned: the settings that were tried, if there are some.
+        choices: what was chosen of each loss.
     """
 
     results: Results
     failed: Mapping[Run, str]
+    tuned: Tuned | None = None
     choices: Sequence[Choice] = ()
-    choose_by: str | None = None
+
+    def pick(self, loss: str, is_kept: bool) -> Pick:
+        """Return the setting of a loss to write into the configuration."""
+        from ludwig_losses.comparison.answer import Pick
+        from ludwig_losses.comparison.settings import Setting
+
+        if self.tuned is not None:
+            choice = next(choice for choice in self.choices if choice.loss == loss)
+            return self.tuned.pick(loss, is_kept, choice)
+        run = next(run for run in self.results.runs if run.loss == loss)
+        (feature,) = (feature for feature in run.config["output_features"] if feature["name"] == run.feature)
+        folders = {seed: folder for (of, seed), folder in self.results.folders.items() if of == loss}
+        found = {seed: folder for seed, folder in folders.items() if (loss, seed) in self.results.found}
+        return Pick(Setting(loss, feature["loss"]), found)
 
 
 def _trained(planned: _Planned, runs: Sequence[Run], session: Session, margins: Mapping[str, float]) -> _Trained:
@@ -133,34 +156,50 @@ def _trained(planned: _Planned, runs: Sequence[Run], session: Session, margins: 
         return _Trained(Results.read(runs, session.folder, failed, margins), failed)
     tuned = tuning.tune(planned.tuning, runs, session.folder, session.train, session.workers)
     results = tuned.results(margins)
-    return _Trained(results, tuned.failed, tuned.choices(results), tuned.tuning.choose_by)
+    return _Trained(results, tuned.failed, tuned, tuned.choices(results))
 
 
-def _report(trained: _Trained, output: pathlib.Path, seconds: float) -> list[str]:
+def _answer(trained: _Trained, decides: str | None, goal: Goal) -> Answer | None:
+    from ludwig_losses.comparison import answer, report
+
+    names = report.short_names(trained.results.losses)
+    return answer.decided(trained.results, names, decides, trained.pick, goal)
+
+
+def _report(trained: _Trained, answer: Answer | None, output: pathlib.Path, seconds: float) -> list[str]:
     """Write the files; return what is to be printed."""
-    from ludwig_losses.comparison import report, tuning
+    from ludwig_losses.comparison import calibration, report, tuning
 
-    sections = []
-    if trained.choose_by is not None:
-        sections = [tuning.section(trained.choices, trained.choose_by, report.short_names(trained.results.losses))]
-    return report.write(trained.results, output, seconds, sections)
+    names = report.short_names(trained.results.losses)
+    sections = calibration.sections(trained.results, names)
+    if trained.tuned is not None:
+        sections.insert(0, tuning.section(trained.choices, trained.tuned.tuning.choose_by, names))
+    return report.write(trained.results, output, seconds, sections, answer)
 
 
-def _frame(trained: _Trained) -> pd.DataFrame:
+def _frame(trained: _Trained, answer: Answer | None) -> pd.DataFrame:
+    from ludwig_losses.comparison import calibration
+
     frame = trained.results.frame()
     failed = trained.failed.items()
     frame.attrs["failed"] = [{"loss": run.loss, "seed": run.seed, "reason": why} for run, why in failed]
     frame.attrs["settings"] = [choice.as_dict() for choice in trained.choices]
     frame.attrs["differences"] = trained.results.differences()
+    frame.attrs["calibration"] = calibration.summary(trained.results)
+    frame.attrs["answer"] = None if answer is None else answer.as_dict()
     return frame
 
 
-def _checked(split: str, workers: int, margins: Mapping[str, float] | None) -> dict[str, float]:
+def _checked(
+    split: str, workers: int, margins: Mapping[str, float] | None, miss_cost: float | None
+) -> dict[str, float]:
     """Check the options that depend on nothing else; return the margins."""
     if split not in SPLITS:
         raise ValueError(f"--split: got {split!r}, expected one of {', '.join(SPLITS)}.")
     if workers < 1:
         raise ValueError(f"--workers: got {workers}, expected a number from 1.")
+    if miss_cost is not None and not 0 < miss_cost < float("inf"):
+        raise ValueError(f"--miss_cost: got {miss_cost}, expected a positive number.")
     return checked_margins(margins or {})
 
 
@@ -177,6 +216,7 @@ class _Planned:
         split: the rows to measure on.
         data: fingerprint of the data.
         where: the configuration, for messages.
+        decides: the metric by which a loss is taken or kept, if there is one.
         tuning: what is tried of each loss, if settings are to be chosen.
     """
 
@@ -188,15 +228,16 @@ class _Planned:
     split: str
     data: str
     where: str
+    decides: str | None
     tuning: Tuning | None = None
 
-    def tuned(self, tries: Any, choose_by: str | None, budget: Budget) -> _Planned:
+    def tuned(self, tries: Any, budget: Budget) -> _Planned:
         """Return the same with settings to choose among."""
         from ludwig_losses.comparison import trying
         from ludwig_losses.comparison.tuning import Tuning
         from ludwig_losses.host.config.schemas import each_checked_once
 
-        by = deciding_metric(self.config["output_features"][self.index]["type"], choose_by)
+        by = deciding_metric(self.config["output_features"][self.index]["type"], self.decides)
         values = read_tries(tries, self.losses)
         with each_checked_once():
             settings = trying.all_settings(self.where, self.config, self.index, self.losses, values)
@@ -226,15 +267,13 @@ class _Planned:
         return [replace(run, config=configs[run.loss], validated=True) for run in found]
 
 
-def _with_choices(
-    planned: _Planned, tune: bool, tries: Any, choose_by: str | None, budget: int | str | None, noise: bool
-) -> _Planned:
+def _with_choices(planned: _Planned, tune: bool, tries: Any, budget: int | str | None, noise: bool) -> _Planned:
     """Return the same with settings to choose among, if there are some."""
     if tune or tries is not None:
         _check_tunes(planned.split, noise)
-        return planned.tuned(tries or {}, choose_by, read_budget(budget))
-    if choose_by is not None or budget is not None:
-        raise ValueError("--choose_by and --budget choose among settings: they need --tune or --try.")
+        return planned.tuned(tries or {}, read_budget(budget))
+    if budget is not None:
+        raise ValueError("--budget: more runs are for more settings, which need --tune or --try.")
     return planned
 
 
@@ -254,6 +293,7 @@ def _prepared(
     seeds: list[int],
     output_feature: str | None,
     split: str,
+    choose_by: str | None,
 ) -> _Planned:
     """Check everything that can be checked before the first run."""
     named = None if losses is None else named_losses(losses)
@@ -273,12 +313,14 @@ def _prepared(
             named = candidates.default_losses(read, index)
         named = candidates.with_defaults(read, index, named)
         candidates.check(where, read, index, named)
+        feature = read["output_features"][index]["type"]
+        decides = judging(feature) if choose_by is None else deciding_metric(feature, choose_by)
         equal = candidates.equal_losses(read, index, named)
     said = [
         f"{name} is {first}, with the same parameters: it is trained and counted once." for name, first in equal.items()
     ]
     named = {name: loss for name, loss in named.items() if name not in equal}
-    return _Planned(read, index, named, said, seeds, split, data, where)
+    return _Planned(read, index, named, said, seeds, split, data, where, decides)
 
 
 def _columns(dataset: Any) -> list[Any] | None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 PICTURES = 4
 # The array with the scores that separate known examples from others.
 KNOWN_SCORE = "known_score"
+# The array with the logits, by which calibration is fitted; it is not kept.
+LOGITS = "logits"
 
 
 @dataclass
@@ -103,6 +105,8 @@ def _classified(
 ) -> _Measured:
     names = [*map(str, feature.classes or range(probabilities.shape[1]))]
     arrays = {"truth": truth, "predicted": predicted, "probabilities": probabilities, "classes": np.array(names)}
+    if LOGITS in rows[0].predicted:
+        arrays[LOGITS] = np.concatenate([batch.predicted[LOGITS] for batch in rows])
     if rows[0].known_score is not None:
         arrays[KNOWN_SCORE] = np.concatenate([batch.known_score for batch in rows])
     return classification(truth, predicted, probabilities, names), arrays

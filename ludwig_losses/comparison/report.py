@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ludwig_losses.comparison import statistics
+from ludwig_losses.comparison.answer import TITLE, Answer
 from ludwig_losses.comparison.files import whole, write_text
 from ludwig_losses.comparison.page import Section, as_image, as_list, as_page, escaped, plain, table
 from ludwig_losses.comparison.plan import Run
@@ -59,6 +60,7 @@ class Report:
         images: the plots.
         seconds: that the call has taken.
         sections: further tables.
+        answer: what to do.
     """
 
     results: Results
@@ -66,9 +68,16 @@ class Report:
     images: Sequence[pathlib.Path]
     seconds: float
     sections: Sequence[Section] = ()
+    answer: Answer | None = None
 
 
-def write(results: Results, output: pathlib.Path, seconds: float, sections: Sequence[Section] = ()) -> list[str]:
+def write(
+    results: Results,
+    output: pathlib.Path,
+    seconds: float,
+    sections: Sequence[Section] = (),
+    answer: Answer | None = None,
+) -> list[str]:
     """Write all files; return what the terminal shows.
 
     Raises:
@@ -76,7 +85,7 @@ def write(results: Results, output: pathlib.Path, seconds: float, sections: Sequ
     """
     tables = {name: results.table(name) for name in results.metrics}
     images, missing = _plots(results, tables, output)
-    report = Report(results, _with_short_names(results, tables), images, seconds, sections)
+    report = Report(results, _with_short_names(results, tables), images, seconds, sections, answer)
     with whole(output / f"{NAME}.csv") as part:
         results.frame().to_csv(part, index=False)
     write_text(output / f"{NAME}.md", markdown(report))
@@ -92,7 +101,10 @@ def terminal(report: Report) -> list[str]:
     for of in report.sections:
         lines += ["", of.title, table(of.headers, of.lines, "simple"), "", *of.said]
     compared = f"Differences are to {short_names(results.losses)[results.losses[0]]}, seed by seed."
-    return [*lines, "", compared, "", *_block(report), ""]
+    lines += ["", compared, "", *_block(report), ""]
+    if report.answer is not None:
+        lines += [TITLE, *(f"  {line}" for line in report.answer.said), "", *report.answer.yaml.splitlines(), ""]
+    return lines
 
 
 def _written(report: Report, output: pathlib.Path) -> str:
@@ -314,6 +326,9 @@ def markdown(report: Report) -> str:
         lines += [f"## {escaped(heading(name))}", "", escaped(metric(name).meaning), ""]
         lines += [_text(results, name, rows, "pipe"), ""]
     lines += [f"![{path.stem}]({path.name})" for path in report.images]
+    if report.answer is not None:
+        lines += ["", f"## {TITLE}", "", *(f"{escaped(line)}\n" for line in report.answer.said)]
+        lines += ["```yaml", *report.answer.yaml.splitlines(), "```"]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -336,6 +351,8 @@ def page(report: Report) -> str:
     for name, rows in report.tables.items():
         parts += [f"<h2>{html.escape(heading(name))}</h2>", f"<p>{html.escape(metric(name).meaning)}</p>"]
         parts.append(_text(results, name, rows, "html"))
+    if report.answer is not None:
+        parts += [f"<h2>{TITLE}</h2>", as_list(report.answer.said), f"<pre>{html.escape(report.answer.yaml)}</pre>"]
     return as_page(parts)
 
 

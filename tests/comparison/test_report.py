@@ -99,7 +99,7 @@ def test_the_files(tmp_path):
     assert "| better_one | 0.902 ± 0.018 | +0.102" in re.sub(" +", " ", markdown)
     page = (tmp_path / "comparison.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page), "nothing is fetched"
-    assert page.count('src="data:image/png;base64,') == 3 and "<td>better_one" in page
+    assert page.count('src="data:image/png;base64,') == 4 and "<td>better_one" in page
 
 
 def test_names_are_escaped_on_the_page(tmp_path):
@@ -214,17 +214,17 @@ def test_losses_that_were_measured_on_other_rows_are_no_pairs(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "main", "expected"),
     [
-        (classes, "accuracy", "confusion"),
-        (lambda seed: classes(seed, 2), "accuracy", "precision_recall"),
-        (images, "mean_iou", "masks"),
-        (vectors, "pair_accuracy", "projection"),
-        (scores, "anomaly_auroc", "precision_recall"),
+        (classes, "accuracy", {"confusion", "reliability"}),
+        (lambda seed: classes(seed, 2), "accuracy", {"precision_recall", "reliability"}),
+        (images, "mean_iou", {"masks"}),
+        (vectors, "pair_accuracy", {"projection"}),
+        (scores, "anomaly_auroc", {"precision_recall"}),
     ],
     ids=["classes", "two classes", "images", "vectors", "anomalies"],
 )
 def test_plots(kind, main, expected, tmp_path):
     written(results(tmp_path / "runs", seeds=3, arrays=kind, main=main), tmp_path)
-    names = {"differences", "curves", expected}
+    names = {"differences", "curves", *expected}
     assert {path.stem for path in tmp_path.glob("*.png")} == {path.stem for path in tmp_path.glob("*.svg")} == names
     first = {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")}
     written(results(tmp_path / "again", seeds=3, arrays=kind, main=main), tmp_path)
