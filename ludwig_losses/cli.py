@@ -229,6 +229,11 @@ def _add_compare(commands: Any) -> None:
         help="train with the first loss again, rows in another order: the noise there is",
     )
     parser.add_argument(
+        "--baseline",
+        metavar="RESULTS",
+        help="the results folder of `ludwig train`: its model is a row of the tables, measured on the same rows",
+    )
+    parser.add_argument(
         "--miss_cost",
         type=float,
         metavar="COST",
@@ -279,6 +284,7 @@ def _compare(options: argparse.Namespace) -> int:
             split=options.split,
             margins=dict(map(_margin, options.margin)),
             noise=options.noise,
+            baseline=options.baseline,
             tune=options.tune,
             tries=options.tries,
             choose_by=options.choose_by,

@@ -77,7 +77,8 @@ def decided(
     first = results.losses[0]
     if not any(loss == first for loss, _ in results.found):
         return None
-    rows = {} if decides is None else {row.loss: row for row in results.table(decides)}
+    table = [] if decides is None else results.table(decides)
+    rows = {row.loss: row for row in table if row.loss in results.compared}
     loss, is_better = _best(first, rows, decides)
     chosen = pick(loss, not is_better)
     threshold = _threshold(results, chosen, goal)

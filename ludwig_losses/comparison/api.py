@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ludwig_losses.comparison.baseline import Baseline
 from ludwig_losses.comparison.files import held, whole
 from ludwig_losses.comparison.plan import (
     FRAME,
@@ -49,6 +50,7 @@ def compare(
     split: str = "test",
     margins: Mapping[str, float] | None = None,
     noise: bool = False,
+    baseline: str | pathlib.Path | None = None,
     tune: bool = False,
     tries: Iterable[Any] | Mapping[str, Any] | None = None,
     choose_by: str | None = None,
@@ -75,6 +77,7 @@ def compare(
         split: the rows to measure on: ``test`` or, to choose settings, ``validation``.
         margins: by metric, up to which difference two losses are practically equal, where that is not the default.
         noise: whether to train with the first loss a second time, on its rows in another order: what differs is noise.
+        baseline: the results folder of ``ludwig train``, whose model is a row of the tables.
         tune: whether to try settings of each loss, chosen on the validation rows of a seed, measured on its test rows.
         tries: values by loss and parameter, ``{"focal_loss": {"gamma": [1, 2, 5]}}``, instead of those that the losses
             declare; implies ``tune``.
@@ -103,6 +106,8 @@ def compare(
     begin = time.monotonic()
     margins = _checked(split, workers, margins, miss_cost)
     planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split, choose_by)
+    if baseline is not None:
+        planned = replace(planned, baseline=Baseline.read(baseline))
     planned = _with_choices(planned, tune, tries, budget, noise)
     session = Session(pathlib.Path(output_directory), workers, gpus, keep_models, quiet)
     (session.output / "runs").mkdir(parents=True, exist_ok=True)
@@ -218,6 +223,7 @@ class _Planned:
         where: the configuration, for messages.
         decides: the metric by which a loss is taken or kept, if there is one.
         tuning: what is tried of each loss, if settings are to be chosen.
+        baseline: a model that is there already, if there is one.
     """
 
     config: dict[str, Any]
@@ -230,6 +236,7 @@ class _Planned:
     where: str
     decides: str | None
     tuning: Tuning | None = None
+    baseline: Baseline | None = None
 
     def tuned(self, tries: Any, budget: Budget) -> _Planned:
         """Return the same with settings to choose among."""
@@ -262,7 +269,7 @@ class _Planned:
             noise=noise,
         )
         if not settings:
-            return found
+            return found if self.baseline is None else [*found, self.baseline.run(found)]
         configs = {name: setting.config(self.config, self.index) for name, setting in settings.items()}
         return [replace(run, config=configs[run.loss], validated=True) for run in found]
 
@@ -270,20 +277,22 @@ class _Planned:
 def _with_choices(planned: _Planned, tune: bool, tries: Any, budget: int | str | None, noise: bool) -> _Planned:
     """Return the same with settings to choose among, if there are some."""
     if tune or tries is not None:
-        _check_tunes(planned.split, noise)
+        _check_tunes(planned, noise)
         return planned.tuned(tries or {}, read_budget(budget))
     if budget is not None:
         raise ValueError("--budget: more runs are for more settings, which need --tune or --try.")
     return planned
 
 
-def _check_tunes(split: str, noise: bool) -> None:
-    if split != "test":
+def _check_tunes(planned: _Planned, noise: bool) -> None:
+    if planned.split != "test":
         raise ValueError(
-            f"--split: got {split!r}; --tune chooses on the validation rows and measures on the test rows."
+            f"--split: got {planned.split!r}; --tune chooses on the validation rows and measures on the test rows."
         )
     if noise:
         raise ValueError("--noise trains with the first loss as given: it cannot be combined with --tune or --try.")
+    if planned.baseline is not None:
+        raise ValueError("--baseline is a model as it was trained: it cannot be combined with --tune or --try.")
 
 
 def _prepared(

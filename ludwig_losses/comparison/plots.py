@@ -342,7 +342,8 @@ def predictions(results: Results, tables: _Tables) -> Figure:
 
 
 def _best(results: Results, name: str) -> str:
-    losses = [loss for loss, _ in results.found if loss != results.noise] or [loss for loss, _ in results.found]
+    found = [loss for loss, _ in results.found]
+    losses = [loss for loss in found if loss in results.compared] or found
     values = {loss: [*results.values(loss, name).values()] for loss in losses}
     return max(values, key=lambda loss: np.mean(values[loss]) if values[loss] else -np.inf)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import pathlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ludwig_losses.comparison import statistics
@@ -39,12 +39,14 @@ NO_PLOTS = (
 
 def announcement(runs: Sequence[Run], kept: int, output: pathlib.Path, keep_models: bool) -> list[str]:
     """Return what is going to be done."""
-    losses, seeds = {run.loss for run in runs if not run.reordered}, {run.seed for run in runs}
+    losses = {run.loss for run in runs if not run.reordered and run.baseline is None}
+    seeds = {run.seed for run in runs}
     noise = ", and the first one again with its rows in another order," if any(run.reordered for run in runs) else ""
     already = f", of which {kept} are kept from before" if kept else ""
     models = "the models, " if keep_models else ""
+    baseline = ", and a model that is evaluated only," if any(run.baseline for run in runs) else ""
     return [
-        f"{len(losses)} losses{noise} x {len(seeds)} seeds = {len(runs)} runs{already}, measured on the "
+        f"{len(losses)} losses{noise} x {len(seeds)} seeds{baseline} = {len(runs)} runs{already}, measured on the "
         f"{runs[0].split} rows.",
         f"Kept in {output}: {models}metrics, curves, predictions of the held-out rows and Ludwig's log of each run.",
     ]
@@ -194,10 +196,10 @@ def _text(results: Results, name: str, rows: Sequence[Row], style: str) -> str:
 def verdicts(results: Results, tables: Tables) -> list[str]:
     """Return the conclusions, one sentence for each of the main metrics; metrics with the same one share it."""
     names = short_names(results.losses)
-    first, noise = names[results.losses[0]], names.get(results.noise or "")
+    first, among = names[results.losses[0]], {names[loss] for loss in results.compared}
     said: dict[str, list[str]] = {}
     for name, rows in tables.items():
-        compared = [row for row in rows if row.loss != noise]
+        compared = [row for row in rows if row.loss in among]
         if metric(name).is_main and len(compared) > 1 and compared[0].loss == first:
             said.setdefault(_verdict(compared), []).append(name)
     return [f"{', '.join(names)}: {verdict}" for verdict, names in said.items()]
@@ -248,8 +250,44 @@ def caveats(results: Results) -> Iterator[str]:
             f"{names[results.noise]}: what differs in this line is noise, which the order of rows and rounding make "
             f"where the loss is the same."
         )
+    if results.baseline is not None:
+        yield from _about_baseline(results, names[results.baseline])
+    yield from _about_epochs(results, names)
     if results.runs[0].split == "test":
         yield "Settings chosen by these numbers look better than they are: choose with --tune, or --split validation."
+
+
+def _about_baseline(results: Results, name: str) -> Iterator[str]:
+    for (loss, seed), found in results.found.items():
+        if loss == results.baseline:
+            differs = found.get("differs")
+            also = f" It differs from the others beside the loss also in {', '.join(differs)}." if differs else ""
+            yield (
+                f"{name} is one model, of seed {seed}: what another seed would give is not known, so there is no "
+                f"interval, and no word on it above.{also}"
+            )
+
+
+def _about_epochs(results: Results, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield how long the losses were trained."""
+    by_loss: dict[str, list[int]] = {}
+    limits: Mapping[str, int | None] = {}
+    for (loss, _), found in results.found.items():
+        if loss in results.compared:
+            by_loss.setdefault(loss, []).append(found["epochs"])
+            limits = found.get("limits") or limits
+    counts = {count for of in by_loss.values() for count in of}
+    if len(counts) == 1:
+        yield f"Each run has {counts.pop()} epochs."
+    elif counts:
+        told = ", ".join(f"{names[loss]} {_range(of)}" for loss, of in by_loss.items())
+        stop = limits.get("early_stop")
+        how = f"a run ends after {stop} evaluations without a better one (early_stop), " if (stop or 0) > 0 else ""
+        yield f"Epochs: {how}at most {limits.get('epochs', max(counts))}, as the configuration says: {told}."
+
+
+def _range(counts: Sequence[int]) -> str:
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
 def _about_intervals(results: Results) -> Iterator[str]:
@@ -300,11 +338,10 @@ def facts(results: Results, seconds: float) -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in run.versions.items())
     trained = sum(result["seconds"] for result in results.found.values())
     names = short_names(results.losses)
-    compared = [loss for loss in results.losses if loss != results.noise]
     return [
         f"Output feature {plain(run.feature)}: {rows['training']} rows to train on, {rows['held_out']} {run.split} "
         f"rows to measure on.",
-        f"{len(compared)} losses, seeds {', '.join(map(str, results.seeds))}; differences are to "
+        f"{len(results.compared)} losses, seeds {', '.join(map(str, results.seeds))}; differences are to "
         f"{names[results.losses[0]]}, seed by seed.",
         *(f"{names[loss]} is {plain(loss)}" for loss in results.losses if names[loss] != plain(loss)),
         f"{versions}. {trained:.0f} s of training; this call took {seconds:.0f} s.",

@@ -16,6 +16,7 @@ import numpy as np
 from ludwig.api import LudwigModel
 from ludwig.callbacks import Callback
 
+from ludwig_losses.comparison import trained
 from ludwig_losses.comparison.calibration import calibrated
 from ludwig_losses.comparison.memory import Peak
 from ludwig_losses.comparison.outcome import LOGITS, Outcome, measure
@@ -45,6 +46,22 @@ class Trainings:
         """
         data = self.prepare(run, folder)
         held_out, choosing = _rows(data, run.split, "measure on"), _validation_rows(run, data)
+        model, details = self._loaded(run, data, folder) if run.baseline else self._fitted(run, data, folder)
+        described = describe_output(model, run.feature, data[3])
+        outcome = self._measure(run, model, held_out, described)
+        on_validation = {} if choosing is None else self._validation(run, model, choosing, described, outcome)
+        if keep_model:
+            model.save(str(folder / MODEL))
+        outcome.metrics |= details.pop("costs")
+        outcome.arrays[ROWS] = identities(held_out.dataset)
+        outcome.arrays.pop(LOGITS, None)
+        details["rows"] = {"training": len(data[0]), "held_out": outcome.rows}
+        details["trained_on"] = self.trained_on
+        details["roles"] = describe_roles(model, run.feature, described)
+        return outcome, {**details, **on_validation}
+
+    def _fitted(self, run: Run, data: Any, folder: pathlib.Path) -> tuple[LudwigModel, dict[str, Any]]:
+        """Return a trained model, and what there is to know of its training."""
         model = self._model(run.config, folder)
         watch = Stopwatch()
         model.callbacks.append(watch)
@@ -61,22 +78,17 @@ class Trainings:
                 skip_save_log=True,
                 skip_save_processed_input=True,
             ).train_stats
-        described = describe_output(model, run.feature, data[3])
-        outcome = self._measure(run, model, held_out, described)
-        on_validation = {} if choosing is None else self._validation(run, model, choosing, described, outcome)
-        if keep_model:
-            model.save(str(folder / MODEL))
         shutil.rmtree(folder / "training")
-        if watch.epochs:
-            outcome.metrics["seconds_per_epoch"] = float(np.median(watch.epochs))
-        outcome.metrics["peak_memory_mb"] = peak.megabytes
-        outcome.arrays[ROWS] = identities(held_out.dataset)
-        outcome.arrays.pop(LOGITS, None)
+        costs = {"seconds_per_epoch": float(np.median(watch.epochs))} if watch.epochs else {}
         details: dict[str, Any] = {"epochs": len(watch.epochs), "seconds": sum(watch.epochs)}
-        details["rows"] = {"training": len(data[0]), "held_out": outcome.rows}
-        details["trained_on"] = self.trained_on
-        details["roles"] = describe_roles(model, run.feature, described)
-        return outcome, {**details, **on_validation, "curves": _curves(statistics, run.feature)}
+        details["costs"] = {**costs, "peak_memory_mb": peak.megabytes}
+        details["limits"] = {name: getattr(model.config_obj.trainer, name, None) for name in ("epochs", "early_stop")}
+        return model, {**details, "curves": _curves(statistics, run.feature)}
+
+    def _loaded(self, run: Run, data: Any, folder: pathlib.Path) -> tuple[LudwigModel, dict[str, Any]]:
+        """Return a model that was there before, and what there is to know of its training."""
+        model, details = trained.load(run, data, self._model(run.preprocessing, folder).config)
+        return model, {**details, "costs": {}}
 
     def prepare(self, run: Run, folder: pathlib.Path) -> Any:
         """Return the data of a run as Ludwig prepares it: training, validation and test rows, and the metadata.

@@ -43,7 +43,7 @@ def results(folder, gain: float, seeds: int = 5, losses: tuple = ("first", "othe
     for run in runs:
         value = 0.8 + 0.001 * run.seed**2 + (gain + 0.001 * (-1) ** run.seed if run.loss == "other" else 0)
         metrics = {"roc_auc": value, "log_loss": value}
-        saved.save(run, folder / run.folder, metrics, calibration=CALIBRATION, **kept(run.seed))
+        saved.save(run, folder / run.folder, metrics, details={"calibration": CALIBRATION}, **kept(run.seed))
     return Results.read(runs, lambda run: folder / run.folder, {})
 
 
