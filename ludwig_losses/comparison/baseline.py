@@ -29,7 +29,7 @@ class Baseline:
 
     Args:
         folder: the results folder of the training.
-        config: with all defaults.
+        config: with all defaults, as it was before the training: Ludwig adds to the one beside the model.
         seed: of the training.
         weights: what identifies the model.
     """
@@ -54,10 +54,10 @@ class Baseline:
                     f"--baseline: {path}: there is no {name}. Expected the results folder of `ludwig train`, as "
                     f"results/experiment_run."
                 )
-        seed = _json(folder / _DESCRIPTION).get("random_seed")
-        if not isinstance(seed, int):
+        description = _json(folder / _DESCRIPTION)
+        if not isinstance(description.get("random_seed"), int):
             raise ValueError(f"--baseline: {path}: {_DESCRIPTION} does not say its random_seed.")
-        return cls(folder, _json(folder / _MODEL / _CONFIG), seed, _fingerprint(folder / _MODEL))
+        return cls(folder, description["config"], description["random_seed"], _fingerprint(folder / _MODEL))
 
     def run(self, runs: Sequence[Run]) -> Run:
         """Return the evaluation of the model beside the runs of the seed that has its split.

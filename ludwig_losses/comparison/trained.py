@@ -37,7 +37,7 @@ def load(run: Run, data: Any, ours: Mapping[str, Any]) -> tuple[LudwigModel, dic
     of_feature = {split: kept.get(split, {}).get(run.feature, {}) for split in ("training", "validation")}
     epochs = max((len(values) for values in of_feature["training"].values()), default=0)
     details = {"epochs": epochs, "seconds": 0.0, "curves": of_feature}
-    return model, {**details, "differs": differing_sections(ours, model.config, run.feature)}
+    return model, {**details, "differs": differing_sections(ours, run.config, run.feature)}
 
 
 def _check_data(folder: pathlib.Path, model: LudwigModel, data: Any) -> None:
