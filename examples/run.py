@@ -26,7 +26,7 @@ EXAMPLES = pathlib.Path(__file__).parent
 VERDICTS = {"better": " ▲", "worse": " ▼"}
 LEGEND = (
     "Mean ± standard deviation over the seeds. ▲ better and ▼ worse than the first line: the interval of the paired "
-    "differences, corrected for the number of losses, excludes 0."
+    "differences for new rows, corrected for the number of losses, excludes 0."
 )
 
 
@@ -61,34 +61,24 @@ def settings(loss: dict[str, Any]) -> str:
 
 def table(plan: dict[str, Any], scores: pd.DataFrame) -> str:
     """Return the metrics of the example, a line for each loss, as Markdown."""
-    wide = scores.pivot_table(index="loss", columns=["metric", "seed"], values="value", sort=False)
-    losses, metrics = list(wide.index), plan["metrics"]
+    values = scores.groupby(["loss", "metric"], sort=False).value
+    means, spreads = values.mean(), values.std()
+    verdicts = {(found["loss"], found["metric"]): found["verdict"] for found in scores.attrs["differences"]}
+    metrics = plan["metrics"]
+
+    def cell(loss: str, name: str) -> str:
+        mark = VERDICTS.get(verdicts.get((loss, name), ""), "")
+        return f"{means[loss, name]:.3f} ± {spreads[loss, name]:.3f}{mark}"
+
     lines = [f"| loss | {' | '.join(metrics)} |", "|---" * (len(metrics) + 1) + "|"]
-    lines += [
-        f"| {loss} | {' | '.join(cell(wide[name], loss, losses[0], name, len(losses) - 1) for name in metrics)} |"
-        for loss in losses
-    ]
+    lines += [f"| {loss} | {' | '.join(cell(loss, name) for name in metrics)} |" for loss in scores.loss.unique()]
     return "\n".join(lines)
-
-
-def cell(values: pd.DataFrame, loss: str, reference: str, name: str, comparisons: int) -> str:
-    from ludwig_losses.comparison.statistics import compare_pairs
-    from ludwig_losses.metrics.catalogue import metric
-
-    found = compare_pairs(
-        values.loc[loss],
-        values.loc[reference],
-        comparisons=comparisons,
-        higher_is_better=metric(name).higher_is_better,
-    )
-    mark = "" if loss == reference else VERDICTS.get(found.verdict, "")
-    return f"{values.loc[loss].mean():.3f} ± {values.loc[loss].std():.3f}{mark}"
 
 
 def facts(folder: pathlib.Path) -> list[str]:
     """Return what a comparison says of itself: rows, seeds, versions and time of training."""
     lines = (folder / "comparison.md").read_text().splitlines()
-    found = [line for line in lines[: lines.index("## What can be said")] if line.startswith("- ")]
+    found = [line for line in lines[: lines.index("## Conclusions")] if line.startswith("- ")]
     # A call that finds its runs done takes no time.
     return [re.sub(r"; this call took \d+ s\.$", ".", line) for line in found]
 

@@ -228,6 +228,18 @@ def _add_compare(commands: Any) -> None:
         action="store_true",
         help="train with the first loss again, rows in another order: the noise there is",
     )
+    parser.add_argument(
+        "--baseline",
+        metavar="RESULTS",
+        help="the results folder of `ludwig train`: its model is a row of the tables, measured on the same rows",
+    )
+    parser.add_argument(
+        "--miss_cost",
+        type=float,
+        metavar="COST",
+        help="of binary features: what a missed positive costs, in false alarms. The threshold is chosen for the "
+        "least costs; without it, for F1",
+    )
     _add_tuning(parser)
     parser.add_argument("--workers", type=int, default=1, help="processes that train side by side (default: 1)")
     parser.add_argument("--gpus", type=int, nargs="+", help="numbers of the GPUs to use; -1 uses none")
@@ -249,7 +261,11 @@ def _add_tuning(parser: argparse.ArgumentParser) -> None:
         help="what to try instead of what `explain` names, as '{focal_loss: {gamma: [1, 2, 5]}}'; may be given several "
         "times, and implies --tune",
     )
-    parser.add_argument("--choose_by", metavar="METRIC", help="the metric that chooses, on the validation rows")
+    parser.add_argument(
+        "--choose_by",
+        metavar="METRIC",
+        help="the metric that decides: among losses, and on the validation rows among settings",
+    )
     parser.add_argument("--budget", help="with --tune: how many runs, as 40, or how long, as 30m or 2h")
 
 
@@ -268,10 +284,12 @@ def _compare(options: argparse.Namespace) -> int:
             split=options.split,
             margins=dict(map(_margin, options.margin)),
             noise=options.noise,
+            baseline=options.baseline,
             tune=options.tune,
             tries=options.tries,
             choose_by=options.choose_by,
             budget=options.budget,
+            miss_cost=options.miss_cost,
             workers=options.workers,
             gpus=options.gpus,
             keep_models=options.keep_models,

@@ -42,6 +42,7 @@ def save(
     trained_on: str = "the same rows",
     validation: dict[str, float] | None = None,
     duration: float = 2.0,
+    details: dict | None = None,
     **arrays: np.ndarray,
 ) -> None:
     """Leave what a run leaves."""
@@ -51,7 +52,7 @@ def save(
     content = {"run": asdict(run), "metrics": metrics, "truth": measured_on, "curves": curves, "rows": rows}
     content |= {"roles": roles or {}, "trained_on": trained_on, "duration": duration}
     content |= {} if validation is None else {"validation": validation}
-    (folder / RESULT).write_text(json.dumps(content | {"epochs": 2, "seconds": 1.5}))
+    (folder / RESULT).write_text(json.dumps(content | {"epochs": 2, "seconds": 1.5} | (details or {})))
     np.savez(folder / PREDICTIONS, **arrays)
 
 

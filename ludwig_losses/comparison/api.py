@@ -5,17 +5,15 @@ from __future__ import annotations
 import contextlib
 import copy
 import pathlib
-import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from ludwig_losses.comparison.baseline import Baseline
 from ludwig_losses.comparison.files import held, whole
 from ludwig_losses.comparison.plan import (
     FRAME,
-    MODEL,
-    RESULT,
     SPLITS,
     Loss,
     Run,
@@ -28,13 +26,17 @@ from ludwig_losses.comparison.plan import (
     plan,
     with_batch_sizes,
 )
+from ludwig_losses.comparison.session import Session
 from ludwig_losses.comparison.settings import Budget, deciding_metric, read_budget, read_tries
+from ludwig_losses.comparison.threshold import Goal
+from ludwig_losses.metrics.catalogue import judging
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ludwig_losses.comparison.page import Section
-    from ludwig_losses.comparison.tuning import Tuning
+    from ludwig_losses.comparison.answer import Answer, Pick
+    from ludwig_losses.comparison.results import Results
+    from ludwig_losses.comparison.tuning import Choice, Tuned, Tuning
 
 
 def compare(
@@ -48,10 +50,12 @@ def compare(
     split: str = "test",
     margins: Mapping[str, float] | None = None,
     noise: bool = False,
+    baseline: str | pathlib.Path | None = None,
     tune: bool = False,
     tries: Iterable[Any] | Mapping[str, Any] | None = None,
     choose_by: str | None = None,
     budget: int | str | None = None,
+    miss_cost: float | None = None,
     workers: int = 1,
     gpus: Sequence[int] | None = None,
     keep_models: bool = False,
@@ -73,11 +77,15 @@ def compare(
         split: the rows to measure on: ``test`` or, to choose settings, ``validation``.
         margins: by metric, up to which difference two losses are practically equal, where that is not the default.
         noise: whether to train with the first loss a second time, on its rows in another order: what differs is noise.
+        baseline: the results folder of ``ludwig train``, whose model is a row of the tables.
         tune: whether to try settings of each loss, chosen on the validation rows of a seed, measured on its test rows.
         tries: values by loss and parameter, ``{"focal_loss": {"gamma": [1, 2, 5]}}``, instead of those that the losses
             declare; implies ``tune``.
-        choose_by: the metric that chooses; ``None`` takes the one that judges models of the feature.
+        choose_by: the metric that decides, among losses and among settings; ``None`` takes the one that judges models
+            of the feature.
         budget: how much may be trained with ``tune``: a number of runs, or a time, as ``"30m"`` or ``"2h"``.
+        miss_cost: what a missed positive of a binary feature costs, in false alarms: the threshold is chosen for the
+            least costs; ``None`` chooses it for F1.
         workers: processes that train side by side.
         gpus: the numbers of those to use; ``[-1]`` uses none, ``None`` what Ludwig uses by default.
         keep_models: whether to keep the trained models.
@@ -87,57 +95,117 @@ def compare(
         A row for each loss, seed and metric, with the columns ``loss``, ``seed``, ``metric`` and ``value``.
         ``attrs["differences"]`` lists what the tables say of each loss and metric: the mean difference to the first
         loss, its intervals, probabilities and verdict; ``attrs["failed"]`` the runs that have failed, with their
-        reasons; ``attrs["settings"]`` what was tried and chosen of each loss.
+        reasons; ``attrs["settings"]`` what was tried and chosen of each loss; ``attrs["calibration"]`` the calibration
+        of each loss before and after; ``attrs["answer"]`` what to do, with the YAML to paste.
 
     Raises:
         ValueError: an argument, the configuration or one of the losses is wrong, the data lacks a column, or another
             comparison is writing to the output directory.
         OSError: there is no such file, or one could not be written.
     """
+    begin = time.monotonic()
+    margins = _checked(split, workers, margins, miss_cost)
+    planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split, choose_by)
+    if baseline is not None:
+        planned = replace(planned, baseline=Baseline.read(baseline))
+    planned = _with_choices(planned, tune, tries, budget, noise)
+    session = Session(pathlib.Path(output_directory), workers, gpus, keep_models, quiet)
+    (session.output / "runs").mkdir(parents=True, exist_ok=True)
+    with held(session.output), _readable(dataset, planned.data, session.output) as path:
+        session.say(planned.equal)
+        trained = _trained(planned, planned.runs(path, noise), session, margins)
+        answer = _answer(trained, planned.decides, Goal(miss_cost))
+        session.say(_report(trained, answer, session.output, time.monotonic() - begin))
+    return _frame(trained, answer)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What is there when the last run has ended.
+
+    Args:
+        results: of each loss, with the settings that were chosen.
+        failed: the runs without a result, with the reasons.
+        tuned: the settings that were tried, if there are some.
+        choices: what was chosen of each loss.
+    """
+
+    results: Results
+    failed: Mapping[Run, str]
+    tuned: Tuned | None = None
+    choices: Sequence[Choice] = ()
+
+    def pick(self, loss: str, is_kept: bool) -> Pick:
+        """Return the setting of a loss to write into the configuration."""
+        from ludwig_losses.comparison.answer import Pick
+        from ludwig_losses.comparison.settings import Setting
+
+        if self.tuned is not None:
+            choice = next(choice for choice in self.choices if choice.loss == loss)
+            return self.tuned.pick(loss, is_kept, choice)
+        run = next(run for run in self.results.runs if run.loss == loss)
+        (feature,) = (feature for feature in run.config["output_features"] if feature["name"] == run.feature)
+        folders = {seed: folder for (of, seed), folder in self.results.folders.items() if of == loss}
+        found = {seed: folder for seed, folder in folders.items() if (loss, seed) in self.results.found}
+        return Pick(Setting(loss, feature["loss"]), found)
+
+
+def _trained(planned: _Planned, runs: Sequence[Run], session: Session, margins: Mapping[str, float]) -> _Trained:
+    """Train what is not there yet, and read all results."""
     from ludwig_losses.comparison import report, tuning
     from ludwig_losses.comparison.results import Results
 
-    begin = time.monotonic()
+    if planned.tuning is None:
+        kept = sum(map(session.is_done, runs))
+        failed = session.train(runs, report.announcement(runs, kept, session.output, session.keep_models))
+        return _Trained(Results.read(runs, session.folder, failed, margins), failed)
+    tuned = tuning.tune(planned.tuning, runs, session.folder, session.train, session.workers)
+    results = tuned.results(margins)
+    return _Trained(results, tuned.failed, tuned, tuned.choices(results))
+
+
+def _answer(trained: _Trained, decides: str | None, goal: Goal) -> Answer | None:
+    from ludwig_losses.comparison import answer, report
+
+    names = report.short_names(trained.results.losses)
+    return answer.decided(trained.results, names, decides, trained.pick, goal)
+
+
+def _report(trained: _Trained, answer: Answer | None, output: pathlib.Path, seconds: float) -> list[str]:
+    """Write the files; return what is to be printed."""
+    from ludwig_losses.comparison import calibration, report, tuning
+
+    names = report.short_names(trained.results.losses)
+    sections = calibration.sections(trained.results, names)
+    if trained.tuned is not None:
+        sections.insert(0, tuning.section(trained.choices, trained.tuned.tuning.choose_by, names))
+    return report.write(trained.results, output, seconds, sections, answer)
+
+
+def _frame(trained: _Trained, answer: Answer | None) -> pd.DataFrame:
+    from ludwig_losses.comparison import calibration
+
+    frame = trained.results.frame()
+    failed = trained.failed.items()
+    frame.attrs["failed"] = [{"loss": run.loss, "seed": run.seed, "reason": why} for run, why in failed]
+    frame.attrs["settings"] = [choice.as_dict() for choice in trained.choices]
+    frame.attrs["differences"] = trained.results.differences()
+    frame.attrs["calibration"] = calibration.summary(trained.results)
+    frame.attrs["answer"] = None if answer is None else answer.as_dict()
+    return frame
+
+
+def _checked(
+    split: str, workers: int, margins: Mapping[str, float] | None, miss_cost: float | None
+) -> dict[str, float]:
+    """Check the options that depend on nothing else; return the margins."""
     if split not in SPLITS:
         raise ValueError(f"--split: got {split!r}, expected one of {', '.join(SPLITS)}.")
     if workers < 1:
         raise ValueError(f"--workers: got {workers}, expected a number from 1.")
-    margins = checked_margins(margins or {})
-    say = _silence if quiet else _say
-    planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split)
-    if tune or tries is not None:
-        _check_tunes(split, noise)
-        planned = planned.tuned(tries or {}, choose_by, read_budget(budget))
-    elif choose_by is not None or budget is not None:
-        raise ValueError("--choose_by and --budget choose among settings: they need --tune or --try.")
-    output = pathlib.Path(output_directory)
-    (output / "runs").mkdir(parents=True, exist_ok=True)
-    with held(output), _readable(dataset, planned.data, output) as path:
-        runs = planned.runs(path, noise)
-        say(planned.equal)
-
-        def train(some: Sequence[Run], said: Sequence[str]) -> dict[Run, str]:
-            say(said)
-            left = [run for run in some if not _is_done(run, output, keep_models)]
-            return _train(left, output, len(some), workers=workers, gpus=gpus, keep_models=keep_models, quiet=quiet)
-
-        sections: list[Section] = []
-        choices: list[tuning.Choice] = []
-        if planned.tuning is None:
-            kept = sum(_is_done(run, output, keep_models) for run in runs)
-            failed = train(runs, report.announcement(runs, kept, output, keep_models))
-            results = Results.read(runs, lambda run: _folder(run, output), failed, margins)
-        else:
-            tuned = tuning.tune(planned.tuning, runs, lambda run: _folder(run, output), train, workers)
-            failed, results = tuned.failed, tuned.results(margins)
-            choices = tuned.choices(results)
-            sections = [tuning.section(choices, tuned.tuning.choose_by, report.short_names(results.losses))]
-        say(report.write(results, output, time.monotonic() - begin, sections))
-    frame = results.frame()
-    frame.attrs["failed"] = [{"loss": run.loss, "seed": run.seed, "reason": why} for run, why in failed.items()]
-    frame.attrs["settings"] = [choice.as_dict() for choice in choices]
-    frame.attrs["differences"] = results.differences()
-    return frame
+    if miss_cost is not None and not 0 < miss_cost < float("inf"):
+        raise ValueError(f"--miss_cost: got {miss_cost}, expected a positive number.")
+    return checked_margins(margins or {})
 
 
 @dataclass(frozen=True)
@@ -153,7 +221,9 @@ class _Planned:
         split: the rows to measure on.
         data: fingerprint of the data.
         where: the configuration, for messages.
+        decides: the metric by which a loss is taken or kept, if there is one.
         tuning: what is tried of each loss, if settings are to be chosen.
+        baseline: a model that is there already, if there is one.
     """
 
     config: dict[str, Any]
@@ -164,15 +234,17 @@ class _Planned:
     split: str
     data: str
     where: str
+    decides: str | None
     tuning: Tuning | None = None
+    baseline: Baseline | None = None
 
-    def tuned(self, tries: Any, choose_by: str | None, budget: Budget) -> _Planned:
+    def tuned(self, tries: Any, budget: Budget) -> _Planned:
         """Return the same with settings to choose among."""
         from ludwig_losses.comparison import trying
         from ludwig_losses.comparison.tuning import Tuning
         from ludwig_losses.host.config.schemas import each_checked_once
 
-        by = deciding_metric(self.config["output_features"][self.index]["type"], choose_by)
+        by = deciding_metric(self.config["output_features"][self.index]["type"], self.decides)
         values = read_tries(tries, self.losses)
         with each_checked_once():
             settings = trying.all_settings(self.where, self.config, self.index, self.losses, values)
@@ -197,18 +269,30 @@ class _Planned:
             noise=noise,
         )
         if not settings:
-            return found
+            return found if self.baseline is None else [*found, self.baseline.run(found)]
         configs = {name: setting.config(self.config, self.index) for name, setting in settings.items()}
         return [replace(run, config=configs[run.loss], validated=True) for run in found]
 
 
-def _check_tunes(split: str, noise: bool) -> None:
-    if split != "test":
+def _with_choices(planned: _Planned, tune: bool, tries: Any, budget: int | str | None, noise: bool) -> _Planned:
+    """Return the same with settings to choose among, if there are some."""
+    if tune or tries is not None:
+        _check_tunes(planned, noise)
+        return planned.tuned(tries or {}, read_budget(budget))
+    if budget is not None:
+        raise ValueError("--budget: more runs are for more settings, which need --tune or --try.")
+    return planned
+
+
+def _check_tunes(planned: _Planned, noise: bool) -> None:
+    if planned.split != "test":
         raise ValueError(
-            f"--split: got {split!r}; --tune chooses on the validation rows and measures on the test rows."
+            f"--split: got {planned.split!r}; --tune chooses on the validation rows and measures on the test rows."
         )
     if noise:
         raise ValueError("--noise trains with the first loss as given: it cannot be combined with --tune or --try.")
+    if planned.baseline is not None:
+        raise ValueError("--baseline is a model as it was trained: it cannot be combined with --tune or --try.")
 
 
 def _prepared(
@@ -218,6 +302,7 @@ def _prepared(
     seeds: list[int],
     output_feature: str | None,
     split: str,
+    choose_by: str | None,
 ) -> _Planned:
     """Check everything that can be checked before the first run."""
     named = None if losses is None else named_losses(losses)
@@ -237,12 +322,14 @@ def _prepared(
             named = candidates.default_losses(read, index)
         named = candidates.with_defaults(read, index, named)
         candidates.check(where, read, index, named)
+        feature = read["output_features"][index]["type"]
+        decides = judging(feature) if choose_by is None else deciding_metric(feature, choose_by)
         equal = candidates.equal_losses(read, index, named)
     said = [
         f"{name} is {first}, with the same parameters: it is trained and counted once." for name, first in equal.items()
     ]
     named = {name: loss for name, loss in named.items() if name not in equal}
-    return _Planned(read, index, named, said, seeds, split, data, where)
+    return _Planned(read, index, named, said, seeds, split, data, where, decides)
 
 
 def _columns(dataset: Any) -> list[Any] | None:
@@ -270,56 +357,3 @@ def _readable(dataset: Any, data: str, output: pathlib.Path) -> Iterator[str]:
         yield str(path)
     finally:
         path.unlink(missing_ok=True)
-
-
-def _folder(run: Run, output: pathlib.Path) -> pathlib.Path:
-    return output / "runs" / run.folder
-
-
-def _is_done(run: Run, output: pathlib.Path, keep_models: bool) -> bool:
-    folder = _folder(run, output)
-    return (folder / RESULT).exists() and (not keep_models or (folder / MODEL).exists())
-
-
-def _train(
-    runs: Sequence[Run],
-    output: pathlib.Path,
-    total: int,
-    *,
-    workers: int,
-    gpus: Sequence[int] | None,
-    keep_models: bool,
-    quiet: bool,
-) -> dict[Run, str]:
-    """Do the runs without a result; return why some have failed."""
-    from tqdm import tqdm
-
-    from ludwig_losses.comparison.pool import do_all
-
-    failed: dict[Run, str] = {}
-    with tqdm(total=total, initial=total - len(runs), unit="run", disable=quiet or not runs) as bar:
-
-        def done(run: Run, reason: str | None) -> None:
-            bar.update()
-            if reason is not None:
-                failed[run] = reason
-                bar.write(f"Failed: {run.loss}, seed {run.seed}: {reason}", file=sys.stderr)
-
-        do_all(
-            runs,
-            lambda run: _folder(run, output),
-            done,
-            workers=workers,
-            gpus=gpus,
-            keep_models=keep_models,
-            log_folder=output / "runs",
-        )
-    return failed
-
-
-def _say(lines: Iterable[str]) -> None:
-    print(*lines, sep="\n", flush=True)
-
-
-def _silence(lines: Iterable[str]) -> None:
-    pass

@@ -32,6 +32,8 @@ PICTURES = 4
 KNOWN_SCORE = "known_score"
 # Those with the predicted quantiles [N, ..., K], and with their levels [K].
 QUANTILES, LEVELS = "quantiles", "levels"
+# The array with the logits, by which calibration is fitted; it is not kept.
+LOGITS = "logits"
 
 
 @dataclass
@@ -106,6 +108,8 @@ def _classified(
 ) -> _Measured:
     names = [*map(str, feature.classes or range(probabilities.shape[1]))]
     arrays = {"truth": truth, "predicted": predicted, "probabilities": probabilities, "classes": np.array(names)}
+    if LOGITS in rows[0].predicted:
+        arrays[LOGITS] = np.concatenate([batch.predicted[LOGITS] for batch in rows])
     if rows[0].known_score is not None:
         arrays[KNOWN_SCORE] = np.concatenate([batch.known_score for batch in rows])
     return classification(truth, predicted, probabilities, names), arrays

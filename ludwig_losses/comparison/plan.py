@@ -31,7 +31,7 @@ BATCH_SIZE = 128
 RESULT, PREDICTIONS, FAILURE, LOG, MODEL = "result.json", "predictions.npz", "failure.json", "log.txt", "model"
 # Begins the names of the arrays that are kept of the validation rows.
 VALIDATION = "validation_"
-_NOT_IN_KEY = ("loss", "preprocessing", "dataset")
+_NOT_IN_KEY = ("loss", "preprocessing", "dataset", "baseline")
 # A table from Python is kept in such a file for the processes that train.
 FRAME = "data-{}.pkl"
 _IS_FRAME = re.compile(r"data-[0-9a-f]{64}\.pkl")
@@ -56,6 +56,8 @@ class Run:
         split: the held-out rows to measure on, one of :data:`SPLITS`.
         reordered: whether it trains on its rows in another order than the other runs of its seed.
         validated: whether the validation rows are measured, too, to choose among settings.
+        baseline: the results folder of a model that is there already and is only evaluated.
+        weights: what identifies that model.
         versions: of Ludwig and of this package.
     """
 
@@ -70,6 +72,8 @@ class Run:
     split: str
     reordered: bool = False
     validated: bool = False
+    baseline: str | None = None
+    weights: str | None = None
     versions: dict[str, str] = field(default_factory=lambda: {name: version(name) for name in PACKAGES})
 
     @property
@@ -78,6 +82,8 @@ class Run:
         parts = {name: value for name, value in asdict(self).items() if name not in _NOT_IN_KEY}
         if not self.validated:  # As in the keys of comparisons in which nothing is chosen.
             del parts["validated"]
+        if self.weights is None:  # As in the keys of what is trained.
+            del parts["weights"]
         text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

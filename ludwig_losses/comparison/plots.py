@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.decomposition import PCA
 from sklearn.metrics import precision_recall_curve
 
+from ludwig_losses.comparison.calibration import rescaled, temperatures
 from ludwig_losses.comparison.files import whole
 from ludwig_losses.comparison.outcome import LEVELS, QUANTILES
 from ludwig_losses.comparison.results import Results, Row
@@ -24,6 +25,7 @@ from ludwig_losses.metrics.catalogue import metric
 CURVES = ("roc_auc", "accuracy", "mean_iou", "token_accuracy", "pair_accuracy", "anomaly_auroc", "mean_squared_error")
 MOST_CLASSES_WITH_NUMBERS = 15
 MOST_GROUPS_WITH_COLOURS = 10
+FEWEST_ROWS_OF_A_BIN = 5
 _GREY = "0.55"
 
 _Tables = dict[str, list[Row]]
@@ -54,6 +56,8 @@ def _kinds(results: Results) -> Iterator[tuple[str, Callable[[Results, _Tables],
         yield "precision_recall", precision_recall
     elif "probabilities" in kept:
         yield "confusion", confusion
+    if "probabilities" in kept:
+        yield "reliability", reliability
     if "areas" in kept:
         yield "masks", masks
     if "vectors" in kept:
@@ -177,6 +181,52 @@ def _precision(kept: dict[str, np.ndarray], recall: np.ndarray) -> np.ndarray | 
         return None
     precision, reached, _ = precision_recall_curve(truth, score)
     return np.interp(recall, reached[::-1], precision[::-1])
+
+
+def reliability(results: Results, tables: _Tables) -> Figure:
+    """Draw how often predictions are right over how probable they are said to be, as trained and after calibration."""
+    panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {"as trained": {}, "with calibration: true": {}}
+    for loss in results.losses:
+        scales = temperatures(results, loss)
+        seeds = {seed: results.arrays(loss, seed) for of, seed in results.found if of == loss}
+        before = [_said_and_true(kept["probabilities"], kept["truth"]) for kept in seeds.values()]
+        after = [
+            _said_and_true(rescaled(kept["probabilities"], scales[seed]), kept["truth"])
+            for seed, kept in seeds.items()
+            if seed in scales
+        ]
+        for title, found in zip(panels, (before, after), strict=True):
+            if found:
+                panels[title][loss] = _in_bins(*np.concatenate(found, axis=1))
+    shown = {title: losses for title, losses in panels.items() if losses}
+    figure = Figure(figsize=(3.4 * len(shown) + 2.2, 3.8), layout="constrained")
+    axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
+    for axis, (title, losses) in zip(axes, shown.items(), strict=True):
+        axis.plot([0, 1], [0, 1], color="0.3", linewidth=0.8, linestyle="--")
+        for loss, curve in losses.items():
+            axis.plot(*curve, ".-", color=_colour(results.losses.index(loss)), label=_short(loss))
+        axis.set_title(title, fontsize=9)
+        _bare(axis)
+    binary = results.arrays(*next(iter(results.found)))["probabilities"].shape[1] == 2
+    axes[0].set(ylabel="share of positive rows" if binary else "share that is right")
+    figure.supxlabel("predicted probability" if binary else "probability of the likeliest class", fontsize=9)
+    figure.suptitle("Reliability on the held-out rows of all seeds", fontsize=9)
+    axes[0 if len(shown) == 1 else -1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return figure
+
+
+def _said_and_true(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    if probabilities.shape[1] == 2:
+        return np.stack([probabilities[:, 1], truth == 1])
+    return np.stack([probabilities.max(axis=1), probabilities.argmax(axis=1) == truth])
+
+
+def _in_bins(said: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means in ten bins of equal width, without those of a few rows."""
+    place = np.minimum((said * 10).astype(int), 9)
+    count = np.bincount(place, minlength=10)
+    kept = count >= FEWEST_ROWS_OF_A_BIN
+    return tuple(np.bincount(place, of, minlength=10)[kept] / count[kept] for of in (said, true))  # type: ignore[return-value]  # Two.
 
 
 def confusion(results: Results, tables: _Tables) -> Figure:
@@ -332,7 +382,8 @@ def _coverages(results: Results, loss: str) -> dict[float, list[float]]:
 
 
 def _best(results: Results, name: str) -> str:
-    losses = [loss for loss, _ in results.found if loss != results.noise] or [loss for loss, _ in results.found]
+    found = [loss for loss, _ in results.found]
+    losses = [loss for loss in found if loss in results.compared] or found
     values = {loss: [*results.values(loss, name).values()] for loss in losses}
     return max(values, key=lambda loss: np.mean(values[loss]) if values[loss] else -np.inf)
 

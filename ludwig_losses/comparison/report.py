@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import html
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from ludwig_losses.comparison import statistics
+from ludwig_losses.comparison.answer import TITLE, Answer
 from ludwig_losses.comparison.files import whole, write_text
 from ludwig_losses.comparison.page import Section, as_image, as_list, as_page, escaped, plain, table
 from ludwig_losses.comparison.plan import Run
@@ -28,6 +29,7 @@ from ludwig_losses.metrics.catalogue import metric
 Tables = dict[str, list[Row]]
 
 NAME = "comparison"
+CONCLUSIONS = "Conclusions"
 # Of a loss or a class, in tables and headings.
 LONGEST_NAME = 60
 NO_PLOTS = (
@@ -37,18 +39,47 @@ NO_PLOTS = (
 
 def announcement(runs: Sequence[Run], kept: int, output: pathlib.Path, keep_models: bool) -> list[str]:
     """Return what is going to be done."""
-    losses, seeds = {run.loss for run in runs if not run.reordered}, {run.seed for run in runs}
+    losses = {run.loss for run in runs if not run.reordered and run.baseline is None}
+    seeds = {run.seed for run in runs}
     noise = ", and the first one again with its rows in another order," if any(run.reordered for run in runs) else ""
     already = f", of which {kept} are kept from before" if kept else ""
     models = "the models, " if keep_models else ""
+    baseline = ", and a model that is evaluated only," if any(run.baseline for run in runs) else ""
     return [
-        f"{len(losses)} losses{noise} x {len(seeds)} seeds = {len(runs)} runs{already}, measured on the "
+        f"{len(losses)} losses{noise} x {len(seeds)} seeds{baseline} = {len(runs)} runs{already}, measured on the "
         f"{runs[0].split} rows.",
         f"Kept in {output}: {models}metrics, curves, predictions of the held-out rows and Ludwig's log of each run.",
     ]
 
 
-def write(results: Results, output: pathlib.Path, seconds: float, sections: Sequence[Section] = ()) -> list[str]:
+@dataclass(frozen=True)
+class Report:
+    """All that the Markdown and the HTML show.
+
+    Args:
+        results: of the runs.
+        tables: a table for each metric, with names that fit into it.
+        images: the plots.
+        seconds: that the call has taken.
+        sections: further tables.
+        answer: what to do.
+    """
+
+    results: Results
+    tables: Tables
+    images: Sequence[pathlib.Path]
+    seconds: float
+    sections: Sequence[Section] = ()
+    answer: Answer | None = None
+
+
+def write(
+    results: Results,
+    output: pathlib.Path,
+    seconds: float,
+    sections: Sequence[Section] = (),
+    answer: Answer | None = None,
+) -> list[str]:
     """Write all files; return what the terminal shows.
 
     Raises:
@@ -56,21 +87,31 @@ def write(results: Results, output: pathlib.Path, seconds: float, sections: Sequ
     """
     tables = {name: results.table(name) for name in results.metrics}
     images, missing = _plots(results, tables, output)
-    shown = _with_short_names(results, tables)
+    report = Report(results, _with_short_names(results, tables), images, seconds, sections, answer)
     with whole(output / f"{NAME}.csv") as part:
         results.frame().to_csv(part, index=False)
-    write_text(output / f"{NAME}.md", markdown(results, shown, images, seconds, sections))
-    write_text(output / f"{NAME}.html", page(results, shown, images, seconds, sections))
-    main = {name: rows for name, rows in shown.items() if metric(name).is_main}
+    write_text(output / f"{NAME}.md", markdown(report))
+    write_text(output / f"{NAME}.html", page(report))
+    return [*terminal(report), *missing, _written(report, output)]
+
+
+def terminal(report: Report) -> list[str]:
+    """Return the lines for the terminal: the tables of the main metrics, and the conclusions."""
+    results = report.results
+    main = {name: rows for name, rows in report.tables.items() if metric(name).is_main}
     lines = [line for name, rows in main.items() for line in ("", heading(name), _text(results, name, rows, "simple"))]
-    files = (
-        f"Written: {output / NAME}.md, .csv and .html{'' if not images else f', {len(images)} plots as .png and .svg'}"
-    )
-    compared = f"Differences are to {short_names(results.losses)[results.losses[0]]}, seed by seed."
-    said = _block(results, shown)
-    for of in sections:
+    for of in report.sections:
         lines += ["", of.title, table(of.headers, of.lines, "simple"), "", *of.said]
-    return [*lines, "", compared, "", *said, "", *missing, f"{files} ({_size(output)} in {output})."]
+    compared = f"Differences are to {short_names(results.losses)[results.losses[0]]}, seed by seed."
+    lines += ["", compared, "", *_block(report), ""]
+    if report.answer is not None:
+        lines += [TITLE, *(f"  {line}" for line in report.answer.said), "", *report.answer.yaml.splitlines(), ""]
+    return lines
+
+
+def _written(report: Report, output: pathlib.Path) -> str:
+    plots = f", {len(report.images)} plots as .png and .svg" if report.images else ""
+    return f"Written: {output / NAME}.md, .csv and .html{plots} ({_size(output)} in {output})."
 
 
 def short_names(losses: Sequence[str]) -> dict[str, str]:
@@ -116,7 +157,7 @@ def cells(rows: Sequence[Row]) -> list[list[str]]:
 def headers(margin: float | None) -> list[str]:
     """Return the names of the columns; ``equal`` says up to which difference."""
     equal = "" if margin is None else f"better / within {margin:g} / worse"
-    return ["loss", "mean ± sd", "difference", "95 %, these rows", "95 %, new rows", equal, "so it is"]
+    return ["loss", "mean ± sd", "difference", "95 %, these rows", "95 %, new rows", equal, "verdict"]
 
 
 def _cells(row: Row, digits: int) -> list[str]:
@@ -161,13 +202,12 @@ def _with_empty(results: Results, lines: Sequence[Sequence[str]]) -> Iterator[Se
 
 
 def verdicts(results: Results, tables: Tables) -> list[str]:
-    """Return what can be said, one sentence for each of the main metrics; metrics of which the same is to be said
-    share one."""
+    """Return the conclusions, one sentence for each of the main metrics; metrics with the same one share it."""
     names = short_names(results.losses)
-    first, noise = names[results.losses[0]], names.get(results.noise or "")
+    first, among = names[results.losses[0]], {names[loss] for loss in results.compared}
     said: dict[str, list[str]] = {}
     for name, rows in tables.items():
-        compared = [row for row in rows if row.loss != noise]
+        compared = [row for row in rows if row.loss in among]
         if metric(name).is_main and len(compared) > 1 and compared[0].loss == first:
             said.setdefault(_verdict(compared), []).append(name)
     return [f"{', '.join(names)}: {verdict}" for verdict, names in said.items()]
@@ -219,6 +259,9 @@ def caveats(results: Results) -> Iterator[str]:
             f"where the loss is the same."
         )
     yield from _about_levels(results)
+    if results.baseline is not None:
+        yield from _about_baseline(results, names[results.baseline])
+    yield from _about_epochs(results, names)
     if results.runs[0].split == "test":
         yield "Settings chosen by these numbers look better than they are: choose with --tune, or --split validation."
 
@@ -231,6 +274,39 @@ def _about_levels(results: Results) -> Iterator[str]:
             if common
             else "The losses predict different quantiles, none in common: these have no measure here."
         )
+
+
+def _about_baseline(results: Results, name: str) -> Iterator[str]:
+    for (loss, seed), found in results.found.items():
+        if loss == results.baseline:
+            differs = found.get("differs")
+            also = f" It differs from the others beside the loss also in {', '.join(differs)}." if differs else ""
+            yield (
+                f"{name} is one model, of seed {seed}: what another seed would give is not known, so there is no "
+                f"interval, and no word on it above.{also}"
+            )
+
+
+def _about_epochs(results: Results, names: Mapping[str, str]) -> Iterator[str]:
+    """Yield how long the losses were trained."""
+    by_loss: dict[str, list[int]] = {}
+    limits: Mapping[str, int | None] = {}
+    for (loss, _), found in results.found.items():
+        if loss in results.compared:
+            by_loss.setdefault(loss, []).append(found["epochs"])
+            limits = found.get("limits") or limits
+    counts = {count for of in by_loss.values() for count in of}
+    if len(counts) == 1:
+        yield f"Each run has {counts.pop()} epochs."
+    elif counts:
+        told = ", ".join(f"{names[loss]} {_range(of)}" for loss, of in by_loss.items())
+        stop = limits.get("early_stop")
+        how = f"a run ends after {stop} evaluations without a better one (early_stop), " if (stop or 0) > 0 else ""
+        yield f"Epochs: {how}at most {limits.get('epochs', max(counts))}, as the configuration says: {told}."
+
+
+def _range(counts: Sequence[int]) -> str:
+    return f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
 
 
 def _about_intervals(results: Results) -> Iterator[str]:
@@ -263,13 +339,13 @@ def _which_rows(results: Results) -> str:
     )
 
 
-def _block(results: Results, tables: Tables) -> list[str]:
-    failed = [f"  {of}: {why}" for of, why in _failures(results)]
+def _block(report: Report) -> list[str]:
+    failed = [f"  {of}: {why}" for of, why in _failures(report.results)]
     return [
-        "What can be said",
-        *(f"  {line}" for line in verdicts(results, tables)),
+        CONCLUSIONS,
+        *(f"  {line}" for line in verdicts(report.results, report.tables)),
         "",
-        *(f"  {line}" for line in caveats(results)),
+        *(f"  {line}" for line in caveats(report.results)),
         *(["", f"Failed runs ({len(failed)}); the same command tries them again:", *failed] if failed else []),
     ]
 
@@ -281,37 +357,34 @@ def facts(results: Results, seconds: float) -> list[str]:
     versions = ", ".join(f"{name} {number}" for name, number in run.versions.items())
     trained = sum(result["seconds"] for result in results.found.values())
     names = short_names(results.losses)
-    compared = [loss for loss in results.losses if loss != results.noise]
     return [
         f"Output feature {plain(run.feature)}: {rows['training']} rows to train on, {rows['held_out']} {run.split} "
         f"rows to measure on.",
-        f"{len(compared)} losses, seeds {', '.join(map(str, results.seeds))}; differences are to "
+        f"{len(results.compared)} losses, seeds {', '.join(map(str, results.seeds))}; differences are to "
         f"{names[results.losses[0]]}, seed by seed.",
         *(f"{names[loss]} is {plain(loss)}" for loss in results.losses if names[loss] != plain(loss)),
         f"{versions}. {trained:.0f} s of training; this call took {seconds:.0f} s.",
     ]
 
 
-def markdown(
-    results: Results,
-    tables: Tables,
-    images: Iterable[pathlib.Path],
-    seconds: float,
-    sections: Sequence[Section] = (),
-) -> str:
+def markdown(report: Report) -> str:
     """Return the report as Markdown."""
-    lines = ["# Comparison of losses", "", *(f"- {escaped(fact)}" for fact in facts(results, seconds))]
-    lines += ["", "## What can be said", "", *(f"- {escaped(line)}" for line in verdicts(results, tables)), ""]
+    results = report.results
+    lines = ["# Comparison of losses", "", *(f"- {escaped(fact)}" for fact in facts(results, report.seconds))]
+    lines += ["", f"## {CONCLUSIONS}", "", *(f"- {escaped(line)}" for line in verdicts(results, report.tables)), ""]
     lines += [f"{escaped(line)}\n" for line in caveats(results)]
     if results.failed:
         lines += ["## Failed runs", "", *(f"- {escaped(f'{of}: {why}')}" for of, why in _failures(results)), ""]
-    for of in sections:
+    for of in report.sections:
         lines += [f"## {escaped(of.title)}", "", table(of.headers, of.lines, "pipe"), ""]
         lines += [f"{escaped(line)}\n" for line in of.said]
-    for name, rows in tables.items():
+    for name, rows in report.tables.items():
         lines += [f"## {escaped(heading(name))}", "", escaped(metric(name).meaning), ""]
         lines += [_text(results, name, rows, "pipe"), ""]
-    lines += [f"![{path.stem}]({path.name})" for path in images]
+    lines += [f"![{path.stem}]({path.name})" for path in report.images]
+    if report.answer is not None:
+        lines += ["", f"## {TITLE}", "", *(f"{escaped(line)}\n" for line in report.answer.said)]
+        lines += ["```yaml", *report.answer.yaml.splitlines(), "```"]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -320,25 +393,22 @@ def _failures(results: Results) -> Iterator[tuple[str, str]]:
     yield from ((f"{names[loss]}, seed {seed}", plain(reason)) for (loss, seed), reason in results.failed.items())
 
 
-def page(
-    results: Results,
-    tables: Tables,
-    images: Iterable[pathlib.Path],
-    seconds: float,
-    sections: Sequence[Section] = (),
-) -> str:
+def page(report: Report) -> str:
     """Return the report as one page of HTML, with its plots in it."""
-    parts = ["<h1>Comparison of losses</h1>", as_list(facts(results, seconds))]
-    parts += ["<h2>What can be said</h2>", as_list(verdicts(results, tables))]
+    results = report.results
+    parts = ["<h1>Comparison of losses</h1>", as_list(facts(results, report.seconds))]
+    parts += [f"<h2>{CONCLUSIONS}</h2>", as_list(verdicts(results, report.tables))]
     parts += [f"<p>{html.escape(line)}</p>" for line in caveats(results)]
     if results.failed:
         parts += ["<h2>Failed runs</h2>", as_list(f"{of}: {why}" for of, why in _failures(results))]
-    for of in sections:
+    for of in report.sections:
         parts += [f"<h2>{html.escape(of.title)}</h2>", table(of.headers, of.lines, "html"), as_list(of.said)]
-    parts += [as_image(path) for path in images]
-    for name, rows in tables.items():
+    parts += [as_image(path) for path in report.images]
+    for name, rows in report.tables.items():
         parts += [f"<h2>{html.escape(heading(name))}</h2>", f"<p>{html.escape(metric(name).meaning)}</p>"]
         parts.append(_text(results, name, rows, "html"))
+    if report.answer is not None:
+        parts += [f"<h2>{TITLE}</h2>", as_list(report.answer.said), f"<pre>{html.escape(report.answer.yaml)}</pre>"]
     return as_page(parts)
 
 

@@ -192,7 +192,17 @@ class Results:
     @cached_property
     def comparisons(self) -> int:
         """How many losses were planned to be compared with the first one, whichever have failed."""
-        return len([loss for loss in self.losses if loss != self.noise]) - 1
+        return len(self.compared) - 1
+
+    @cached_property
+    def compared(self) -> list[str]:
+        """The losses, without the rows that show something else."""
+        return [loss for loss in self.losses if loss not in (self.noise, self.baseline)]
+
+    @cached_property
+    def baseline(self) -> str | None:
+        """The row of a model that was trained before, if there is one."""
+        return next((run.loss for run in self.runs if run.baseline is not None), None)
 
     @cached_property
     def noise(self) -> str | None:

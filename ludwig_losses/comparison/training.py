@@ -9,18 +9,24 @@ import logging
 import pathlib
 import shutil
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from ludwig.api import LudwigModel
 from ludwig.callbacks import Callback
 
+from ludwig_losses.comparison import trained
+from ludwig_losses.comparison.calibration import calibrated
 from ludwig_losses.comparison.memory import Peak
-from ludwig_losses.comparison.outcome import Outcome, measure
+from ludwig_losses.comparison.outcome import LOGITS, Outcome, measure
 from ludwig_losses.comparison.plan import MODEL, VALIDATION, Run, column_names, fingerprint_of, load
 from ludwig_losses.comparison.resampling import ROWS, identities
 from ludwig_losses.host.model.held_out import batches, describe_output, describe_roles
+from ludwig_losses.host.model.temperature import temperature
 from ludwig_losses.parameters import Feature
+
+_CLASSIFIED = ("binary", "category")
 
 
 class Trainings:
@@ -39,8 +45,23 @@ class Trainings:
             ValueError: the split has no rows to measure on.
         """
         data = self.prepare(run, folder)
-        held_out = _rows(data, run.split, "measure on")
-        choosing = _rows(data, "validation", "choose settings on") if run.validated else None
+        held_out, choosing = _rows(data, run.split, "measure on"), _validation_rows(run, data)
+        model, details = self._loaded(run, data, folder) if run.baseline else self._fitted(run, data, folder)
+        described = describe_output(model, run.feature, data[3])
+        outcome = self._measure(run, model, held_out, described)
+        on_validation = {} if choosing is None else self._validation(run, model, choosing, described, outcome)
+        if keep_model:
+            model.save(str(folder / MODEL))
+        outcome.metrics |= details.pop("costs")
+        outcome.arrays[ROWS] = identities(held_out.dataset)
+        outcome.arrays.pop(LOGITS, None)
+        details["rows"] = {"training": len(data[0]), "held_out": outcome.rows}
+        details["trained_on"] = self.trained_on
+        details["roles"] = describe_roles(model, run.feature, described)
+        return outcome, {**details, **on_validation}
+
+    def _fitted(self, run: Run, data: Any, folder: pathlib.Path) -> tuple[LudwigModel, dict[str, Any]]:
+        """Return a trained model, and what there is to know of its training."""
         model = self._model(run.config, folder)
         watch = Stopwatch()
         model.callbacks.append(watch)
@@ -48,7 +69,8 @@ class Trainings:
             statistics = model.train(
                 training_set=_reordered(data[0], run) if run.reordered else data[0],
                 validation_set=data[1],
-                test_set=data[2],
+                # Evaluated once, after training; Ludwig would evaluate it after each epoch.
+                test_set=data[2] if _needs_test_rows(run.config) else None,
                 training_set_metadata=copy.deepcopy(data[3]),
                 output_directory=str(folder / "training"),
                 random_seed=run.seed,
@@ -56,21 +78,17 @@ class Trainings:
                 skip_save_log=True,
                 skip_save_processed_input=True,
             ).train_stats
-        described = describe_output(model, run.feature, data[3])
-        outcome = self._measure(run, model, held_out, described)
-        on_validation = {} if choosing is None else self._validation(run, model, choosing, described, outcome)
-        if keep_model:
-            model.save(str(folder / MODEL))
         shutil.rmtree(folder / "training")
-        if watch.epochs:
-            outcome.metrics["seconds_per_epoch"] = float(np.median(watch.epochs))
-        outcome.metrics["peak_memory_mb"] = peak.megabytes
-        outcome.arrays[ROWS] = identities(held_out.dataset)
+        costs = {"seconds_per_epoch": float(np.median(watch.epochs))} if watch.epochs else {}
         details: dict[str, Any] = {"epochs": len(watch.epochs), "seconds": sum(watch.epochs)}
-        details["rows"] = {"training": len(data[0]), "held_out": outcome.rows}
-        details["trained_on"] = self.trained_on
-        details["roles"] = describe_roles(model, run.feature, described)
-        return outcome, {**details, **on_validation, "curves": _curves(statistics, run.feature)}
+        details["costs"] = {**costs, "peak_memory_mb": peak.megabytes}
+        details["limits"] = {name: getattr(model.config_obj.trainer, name, None) for name in ("epochs", "early_stop")}
+        return model, {**details, "curves": _curves(statistics, run.feature)}
+
+    def _loaded(self, run: Run, data: Any, folder: pathlib.Path) -> tuple[LudwigModel, dict[str, Any]]:
+        """Return a model that was there before, and what there is to know of its training."""
+        model, details = trained.load(run, data, self._model(run.preprocessing, folder).config)
+        return model, {**details, "costs": {}}
 
     def prepare(self, run: Run, folder: pathlib.Path) -> Any:
         """Return the data of a run as Ludwig prepares it: training, validation and test rows, and the metadata.
@@ -119,8 +137,12 @@ class Trainings:
     ) -> dict[str, Any]:
         """Measure the validation rows, and keep their predictions beside those of the held-out rows."""
         found = self._measure(run, model, rows, described)
+        details: dict[str, Any] = {"validation": found.metrics, "validation_truth": found.truth}
+        if LOGITS in found.arrays:
+            details["calibration"] = calibrated(outcome.arrays, found.arrays, temperature)
+            del found.arrays[LOGITS]
         outcome.arrays |= {f"{VALIDATION}{name}": array for name, array in found.arrays.items()}
-        return {"validation": found.metrics, "validation_truth": found.truth}
+        return details
 
     def _measure(self, run: Run, model: LudwigModel, held_out: Any, described: Feature) -> Outcome:
         feature = next(feature for feature in run.preprocessing["output_features"] if feature["name"] == run.feature)
@@ -145,6 +167,23 @@ def _rows(data: Any, split: str, purpose: str) -> Any:
     if found is None or not len(found):
         raise ValueError(f"the split leaves no {split} rows to {purpose}.")
     return found
+
+
+def _validation_rows(run: Run, data: Any) -> Any:
+    """Return the validation rows to choose on: settings, and the threshold and the calibration of classes where there
+    are such rows and they are not the ones to measure on."""
+    if run.validated:
+        return _rows(data, "validation", "choose settings on")
+    feature = next(feature for feature in run.config["output_features"] if feature["name"] == run.feature)
+    wanted = feature["type"] in _CLASSIFIED and run.split == "test"
+    return data[1] if wanted and data[1] is not None and len(data[1]) else None
+
+
+def _needs_test_rows(config: Mapping[str, Any]) -> bool:
+    """Whether training itself depends on metrics of the test rows."""
+    trainer = config.get("trainer") or {}
+    schedule = trainer.get("learning_rate_scheduler") or {}
+    return "test" in (trainer.get("increase_batch_size_eval_split"), schedule.get("reduce_eval_split"))
 
 
 def _check(dataset: Any, run: Run) -> None:

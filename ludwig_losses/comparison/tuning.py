@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from ludwig_losses.comparison.answer import Pick
 from ludwig_losses.comparison.page import Section, plain
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, VALIDATION, Run
 from ludwig_losses.comparison.results import Results
 from ludwig_losses.comparison.roles import Roles
 from ludwig_losses.comparison.settings import AS_GIVEN, Budget, Setting, affordable
-from ludwig_losses.comparison.statistics import Difference, Splits, compare_pairs
+from ludwig_losses.comparison.statistics import BETTER, Difference, Splits, compare_pairs
 from ludwig_losses.metrics.catalogue import metric
 
 Folder = Callable[[Run], pathlib.Path]
@@ -206,6 +207,19 @@ class Tuned:
                 if trained in self.failed:
                     failed[run] = self.failed[trained]
         return Results.read(runs, folders.__getitem__, failed, margins)
+
+    def pick(self, loss: str, is_kept: bool, choice: Choice) -> Pick:
+        """Return the setting of a loss that most seeds have chosen, of equally many the one that was tried first; of
+        the loss that is kept it is the loss as given, unless choosing was better on new rows."""
+        settings = self.tuning.settings[loss]
+        counts = Counter(self.chosen[loss, seed].name for seed in self.seeds)
+        setting = max(settings, key=lambda of: counts[of.name])
+        if is_kept and (choice.worth is None or choice.worth.verdict != BETTER):
+            setting = settings[0]
+        runs = {seed: self._by_name[setting.name, seed] for seed in self.seeds}
+        folders = {seed: self.folder(run) for seed, run in runs.items() if run not in self.failed}
+        chosen = f"Setting of {plain(loss)}: {plain(setting.changes) or AS_GIVEN}, chosen by {counts[setting.name]} of "
+        return Pick(setting, folders, f"{chosen}{len(self.seeds)} seeds.")
 
     def choices(self, results: Results) -> list[Choice]:
         """Return what was chosen of each loss, and what that was worth on the test rows."""

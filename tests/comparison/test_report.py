@@ -6,6 +6,7 @@ import builtins
 import pathlib
 import re
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ def test_the_files(tmp_path):
     assert "| better_one | 0.902 ± 0.018 | +0.102" in re.sub(" +", " ", markdown)
     page = (tmp_path / "comparison.html").read_text()
     assert not re.findall(r'(?:src|href)="(?!data:)', page), "nothing is fetched"
-    assert page.count('src="data:image/png;base64,') == 3 and "<td>better_one" in page
+    assert page.count('src="data:image/png;base64,') == 4 and "<td>better_one" in page
 
 
 def test_names_are_escaped_on_the_page(tmp_path):
@@ -151,6 +152,35 @@ def test_the_row_of_noise_is_no_comparison(tmp_path):
     assert "first, rows in another order: what differs in this line is noise" in shown
     assert "rows in another order is better" not in shown and "better_one is better" in shown
     assert len(found.table("accuracy")) == 3
+
+
+def test_a_model_that_was_trained_before_is_a_row_without_a_verdict(tmp_path):
+    runs = saved.runs(LOSSES[:2], 3)
+    runs.append(replace(runs[2], loss="before", baseline="results/run", weights="1"))
+    assert len({run.key for run in runs}) == len(runs)
+    for run in runs:
+        value = 0.8 + 0.1 * (run.loss == "better_one") + 0.001 * run.seed**2 * (1 + len(run.loss))
+        details = {"differs": ["combiner"]} if run.baseline else {}
+        saved.save(run, tmp_path / run.folder, {"accuracy": value}, details=details, **classes(0))
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    assert (found.baseline, found.compared, found.comparisons) == ("before", LOSSES[:2], 1)
+    shown = written(found, tmp_path)
+    assert re.search(r"^before +0\.\d{3} +\+0\.\d{3} +no interval from 1 seed$", shown, re.MULTILINE)
+    assert "before is one model, of seed 1: what another seed would give is not known" in shown
+    assert "It differs from the others beside the loss also in combiner." in shown
+    assert "accuracy: better_one is better by" in shown and "before is better" not in shown
+
+
+def test_how_long_the_losses_were_trained_is_said(tmp_path):
+    assert "Each run has 2 epochs." in [*report.caveats(results(tmp_path / "same"))]
+    runs = saved.runs(LOSSES[:2], 3)
+    for run in runs:
+        details = {"epochs": 7 + run.seed * (run.loss == "first"), "limits": {"epochs": 30, "early_stop": 5}}
+        saved.save(run, tmp_path / run.folder, {"accuracy": 0.5}, details=details, **classes(0))
+    assert (
+        "Epochs: a run ends after 5 evaluations without a better one (early_stop), at most 30, as the configuration "
+        "says: first 7 to 9, better_one 7."
+    ) in [*report.caveats(Results.read(runs, lambda run: tmp_path / run.folder, {}))]
 
 
 def test_losses_that_give_the_same_numbers_are_named(tmp_path):
@@ -214,17 +244,17 @@ def test_losses_that_were_measured_on_other_rows_are_no_pairs(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "main", "expected"),
     [
-        (classes, "accuracy", "confusion"),
-        (lambda seed: classes(seed, 2), "accuracy", "precision_recall"),
-        (images, "mean_iou", "masks"),
-        (vectors, "pair_accuracy", "projection"),
-        (scores, "anomaly_auroc", "precision_recall"),
+        (classes, "accuracy", {"confusion", "reliability"}),
+        (lambda seed: classes(seed, 2), "accuracy", {"precision_recall", "reliability"}),
+        (images, "mean_iou", {"masks"}),
+        (vectors, "pair_accuracy", {"projection"}),
+        (scores, "anomaly_auroc", {"precision_recall"}),
     ],
     ids=["classes", "two classes", "images", "vectors", "anomalies"],
 )
 def test_plots(kind, main, expected, tmp_path):
     written(results(tmp_path / "runs", seeds=3, arrays=kind, main=main), tmp_path)
-    names = {"differences", "curves", expected}
+    names = {"differences", "curves", *expected}
     assert {path.stem for path in tmp_path.glob("*.png")} == {path.stem for path in tmp_path.glob("*.svg")} == names
     first = {path.name: path.read_bytes() for path in tmp_path.glob("*.svg")}
     written(results(tmp_path / "again", seeds=3, arrays=kind, main=main), tmp_path)

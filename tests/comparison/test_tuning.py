@@ -12,6 +12,7 @@ import saved
 from ludwig_losses.comparison import report
 from ludwig_losses.comparison.plan import RESULT, Run
 from ludwig_losses.comparison.settings import Budget, combinations
+from ludwig_losses.comparison.statistics import BETTER
 from ludwig_losses.comparison.tuning import Tuned, Tuning, section, tune
 
 SETTINGS = {
@@ -93,6 +94,22 @@ def test_the_report_says_what_was_chosen(tmp_path):
     for name in ("comparison.md", "comparison.html"):
         assert "gamma=1 (3), as given (1)" in (tmp_path / name).read_text()
     assert "nothing was chosen" in text
+
+
+def test_the_setting_to_write_down_is_the_one_that_most_seeds_have_chosen(tmp_path):
+    found = tuned(tmp_path, failed=(("other gamma=1", 2),))
+    first, other = found.choices(found.results({}))
+    picked = found.pick("other", False, other)
+    assert picked.setting.changes == "gamma=1" and picked.said == "Setting of other: gamma=1, chosen by 3 of 4 seeds."
+    assert [*picked.folders] == [0, 1, 3] and all(
+        folder.name.startswith("other_gamma") for folder in picked.folders.values()
+    )
+    # The loss that is kept stays as it is, unless another setting was better on new rows.
+    assert found.pick("first", True, first).setting.changes == ""
+    better = replace(first, worth=replace(first.worth, verdict=BETTER), chosen={})
+    seeds = {("first", seed): SETTINGS["first"][1] for seed in range(SEEDS)}
+    found.__dict__["chosen"] = found.chosen | seeds
+    assert found.pick("first", True, better).setting.changes == "weight=2"
 
 
 def test_a_loss_of_which_nothing_was_tried_is_named(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pathlib
+import re
 import tempfile
 import time
 
@@ -73,9 +74,14 @@ def test_the_same_command_goes_on_after_kill_9(killed):
 
 def test_what_it_leaves(killed):
     folder, _, output = killed
-    assert "What can be said" in output and "weighted focal" in output
+    assert "Conclusions" in output and "weighted focal" in output
     names = {path.name for path in (folder / "out").iterdir()}
     assert {"comparison.md", "comparison.csv", "comparison.html", "differences.png", "curves.svg"} <= names
+    assert "reliability.svg" in names
+    (section,) = re.findall(r"^What to do\n.*?\n\n(output_features:.*?)\n\n", output, re.DOTALL | re.MULTILINE)
+    feature = yaml.safe_load(section)["output_features"][0]
+    assert feature["loss"]["type"] in (LOSSES[0], "focal_loss") and 0 < feature["threshold"] < 1
+    assert re.search(r"^weighted focal +\d+\.\d\d +0\.\d{4} +0\.\d{4}", output, re.MULTILINE), "calibration"
     frame = pd.read_csv(folder / "out" / "comparison.csv")
     assert set(frame.loss) == {LOSSES[0], "weighted focal"} and set(frame.seed) == set(range(SEEDS))
     assert {"roc_auc", "log_loss", "recall[malignant]", "seconds_per_epoch", "peak_memory_mb"} <= set(frame.metric)
@@ -108,10 +114,11 @@ def test_rows_that_two_seeds_measure_are_recognized(killed):
 
 
 def test_the_numbers_are_those_of_ludwig_itself(killed, tmp_path):
-    """A run of the comparison is a training by Ludwig with that seed: same rows, same weights, same best epoch."""
+    """A run of the comparison is a training by Ludwig with that seed: same rows, same weights, same best epoch. Here
+    Ludwig evaluates the test rows after each epoch and calibrates the probabilities at the end."""
     folder, _, _ = killed
     config = yaml.safe_load((folder / "config.yaml").read_text())
-    config["output_features"][0]["loss"] = {"type": "focal_loss", "alpha": 0.75}
+    config["output_features"][0] |= {"loss": {"type": "focal_loss", "alpha": 0.75}, "calibration": True}
     model = LudwigModel(config, backend={"type": "local", "cache_dir": str(tmp_path)})
     statistics = model.train(
         dataset=str(folder / "data.csv"),
@@ -124,6 +131,12 @@ def test_the_numbers_are_those_of_ludwig_itself(killed, tmp_path):
     for metric in ("accuracy", "roc_auc"):
         expected = float(statistics.test["y"][metric][best])
         assert frame["weighted focal", 1, metric] == pytest.approx(expected, abs=1e-3)
+    (result,) = (folder / "out" / "runs").glob(f"weighted_focal-seed1-*/{RESULT}")
+    calibrated = json.loads(result.read_text())["calibration"]
+    temperature = model.model.output_features.get("y").calibration_module.temperature
+    assert calibrated["temperature"] == pytest.approx(float(temperature), rel=1e-3) != 1
+    before, after = calibrated["log_loss"]
+    assert after != before == frame["weighted focal", 1, "log_loss"]
 
 
 @pytest.mark.parametrize("normalization", ["log1p", None])

@@ -14,9 +14,10 @@ import commands
 import declared
 import matrix
 from ludwig_losses.cli import main
-from ludwig_losses.comparison import api, trying
+from ludwig_losses.comparison import api, calibration, threshold, trying
 from ludwig_losses.comparison.plan import RESULT
 from ludwig_losses.comparison.settings import Budget, combinations
+from ludwig_losses.comparison.threshold import Goal
 from ludwig_losses.comparison.training import Trainings
 from ludwig_losses.comparison.tuning import Tuned
 from ludwig_losses.comparison.worker import do
@@ -84,14 +85,20 @@ def test_labels_of_test_rows_change_nothing_that_is_chosen(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         of.to_csv(folder / "data.csv", index=False)
-        planned = api._prepared(config, folder / "data.csv", ["focal_loss"], [0], None, "test")
-        planned = planned.tuned({"focal_loss": {"gamma": [0.0, 5.0]}}, "log_loss", Budget())
+        planned = api._prepared(config, folder / "data.csv", ["focal_loss"], [0], None, "test", "log_loss")
+        planned = planned.tuned({"focal_loss": {"gamma": [0.0, 5.0]}}, Budget())
         runs, trainings = planned.runs(str(folder / "data.csv"), False), Trainings()
         assert [do(run, folder / run.folder, False, trainings) for run in runs] == [None] * 3
         found.append(Tuned(planned.tuning, runs, {}, lambda run, folder=folder: folder / run.folder))
     assert [*found[0].validation.values()] == [*found[1].validation.values()]
     assert found[0].chosen == found[1].chosen
     results = [of.results({}) for of in found]
+    suggested = [
+        threshold.suggested({0: of.arrays("focal_loss", 0)}, calibration.temperatures(of, "focal_loss"), Goal(), 0.0)
+        for of in results
+    ]
+    assert suggested[0].by_seed == suggested[1].by_seed and suggested[0].calibrated == suggested[1].calibrated
+    assert calibration.temperatures(results[0], "focal_loss")[0] != 1 and suggested[0].before != suggested[1].before
     assert results[0].values("focal_loss", "roc_auc") != results[1].values("focal_loss", "roc_auc"), "other labels"
 
 
