@@ -68,6 +68,7 @@ def loss_and_gradient(
             # Mask the diagonal with a finite number: with -inf the cost of a lone row, though unused, would be NaN.
             s.diagonal(rows.start).fill_(torch.finfo(s.dtype).min)
             log_softmax = s.log_softmax(dim=1)
+            kept = s if isinstance(temperature, Tensor) else None
             del s
             if labels is None:
                 cost, slope = _cost_and_slope_of_pairs(log_softmax, rows)
@@ -75,8 +76,8 @@ def loss_and_gradient(
                 cost, slope, count = _cost_and_slope_of_labels(log_softmax, labels, rows, per_anchor)
                 counts.append(count)
             costs.append(cost)
-            if isinstance(temperature, Tensor):  # the similarities have 1 / temperature as a factor
-                by_scale.append(torch.dot(slope.flatten(), s.flatten()))
+            if kept is not None:  # the similarities have 1 / temperature as a factor
+                by_scale.append(torch.dot(slope.flatten(), kept.flatten()))
             if wanted and slope.shape[0] == slope.shape[1] and is_small(slope):  # one chunk, without a memory
                 slope = slope + slope.T
                 gradient = slope @ own

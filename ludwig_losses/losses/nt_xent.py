@@ -157,7 +157,7 @@ class NTXentLoss(Loss):
         super().__init__(config)
         self.options: dict[str, Any] = {"chunk_size": config.chunk_size, "average": config.average}
         self.learned = LearnedTemperature() if config.temperature == LEARNED else None
-        self.fixed = None if config.temperature == LEARNED else float(config.temperature)
+        self.fixed = 1.0 if config.temperature == LEARNED else float(config.temperature)
         self.by_target = config.pairing == "target"
         self._labels = Remembered()
         self.memory = None if config.memory_bank is None else MemoryBank(config.memory_bank)
@@ -208,8 +208,14 @@ class NTXentLoss(Loss):
         past_labels, of_all = None, self.labels(torch.cat([target, past]))
         if of_all is not None:
             labels, past_labels = of_all.split([len(target), len(past)])
-        past_rows = {"memory": memory, "memory_labels": past_labels}
-        loss = nt_xent_loss(preds, labels, temperature=self.temperature, **past_rows, **self.options)
+        loss = nt_xent_loss(
+            preds,
+            labels,
+            temperature=self.temperature,
+            memory=memory,
+            memory_labels=past_labels,
+            **self.options,
+        )
         bank.remember(preds, target)
         return loss
 
