@@ -27,7 +27,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from ludwig_losses.functional._numerics import is_static
+from ludwig_losses.functional._elementwise import are_transforms_active
+from ludwig_losses.functional._numerics import as_input, is_static
 
 
 def is_differentiated(x: Tensor) -> bool:
@@ -117,7 +118,7 @@ class CustomFunction:
         """Apply the form that fits what torch does now."""
         if torch.compiler.is_compiling():
             return self.compiled.apply(*inputs)
-        form = self.transformed if torch._C._are_functorch_transforms_active() else self.eager
+        form = self.transformed if are_transforms_active() else self.eager
         return form.apply(*inputs)
 
 
@@ -177,7 +178,7 @@ class _CompiledProjection(torch.autograd.Function):
     @staticmethod
     def forward(z: Tensor, project: Callable[[Tensor, float, bool], Tensor], parameter: float, power: float) -> Tensor:
         """Return the probabilities."""
-        return project(z, parameter, is_static(z))
+        return project(as_input(z), parameter, is_static(z))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:

@@ -13,12 +13,22 @@ from torch.autograd import forward_ad
 ValueAndSlope = Callable[..., tuple[Tensor, Tensor]]
 
 
+def are_transforms_active() -> bool:
+    """Whether ``torch.func`` transforms what is computed now."""
+    return torch._C._are_functorch_transforms_active()
+
+
+# While torch.compile traces, the function is called, and its answer taken for a constant. The compiler of torch 2.4
+# cannot look into it. This is what torch.compiler.assume_constant_result does, which imports the compiler.
+are_transforms_active._dynamo_marked_constant = True  # type: ignore[attr-defined]
+
+
 def is_transformed(x: Tensor) -> bool:
     """Whether ``torch.func`` transforms what is computed now, or ``x`` has a tangent.
 
     Functions that keep tensors of their own choice, in order to need little memory, cannot be taken then.
     """
-    if torch._C._are_functorch_transforms_active():
+    if are_transforms_active():
         return True
     if torch.compiler.is_compiling() or forward_ad._current_level < 0:
         return False

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
 from ludwig_losses._ranges import range_text
-from ludwig_losses.functional._elementwise import ValueAndSlope, elementwise, is_transformed
+from ludwig_losses.functional._elementwise import ValueAndSlope, are_transforms_active, elementwise, is_transformed
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def is_static(tensor: Tensor) -> bool:
     CPU wait, and while torch compiles, exports or maps a function there are no values: then every shape and every
     number of steps is known beforehand. All losses ask here.
     """
-    return torch.compiler.is_compiling() or is_on_accelerator(tensor) or torch._C._are_functorch_transforms_active()
+    return torch.compiler.is_compiling() or is_on_accelerator(tensor) or are_transforms_active()
 
 
 def is_on_accelerator(tensor: Tensor) -> bool:
@@ -89,6 +89,14 @@ def as_uint8(mask: Tensor) -> Tensor:
     """Return 1 where the mask is true, else 0, in the memory of the mask; while torch compiles as a conversion, since
     the compiler of torch 2.11 cannot view bool as uint8."""
     return mask.to(torch.uint8) if torch.compiler.is_compiling() else mask.view(torch.uint8)
+
+
+def as_input(x: Tensor) -> Tensor:
+    """Return what the ``forward`` of a custom function gets, without a graph while torch compiles.
+
+    The compiler of torch 2.4 leaves it in one, in which no operator may write into memory that is there (``out=``).
+    """
+    return x.detach() if torch.compiler.is_compiling() else x
 
 
 def as_output(x: Tensor) -> Tensor:

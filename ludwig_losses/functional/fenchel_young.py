@@ -19,6 +19,7 @@ from torch import Tensor
 from ludwig_losses.functional._candidates import Places, behind_top, gather_candidates, scatter_candidates
 from ludwig_losses.functional._derivatives import CustomFunction, differentiable_once
 from ludwig_losses.functional._numerics import (
+    as_input,
     as_output,
     as_rows,
     check_class_logits,
@@ -208,7 +209,7 @@ class _CompiledFenchelYoung(torch.autograd.Function):
     @staticmethod
     def forward(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, ...]:
         """Return the loss, the probabilities and, if they are those of candidates, their two tensors of places."""
-        loss, p, places = _solve(logits, target, alpha)
+        loss, p, places = _solve(as_input(logits), target, alpha)
         return as_output(loss), as_output(p), *(places or ())
 
     @staticmethod

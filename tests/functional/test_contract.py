@@ -49,7 +49,8 @@ def aot_eager_of_whole_outputs(graph: torch.fx.GraphModule, inputs: list[Tensor]
     """Refuse custom functions whose first output was changed in place: torch 2.11 gives it a gradient of 0."""
     for name, part in graph.named_modules():
         if name.startswith("fwd_body"):
-            (first, *_), _saved = next(node for node in part.graph.nodes if node.op == "output").args[0]
+            outputs, _saved = next(node for node in part.graph.nodes if node.op == "output").args[0]
+            first = outputs[0] if isinstance(outputs, tuple | list) else outputs
             changes = [node for node in part.graph.nodes if node.op == "call_method" and node.target.endswith("_")]
             assert first not in {*changes, *(node.args[0] for node in changes)}
     return torch._dynamo.lookup_backend("aot_eager")(graph, inputs)
