@@ -94,8 +94,10 @@ class Loss(nn.Module, LogitsInputsMixin):
 
         They are no parameters of this module then: those of a model are in its optimizer and its state once.
         """
-        for module, source in zip(self.modules(), trained.modules(), strict=True):
-            for name, parameter in source._parameters.items():
+        modules = dict(self.named_modules())
+        for place, source in trained.named_modules():
+            module = modules.get(place)  # none for one that is made later
+            for name, parameter in source._parameters.items() if module is not None else ():
                 module._parameters.pop(name, None)
                 module.__dict__[name] = parameter
         return self

@@ -41,7 +41,7 @@ class NTXentLossConfig(LossConfig):
             "classifier from few labels, or for search where the raw inputs compare badly"
         ),
         hinders="every row has a label and only the labels matter: train on them",
-        start="{type: nt_xent_loss, temperature: 0.3, pairing: consecutive}",
+        start="{type: nt_xent_loss, temperature: 0.07, pairing: consecutive}",
         watch=("pair_accuracy", "alignment", "uniformity"),
         page="nt_xent",
         evidence="pairs",
@@ -156,8 +156,8 @@ class NTXentLoss(Loss):
     def __init__(self, config: NTXentLossConfig) -> None:
         super().__init__(config)
         self.options: dict[str, Any] = {"chunk_size": config.chunk_size, "average": config.average}
-        self.learned = LearnedTemperature() if config.temperature == LEARNED else None
-        self.fixed = 1.0 if config.temperature == LEARNED else float(config.temperature)
+        self.learned = LearnedTemperature() if isinstance(config.temperature, str) else None
+        self.fixed = _FIRST if isinstance(config.temperature, str) else float(config.temperature)
         self.by_target = config.pairing == "target"
         self._labels = Remembered()
         self.memory = None if config.memory_bank is None else MemoryBank(config.memory_bank)
@@ -165,7 +165,7 @@ class NTXentLoss(Loss):
     @property
     def temperature(self) -> float | Tensor:
         """The temperature, a tensor if it is learned."""
-        return self.learned() if self.learned is not None else self.fixed
+        return self.fixed if self.learned is None else self.learned.temperature()
 
     def labels(self, target: Tensor) -> Tensor | None:
         """Return which rows are positives of each other, where it is not the consecutive ones."""
@@ -208,14 +208,8 @@ class NTXentLoss(Loss):
         past_labels, of_all = None, self.labels(torch.cat([target, past]))
         if of_all is not None:
             labels, past_labels = of_all.split([len(target), len(past)])
-        loss = nt_xent_loss(
-            preds,
-            labels,
-            temperature=self.temperature,
-            memory=memory,
-            memory_labels=past_labels,
-            **self.options,
-        )
+        of_past: dict[str, Any] = {**self.options, "memory": memory, "memory_labels": past_labels}
+        loss = nt_xent_loss(preds, labels, temperature=self.temperature, **of_past)
         bank.remember(preds, target)
         return loss
 
@@ -228,7 +222,8 @@ class LearnedTemperature(nn.Module):
         share = math.log(_FIRST / _LOWEST) / math.log(_HIGHEST / _LOWEST)
         self.position = nn.Parameter(torch.tensor(math.log(share / (1 - share))))
 
-    def forward(self) -> Tensor:
+    def temperature(self) -> Tensor:
+        """Return the temperature, with a gradient."""
         return _LOWEST * (_HIGHEST / _LOWEST) ** self.position.float().sigmoid()
 
 

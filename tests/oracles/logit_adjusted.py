@@ -110,7 +110,6 @@ FUNCTIONS = {
 
 LOSSES = {
     "logit_adjusted_loss": Declared(
-        options={"binary": {"priors": [0.4, 0.6]}, "set": {"priors": {"a": 0.6, "b": 0.7, "c": 0.3}}},
         changes={
             **CLASS_WEIGHTS,
             "ignore_index": "b",
