@@ -36,6 +36,7 @@ class Trainings:
         self.preparation: str | None = None
         self.data: Any = None
         self.trained_on = ""
+        self.measured_on: dict[str, np.ndarray] = {}
         self.untrained: dict[str, LudwigModel] = {}
 
     def train(self, run: Run, folder: pathlib.Path, *, keep_model: bool) -> tuple[Outcome, dict[str, Any]]:
@@ -53,7 +54,9 @@ class Trainings:
         if keep_model:
             model.save(str(folder / MODEL))
         outcome.metrics |= details.pop("costs")
-        outcome.arrays[ROWS] = identities(held_out.dataset)
+        if run.split not in self.measured_on:
+            self.measured_on[run.split] = identities(held_out.dataset)
+        outcome.arrays[ROWS] = self.measured_on[run.split]
         outcome.arrays.pop(LOGITS, None)
         details["rows"] = {"training": len(data[0]), "held_out": outcome.rows}
         details["trained_on"] = self.trained_on
@@ -98,6 +101,7 @@ class Trainings:
         """
         if run.preparation != self.preparation:
             self.preparation = self.data = None
+            self.measured_on = {}
             dataset = load(run.dataset)
             _check(dataset, run)
             self.data = self._preprocessed(run, dataset, folder)

@@ -96,6 +96,46 @@ def test_what_it_leaves(killed):
     assert {path.name for path in (folder / "out").glob(".*")} == {".lock"}, "the lock is held by nobody"
 
 
+def test_test_rows_are_evaluated_once(killed):
+    folder, _, _ = killed
+    for log in (folder / "out" / "runs").glob("*/log.txt"):
+        values = re.findall(r"^│ accuracy +│ +[\d.]+ │ +[\d.]+ │(.*)│$", log.read_text(), re.MULTILINE)
+        assert values and not any(value.strip() for value in values), "Ludwig's column of the test rows is empty"
+
+
+@pytest.mark.parametrize(
+    ("trainer", "needed"),
+    [
+        ({}, False),
+        ({"learning_rate_scheduler": {"reduce_on_plateau": 2, "reduce_eval_split": "validation"}}, False),
+        ({"learning_rate_scheduler": {"reduce_on_plateau": 2, "reduce_eval_split": "test"}}, True),
+        ({"increase_batch_size_on_plateau": 2, "increase_batch_size_eval_split": "test"}, True),
+    ],
+)
+def test_training_that_depends_on_test_rows_gets_them(trainer, needed):
+    assert training_module._needs_test_rows({"trainer": trainer}) is needed
+
+
+def test_validation_rows_are_for_choosing_where_others_are_measured():
+    data = ("training", ["row"], ["row"], {})
+    runs = {
+        (feature, split): plan(
+            {"output_features": [{"name": "y", "type": feature}]},
+            {"a": {"type": "a"}},
+            [0],
+            index=0,
+            dataset="d",
+            data="1",
+            split=split,
+        )[0]
+        for feature in ("binary", "number")
+        for split in ("test", "validation")
+    }
+    found = {key: training_module._validation_rows(run, data) for key, run in runs.items()}
+    assert [key for key, rows in found.items() if rows is not None] == [("binary", "test")]
+    assert training_module._validation_rows(runs["binary", "test"], ("training", None, ["row"], {})) is None
+
+
 def test_rows_that_two_seeds_measure_are_recognized(killed):
     folder, _, _ = killed
     results = [
