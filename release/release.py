@@ -2,8 +2,8 @@
 
 - ``python release/release.py notes`` prints what the changelog says of this version.
 - ``python release/release.py checksums FOLDER`` writes ``SHA256SUMS`` of all files in the folder, for ``sha256sum -c``.
-- ``python release/release.py components FILE`` adds the version to a list of components, which reads it from pyproject.toml
-  and finds none there.
+- ``python release/release.py components FILE`` adds the version to a list of components: its tool reads
+  pyproject.toml, which has none.
 - ``python release/release.py check TAG`` says what is still missing for a release with this tag, and fails then.
 """
 
