@@ -57,7 +57,7 @@ def sentence() -> str:
         for verdict in ("no difference", "worse")
     }
     return (
-        f"On {len(tables)} real tables with a rare class, this line raises the balanced accuracy from {_change(shown)}:"
+        f"On {len(tables)} real tables with a rare class, the last line raises the balanced accuracy from {_change(shown)}:"
         f" by {shown['difference']:.3f}, with a {LEVEL * 100:.0f} % interval from {shown['low']:.3f} to "
         f"{shown['high']:.3f} over tables.\nNo difference was found in {changes['no difference']}; {changes['worse']} "
         "became worse."
