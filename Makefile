@@ -217,6 +217,7 @@ dist-try: $(DIST_VENV)/.installed
 	$(PYTHON) release/try_package.py dist/packages/*.whl $(TRIED) $(LIBRARIES)
 	$(DIST_VENV)/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible \
 		--output-file dist/components-python$(VERSION).cdx.json $(TRIED)/bin/python
+	$(RELEASE) components dist/components-python$(VERSION).cdx.json
 	$(PYTHON) release/try_package.py dist/packages/*.tar.gz $(TRIED) $(LIBRARIES)
 	rm -rf $(TRIED) $(TRIED)-runs
 	$(RELEASE) checksums dist

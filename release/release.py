@@ -2,12 +2,15 @@
 
 - ``python release/release.py notes`` prints what the changelog says of this version.
 - ``python release/release.py checksums FOLDER`` writes ``SHA256SUMS`` of all files in the folder, for ``sha256sum -c``.
+- ``python release/release.py components FILE`` adds the version to a list of components: its tool reads
+  pyproject.toml, which has none.
 - ``python release/release.py check TAG`` says what is still missing for a release with this tag, and fails then.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import pathlib
 import re
 import sys
@@ -58,6 +61,14 @@ def checksums(folder: pathlib.Path) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
+def with_version(components: str) -> str:
+    """Return a CycloneDX document that says which version of the package its components belong to."""
+    document = json.loads(components)
+    package = document["metadata"]["component"]
+    package |= {"version": version(), "purl": f"pkg:pypi/{package['name']}@{version()}"}
+    return json.dumps(document, indent=2) + "\n"
+
+
 def main(command: str, *arguments: str) -> int:
     if command == "notes":
         print(notes())
@@ -65,6 +76,10 @@ def main(command: str, *arguments: str) -> int:
     if command == "checksums":
         folder = pathlib.Path(*arguments)
         (folder / SUMS).write_text(checksums(folder), encoding="utf-8")
+        return 0
+    if command == "components":
+        file = pathlib.Path(*arguments)
+        file.write_text(with_version(file.read_text(encoding="utf-8")), encoding="utf-8")
         return 0
     if command == "check":
         found = problems(*arguments)

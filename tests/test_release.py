@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import pathlib
 import re
 import sys
@@ -116,6 +117,16 @@ def test_checksums(tmp_path):
     assert release.main("checksums", str(tmp_path)) == 0
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  packages/a.whl\n"
     assert (tmp_path / "SHA256SUMS").read_text() == expected == release.checksums(tmp_path)
+
+
+def test_the_list_of_components_names_the_version(tmp_path):
+    file = tmp_path / "components.cdx.json"
+    file.write_text('{"metadata": {"component": {"name": "ludwig-losses", "type": "application"}}, "components": []}')
+    assert release.main("components", str(file)) == 0
+    document, version = json.loads(file.read_text()), ludwig_losses.__version__
+    expected = {"name": "ludwig-losses", "type": "application", "version": version}
+    assert document["metadata"]["component"] == expected | {"purl": f"pkg:pypi/ludwig-losses@{version}"}
+    assert document["components"] == []
 
 
 def steps() -> list[dict]:

@@ -56,11 +56,11 @@ def sentence() -> str:
         verdict: " and ".join(f"{NAMES[row['metric']]} ({_change(row)})" for row in others if row["verdict"] == verdict)
         for verdict in ("no difference", "worse")
     }
+    interval = f"{LEVEL * 100:.0f} % interval from {shown['low']:.3f} to {shown['high']:.3f} over tables"
     return (
-        f"On {len(tables)} real tables with a rare class, this line raises the balanced accuracy from {_change(shown)}:"
-        f" by {shown['difference']:.3f}, with a {LEVEL * 100:.0f} % interval from {shown['low']:.3f} to "
-        f"{shown['high']:.3f} over tables.\nNo difference was found in {changes['no difference']}; {changes['worse']} "
-        "became worse."
+        f"On {len(tables)} real tables with a rare class, the last line raises the balanced accuracy from "
+        f"{_change(shown)}: by {shown['difference']:.3f}, with a {interval}.\n"
+        f"No difference was found in {changes['no difference']}; {changes['worse']} became worse."
     )
 
 
