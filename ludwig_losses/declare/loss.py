@@ -96,10 +96,11 @@ class Loss(nn.Module, LogitsInputsMixin):
         """
         modules = dict(self.named_modules())
         for place, source in trained.named_modules():
-            module = modules.get(place)  # none for one that is made later
-            for name, parameter in source._parameters.items() if module is not None else ():
-                module._parameters.pop(name, None)
-                module.__dict__[name] = parameter
+            if place not in modules:  # one that was made later
+                continue
+            for name, parameter in source._parameters.items():
+                modules[place]._parameters.pop(name, None)
+                modules[place].__dict__[name] = parameter
         return self
 
     def reporter(self, metric: str) -> "Loss | None":

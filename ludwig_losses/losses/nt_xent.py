@@ -41,7 +41,7 @@ class NTXentLossConfig(LossConfig):
             "classifier from few labels, or for search where the raw inputs compare badly"
         ),
         hinders="every row has a label and only the labels matter: train on them",
-        start="{type: nt_xent_loss, temperature: 0.07, pairing: consecutive}",
+        start="{type: nt_xent_loss, temperature: 0.3, pairing: consecutive}",
         watch=("pair_accuracy", "alignment", "uniformity"),
         page="nt_xent",
         evidence="pairs",
