@@ -117,7 +117,9 @@ class CustomFunction:
     def apply(self, *inputs: Any) -> Any:
         """Apply the form that fits what torch does now."""
         if torch.compiler.is_compiling():
-            return self.compiled.apply(*inputs)
+            # Where nothing is differentiated, torch 2.4 takes a forward without a context for one that has one.
+            plain = not (is_differentiated(inputs[0]) or are_transforms_active())
+            return self.compiled.forward(*inputs) if plain else self.compiled.apply(*inputs)
         form = self.transformed if are_transforms_active() else self.eager
         return form.apply(*inputs)
 
