@@ -118,8 +118,10 @@ class CustomFunction:
         """Apply the form that fits what torch does now."""
         if torch.compiler.is_compiling():
             # Where nothing is differentiated, torch 2.4 takes a forward without a context for one that has one.
-            plain = not (is_differentiated(inputs[0]) or are_transforms_active())
-            return self.compiled.forward(*inputs) if plain else self.compiled.apply(*inputs)
+            differentiated = [is_differentiated(each) for each in inputs if isinstance(each, Tensor)]
+            if any(differentiated) or are_transforms_active():
+                return self.compiled.apply(*inputs)
+            return self.compiled.forward(*inputs)
         form = self.transformed if are_transforms_active() else self.eager
         return form.apply(*inputs)
 
