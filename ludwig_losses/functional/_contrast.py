@@ -91,7 +91,7 @@ def loss_and_gradient(
     if counts:
         counted = (torch.stack(counts).sum() if counts[1:] else counts[0]).clamp_min(1)
     by_temperature = -torch.stack(by_scale).sum() / counted if by_scale else None
-    return (total / counted).to(unit.dtype), gradient.div_(counted), by_temperature
+    return (total / counted).to(unit.dtype), gradient.div_(counted) if wanted else gradient, by_temperature
 
 
 def _add_by_rows(gradient: Tensor, slope: Tensor, everyone: Tensor, temperature: float | Tensor) -> None:
@@ -103,7 +103,7 @@ def _add_by_rows(gradient: Tensor, slope: Tensor, everyone: Tensor, temperature:
 
 def _chunks_of_anchors(rows: int, everyone: Tensor, chunk_size: int | None) -> list[slice]:
     """Return the rows that are compared at a time; all of them while torch compiles, where their number is a symbol."""
-    if not rows or (chunk_size is None and torch.compiler.is_compiling()):
+    if rows == 0 or (chunk_size is None and torch.compiler.is_compiling()):
         return [slice(0, rows)]
     similarities = elements_per_block(everyone, _SIMILARITIES, _SIMILARITIES_ON_ACCELERATOR)
     size = chunk_size or max(similarities // everyone.shape[0], 1)
@@ -130,7 +130,7 @@ def _cost_and_slope_of_labels(
     derivative is ``softmax * (number of partners) - positive``.
     """
     positive = indicator(labels[rows].unsqueeze(1) == labels, log_softmax.dtype)
-    positive.diagonal(rows.start).zero_()
+    positive = _without_diagonal(positive, rows.start)
     unlabelled = log_softmax.shape[1] - len(labels)
     if unlabelled:  # rows without a label are not partners of any row
         positive = pad(positive, (0, unlabelled))
@@ -141,3 +141,14 @@ def _cost_and_slope_of_labels(
         partners = partners.clamp_max(1)
     cost = -torch.dot(log_softmax.flatten(), positive.flatten())
     return cost, log_softmax.exp_().mul_(partners).sub_(positive), count
+
+
+def _without_diagonal(x: Tensor, start: int) -> Tensor:
+    """Return a matrix with zeros in a diagonal, in its memory.
+
+    Torch 2.4 exports no change in place of what ``to`` returned.
+    """
+    if torch.compiler.is_compiling():
+        return x.diagonal_scatter(torch.zeros_like(x.diagonal(start)), start)
+    x.diagonal(start).zero_()
+    return x

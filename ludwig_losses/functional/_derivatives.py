@@ -117,7 +117,11 @@ class CustomFunction:
     def apply(self, *inputs: Any) -> Any:
         """Apply the form that fits what torch does now."""
         if torch.compiler.is_compiling():
-            return self.compiled.apply(*inputs)
+            # Where nothing is differentiated, torch 2.4 takes a forward without a context for one that has one.
+            differentiated = [is_differentiated(each) for each in inputs if isinstance(each, Tensor)]
+            if any(differentiated) or are_transforms_active():
+                return self.compiled.apply(*inputs)
+            return self.compiled.forward(*inputs)
         form = self.transformed if are_transforms_active() else self.eager
         return form.apply(*inputs)
 

@@ -81,7 +81,7 @@ class _DiceFunction(torch.autograd.Function):
         ctx.save_for_backward(logits, target.flatten(1).unsqueeze(1), p, loss, denominator, share)
         ctx.form, ctx.by_operators = form, by_operators
         if share is None:
-            return loss.mean() if loss.numel() else loss.sum()
+            return loss.mean() if loss.numel() > 0 else loss.sum()
         return (share * loss).sum()
 
     @staticmethod

@@ -130,7 +130,7 @@ def _true_mass(target: Tensor, counted: Tensor | None, classes: int) -> Tensor:
 
 def _two_true_masses(target: Tensor, counted: Tensor | None) -> Tensor:
     """Count the ones, and so the zeros."""
-    if target.numel():
+    if target.numel() > 0:
         check_classes(target, 2, can_ignore=True)
     second = target.sum(dim=1)
     pixels = target.shape[1] if counted is None else counted.flatten(1).sum(dim=1)

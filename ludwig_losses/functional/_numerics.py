@@ -162,7 +162,7 @@ def unit_rows(rows: Tensor, *, zero_norm: float) -> tuple[Tensor, Tensor]:
     Args:
         zero_norm: rows that are no longer than this count as 0 and are divided by 1.
     """
-    if not rows.shape[1]:
+    if rows.shape[1] == 0:
         return rows, rows.new_ones(len(rows), 1)
     wide = summation_dtype(rows.device)
     if is_small(rows) and rows.dtype != wide:
@@ -274,7 +274,7 @@ def check_classes(
     """
     counted = is_counted(target, ignore_index)
     target = target if counted is None else target[counted]
-    if target.numel():
+    if target.numel() > 0:
         low, high = target.aminmax()
         check_range(int(low), int(high), classes, can_ignore=can_ignore)
 
@@ -534,6 +534,7 @@ def weighted_mean(loss: Tensor, weight: Tensor | None = None, total: Tensor | No
     the sum of the weights, where it is known.
     """
     if weight is None:
-        return loss.mean() if loss.numel() else loss.sum()
+        # Not "if loss.numel()", for which the compiler of torch 2.4 makes a number of a size that is a symbol.
+        return loss.mean() if loss.numel() > 0 else loss.sum()
     total = weight.sum() if total is None else total
     return (weight * loss).sum() / torch.where(total > 0, total, 1)

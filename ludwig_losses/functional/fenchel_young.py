@@ -268,7 +268,7 @@ def _solve(logits: Tensor, target: Tensor, alpha: float) -> tuple[Tensor, Tensor
     With ``x = (alpha - 1) (z - max z)`` and ``e = p**(alpha - 1)`` the loss is
     ``sum p (x + (1 - e) / alpha) / (alpha - 1) + max z - z_y``.
     """
-    if not logits.numel():
+    if logits.numel() == 0:
         return logits.new_zeros(len(logits)), torch.zeros_like(logits), None
     if alpha in (1.5, 2.0) and sorts_any_width(logits):
         return *_solve_by_sorting(logits, target, alpha), None

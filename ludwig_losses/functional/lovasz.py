@@ -146,7 +146,7 @@ def _loss_by_one_sort(
     memory. Both are few: the keys of the sort have the errors and the foreground, and the steps are computed in place.
     """
     images, count, pixels = probabilities.shape
-    if not labels.numel():
+    if labels.numel() == 0:
         return probabilities.sum(), torch.zeros_like(probabilities)
     keys = _keys_of_all_classes(probabilities, labels, ignored)
     if not per_image:
@@ -267,7 +267,7 @@ def _loss_of_pixels(probabilities: Tensor, labels: Tensor, chosen: list[int] | N
 
 def _present_classes(labels: Tensor, classes: int) -> set[int]:
     """Return which classes there are among labels ``[N]``."""
-    if not len(labels):
+    if labels.shape[0] == 0:
         return set()
     low, high = (int(bound) for bound in labels.aminmax())
     check_range(low, high, classes, can_ignore=True)

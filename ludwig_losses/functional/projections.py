@@ -221,9 +221,8 @@ def sorted_threshold(x: Tensor, r: float) -> Tensor:
     k = torch.arange(1, x.shape[-1] + 1, dtype=torch.float64, device=x.device)
     if r == 1.0:
         return ordered.cumsum(dim=-1, dtype=torch.float64).sub_(1.0).div_(k).amax(dim=-1, keepdim=True)
-    squares = ordered.to(torch.float64, copy=True)
-    total = squares.cumsum(dim=-1)
-    squares = squares.square_().cumsum_(dim=-1)
+    total = ordered.cumsum(dim=-1, dtype=torch.float64)
+    squares = ordered.to(torch.float64).square().cumsum_(dim=-1)
     # sqrt(k (1 - squares) + total**2), in the memory of the squares.
     root = torch.addcmul(k, k, squares, value=-1.0, out=squares).addcmul_(total, total).sqrt_()
     tau = total.sub_(root).div_(k)

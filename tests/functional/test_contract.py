@@ -78,7 +78,7 @@ def test_compiles_once_for_batches_of_any_size(case: Case) -> None:
         if tensor is not None:
             torch._dynamo.mark_dynamic(tensor, 0)
     assert_close(compiled(*batch), case.loss(*batch), 1e-6)
-    with torch.compiler.set_stance("fail_on_recompile"):
+    with torch._dynamo.config.patch(error_on_recompile=True):
         assert_close(compiled(*twice(*batch)), case.loss(*twice(*batch)), 1e-6)
 
 
