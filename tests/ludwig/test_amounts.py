@@ -88,6 +88,16 @@ def test_a_training_begins_with_the_mean_and_goes_on_with_it(counts, tmp_path):
     assert model.model.output_features.get("y").train_loss_function.means.start.exp().item() == pytest.approx(start)
 
 
+@pytest.mark.parametrize("loss", [POISSON, {"type": "gaussian_nll_loss"}], ids=lambda loss: loss["type"])
+def test_the_first_predictions_are_a_constant(loss):
+    model = LudwigModel.create_model(ModelConfig.from_dict(config_of(loss)), random_seed=1)
+    feature = model.output_features.get("y")
+    feature.train_loss_function.begin(200.0, 30.0)
+    outputs = model({"x": torch.randn(5)})
+    predicted = feature.predictions(outputs, "y")["predictions"]
+    torch.testing.assert_close(predicted, torch.full((5,), 200.0))
+
+
 @pytest.mark.parametrize("normalization", ["zscore", "minmax", "iq", "log1p"])
 @pytest.mark.parametrize("loss", [POISSON, {"type": "compound_loss", "terms": [{"type": "huber"}, TWEEDIE]}], ids=str)
 def test_normalised_counts_are_refused(loss, normalization):

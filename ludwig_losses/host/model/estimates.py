@@ -22,17 +22,25 @@ _OF_DENSE = ("use_bias", "weights_initializer", "bias_initializer")
 def initialize_decoder(original: Callable, feature: Any, decoder_config: Any) -> nn.Module:
     """Return Ludwig's decoder, with as many outputs for each target as the loss of the feature needs."""
     decoder = original(feature, decoder_config)
-    if declaration_of(type(feature.loss)) is None or feature.loss.outputs is None:
+    if declaration_of(type(feature.loss)) is None or not (feature.loss.begins or feature.loss.outputs):
         return decoder
+    _refuse_clip(feature, decoder_config)
+    if feature.loss.outputs:
+        targets = (decoder.dense.dense.out_features,) if feature.type() == TIMESERIES else ()
+        options = {name: getattr(decoder_config, name) for name in _OF_DENSE if hasattr(decoder_config, name)}
+        decoder.dense = Outputs(decoder_config.input_size, (*targets, feature.loss.outputs), **options)
+    if feature.loss.begins:
+        # The first predictions are those of a constant, with which the loss begins.
+        nn.init.zeros_(decoder.dense.dense.weight)
+    return decoder
+
+
+def _refuse_clip(feature: Any, decoder_config: Any) -> None:
     if getattr(decoder_config, "clip", None) is not None:
         raise ValueError(
             f"Output feature '{feature.feature_name}': decoder.clip bounds the numbers from which {feature.loss.type} "
             f"makes its predictions, not the predictions. Remove clip."
         )
-    targets = (decoder.dense.dense.out_features,) if feature.type() == TIMESERIES else ()
-    options = {name: getattr(decoder_config, name) for name in _OF_DENSE if hasattr(decoder_config, name)}
-    decoder.dense = Outputs(decoder_config.input_size, (*targets, feature.loss.outputs), **options)
-    return decoder
 
 
 class Outputs(Dense):
