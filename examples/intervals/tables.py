@@ -18,9 +18,6 @@ OF_R = {
     "Caschool": ("testscr", ["distcod", "county", "district", "readscr", "mathscr"]),
     "Clothing": ("tsales", ["sales"]),
     "Bwages": ("wage", ["sex"]),
-    "Wages1": ("wage", []),
-    "diamonds": ("price", []),
-    "Computers": ("price", []),
 }
 
 

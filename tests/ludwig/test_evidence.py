@@ -75,6 +75,8 @@ def test_what_is_said_of_intervals_follows_from_the_numbers():
     summary = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(summary)
     frame = pd.read_csv(folder / "intervals.csv")
+    tables, seeds = frame.table.nunique(), frame.seed.nunique()
+    assert tables >= 5 and seeds >= 5 and find("quantile_loss").advice.found.endswith(f", {tables} tables")
     assert summary.methods(frame) == (folder / "table.md").read_text()
     assert summary.single_tables(frame) == (folder / "tables.md").read_text()
 
