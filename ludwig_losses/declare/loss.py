@@ -89,8 +89,10 @@ class Loss(nn.Module, LogitsInputsMixin):
         """
         modules = dict(self.named_modules())
         for place, source in trained.named_modules():
-            module = modules.get(place)  # none for one that is made later
-            for name, parameter in source._parameters.items() if module is not None else ():
+            module = modules.get(place)
+            if module is None:  # one that is made later
+                continue
+            for name, parameter in source._parameters.items():
                 module._parameters.pop(name, None)
                 module.__dict__[name] = parameter
         return self
