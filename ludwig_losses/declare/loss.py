@@ -96,11 +96,12 @@ class Loss(nn.Module, LogitsInputsMixin):
         """
         modules = dict(self.named_modules())
         for place, source in trained.named_modules():
-            if place not in modules:  # one that was made later
+            module = modules.get(place)
+            if module is None:  # one that is made later
                 continue
             for name, parameter in source._parameters.items():
-                modules[place]._parameters.pop(name, None)
-                modules[place].__dict__[name] = parameter
+                module._parameters.pop(name, None)
+                module.__dict__[name] = parameter
         return self
 
     def reporter(self, metric: str) -> "Loss | None":
