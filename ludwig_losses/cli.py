@@ -228,6 +228,15 @@ def _add_compare(commands: Any) -> None:
         action="store_true",
         help="train with the first loss again, rows in another order: the noise there is",
     )
+    _add_answer(parser)
+    _add_tuning(parser)
+    parser.add_argument("--workers", type=int, default=1, help="processes that train side by side (default: 1)")
+    parser.add_argument("--gpus", type=int, nargs="+", help="numbers of the GPUs to use; -1 uses none")
+    parser.add_argument("--keep_models", action="store_true", help="keep the trained models")
+    parser.set_defaults(run=_compare)
+
+
+def _add_answer(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--baseline",
         metavar="RESULTS",
@@ -240,11 +249,6 @@ def _add_compare(commands: Any) -> None:
         help="of binary features: what a missed positive costs, in false alarms. The threshold is chosen for the "
         "least costs; without it, for F1",
     )
-    _add_tuning(parser)
-    parser.add_argument("--workers", type=int, default=1, help="processes that train side by side (default: 1)")
-    parser.add_argument("--gpus", type=int, nargs="+", help="numbers of the GPUs to use; -1 uses none")
-    parser.add_argument("--keep_models", action="store_true", help="keep the trained models")
-    parser.set_defaults(run=_compare)
 
 
 def _add_tuning(parser: argparse.ArgumentParser) -> None:

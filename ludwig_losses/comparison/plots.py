@@ -29,6 +29,7 @@ FEWEST_ROWS_OF_A_BIN = 5
 _GREY = "0.55"
 
 _Tables = dict[str, list[Row]]
+_Curve = tuple[np.ndarray, np.ndarray]
 
 
 def draw(results: Results, tables: _Tables, output: pathlib.Path) -> list[pathlib.Path]:
@@ -185,20 +186,12 @@ def _precision(kept: dict[str, np.ndarray], recall: np.ndarray) -> np.ndarray | 
 
 def reliability(results: Results, tables: _Tables) -> Figure:
     """Draw how often predictions are right over how probable they are said to be, as trained and after calibration."""
-    panels: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {"as trained": {}, "with calibration: true": {}}
+    found: dict[str, dict[str, _Curve]] = {"as trained": {}, "with calibration: true": {}}
     for loss in results.losses:
-        scales = temperatures(results, loss)
-        seeds = {seed: results.arrays(loss, seed) for of, seed in results.found if of == loss}
-        before = [_said_and_true(kept["probabilities"], kept["truth"]) for kept in seeds.values()]
-        after = [
-            _said_and_true(rescaled(kept["probabilities"], scales[seed]), kept["truth"])
-            for seed, kept in seeds.items()
-            if seed in scales
-        ]
-        for title, found in zip(panels, (before, after), strict=True):
-            if found:
-                panels[title][loss] = _in_bins(*np.concatenate(found, axis=1))
-    shown = {title: losses for title, losses in panels.items() if losses}
+        before, after = _reliability(results, loss)
+        found["as trained"] |= {loss: before} if before is not None else {}
+        found["with calibration: true"] |= {loss: after} if after is not None else {}
+    shown = {title: losses for title, losses in found.items() if losses}
     figure = Figure(figsize=(3.4 * len(shown) + 2.2, 3.8), layout="constrained")
     axes = figure.subplots(1, len(shown), squeeze=False, sharey=True)[0]
     for axis, (title, losses) in zip(axes, shown.items(), strict=True):
@@ -211,8 +204,23 @@ def reliability(results: Results, tables: _Tables) -> Figure:
     axes[0].set(ylabel="share of positive rows" if binary else "share that is right")
     figure.supxlabel("predicted probability" if binary else "probability of the likeliest class", fontsize=9)
     figure.suptitle("Reliability on the held-out rows of all seeds", fontsize=9)
-    axes[0 if len(shown) == 1 else -1].legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    # Losses that cannot be calibrated stand on the left only.
+    axes[-1].legend(*axes[0].get_legend_handles_labels(), loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
     return figure
+
+
+def _reliability(results: Results, loss: str) -> tuple[_Curve | None, _Curve | None]:
+    """Return the curves of a loss over all seeds, before calibration and after it, where there are runs."""
+    scales = temperatures(results, loss)
+    seeds = {seed: results.arrays(loss, seed) for of, seed in results.found if of == loss}
+    before = [_said_and_true(kept["probabilities"], kept["truth"]) for kept in seeds.values()]
+    after = [
+        _said_and_true(rescaled(kept["probabilities"], scales[seed]), kept["truth"])
+        for seed, kept in seeds.items()
+        if seed in scales
+    ]
+    first, second = (_in_bins(*np.concatenate(found, axis=1)) if found else None for found in (before, after))
+    return first, second
 
 
 def _said_and_true(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -221,7 +229,7 @@ def _said_and_true(probabilities: np.ndarray, truth: np.ndarray) -> np.ndarray:
     return np.stack([probabilities.max(axis=1), probabilities.argmax(axis=1) == truth])
 
 
-def _in_bins(said: np.ndarray, true: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _in_bins(said: np.ndarray, true: np.ndarray) -> _Curve:
     """Return the means in ten bins of equal width, without those of a few rows."""
     place = np.minimum((said * 10).astype(int), 9)
     count = np.bincount(place, minlength=10)
