@@ -30,7 +30,7 @@ CROSS_ENTROPY = {"type": "softmax_cross_entropy"}
 SEEDS = 3
 SEEDS_OF_TAILS = 5
 WRONG = (0.0, 0.2, 0.4)
-MOST_ROWS_WITH_NOISE = 2000
+TABLES_WITH_NOISE, MOST_ROWS_WITH_NOISE = 10, 2000
 TEMPERED = "tempered_softmax_cross_entropy"
 # Chooses the split and the wrong labels of a table, which are the same for all seeds.
 SEED_OF_NOISE = 1
@@ -98,7 +98,7 @@ def for_tails(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 def with_wrong_labels() -> dict[str, pd.DataFrame]:
     """Each table with 0, 20 and 40 % of its training and validation rows named after another class."""
-    tables = several_classes().items()
+    tables = list(several_classes().items())[:TABLES_WITH_NOISE]
     return {f"{name}, {share:.0%} wrong": wrong_labels(table, share) for name, table in tables for share in WRONG}
 
 

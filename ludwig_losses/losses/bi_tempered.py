@@ -23,13 +23,13 @@ class TemperedSoftmaxCrossEntropyConfig(TokenLossConfig):
 
     advice: ClassVar[Advice | None] = Advice(
         need="noisy labels",
-        helps="many labels are wrong, and training lasts long enough to memorise them",
-        hinders="labels are right, or training stops early: then it does no better than cross-entropy",
+        helps="20 % of the labels or more are wrong at random, most of all where training lasts long",
+        hinders="labels are right: the measured setting then made the probabilities worse",
         start="{type: tempered_softmax_cross_entropy, t1: 0.2, t2: 2.0}",
         watch=("accuracy",),
         page="bi_tempered",
-        evidence="noisy_labels",
-        found="helped, 1 data set",
+        evidence="many_tables",
+        found="helped, 10 tables, by accuracy",
     )
 
     t1: float = field(

@@ -22,10 +22,15 @@ class GeneralizedCrossEntropyConfig(TokenLossConfig):
     advice: ClassVar[Advice | None] = Advice(
         need="noisy labels, with one parameter to tune, also in masks and tokens",
         helps="many labels are wrong, and the predictions should stay those of a softmax",
-        hinders="labels are right, or there are many classes: with q near 1 it learns slowly, or not at all",
+        hinders=(
+            "labels are right (the probabilities become worse), or there are many classes: with q near 1 it learns "
+            "slowly, or not at all"
+        ),
         start="{type: generalized_cross_entropy, q: 0.7}",
         watch=("accuracy",),
         page="generalized_cross_entropy",
+        evidence="many_tables",
+        found="helped, 10 tables, by accuracy",
     )
 
     q: float = field(

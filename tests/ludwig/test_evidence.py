@@ -116,6 +116,8 @@ def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):
         ("logit_adjusted_loss", "imbalance", "logit_adjusted_loss"),
         ("poly_loss", "imbalance", "poly_loss"),
         ("corn", "order", "corn"),
+        ("tempered_softmax_cross_entropy", "noise", "tempered_softmax_cross_entropy"),
+        ("generalized_cross_entropy", "noise", "generalized_cross_entropy"),
         ("deep_sad", "anomalies", "deep_sad, 1% labelled"),
         ("deep_svdd", "anomalies", "deep_svdd"),
         ("drocc", "anomalies", "drocc"),
