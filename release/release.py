@@ -17,7 +17,11 @@ import sys
 
 ROOT = pathlib.Path(__file__).parents[1]
 SUMS = "SHA256SUMS"
-UNPUBLISHED = "There is no published release yet"
+# What may no longer stand there once a version is published.
+UNPUBLISHED = {
+    "README.md": "There is no published release yet",
+    "CHANGELOG.md": "No version has been published yet",
+}
 
 
 def version() -> str:
@@ -47,9 +51,11 @@ def problems(tag: str) -> list[str]:
         found.append(f"The tag is {tag}, but ludwig_losses/__init__.py says {version()}.")
     if section((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), version()) is None:
         found.append(f"CHANGELOG.md has no section [{version()}]: rename [Unreleased], and add the date.")
-    if UNPUBLISHED in (ROOT / "README.md").read_text(encoding="utf-8"):
-        found.append(f'README.md still says "{UNPUBLISHED}".')
-    return found
+    return found + [
+        f'{file} still says "{sentence}".'
+        for file, sentence in UNPUBLISHED.items()
+        if sentence in (ROOT / file).read_text(encoding="utf-8")
+    ]
 
 
 def checksums(folder: pathlib.Path) -> str:

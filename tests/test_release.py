@@ -95,20 +95,22 @@ def test_notes_are_the_section_of_the_version():
 def test_what_is_missing_for_a_release(monkeypatch, tmp_path):
     (tmp_path / "ludwig_losses").mkdir()
     (tmp_path / "ludwig_losses/__init__.py").write_text('__version__ = "1.2.3"\n')
-    (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n\n- A.\n")
-    (tmp_path / "README.md").write_text(f"{release.UNPUBLISHED}, so wait.")
+    (tmp_path / "CHANGELOG.md").write_text(f"## [Unreleased]\n\n{release.UNPUBLISHED['CHANGELOG.md']}.\n")
+    (tmp_path / "README.md").write_text(f"{release.UNPUBLISHED['README.md']}, so wait.")
     monkeypatch.setattr(release, "ROOT", tmp_path)
-    tag, changelog, readme = release.problems("v1.2.4")
-    assert "1.2.4" in tag and "[1.2.3]" in changelog and "README" in readme
+    tag, section, *unpublished = release.problems("v1.2.4")
+    assert "1.2.4" in tag and "[1.2.3]" in section
+    assert [said.partition(" ")[0] for said in unpublished] == ["README.md", "CHANGELOG.md"]
     assert release.main("check", "v1.2.3") == 1
     (tmp_path / "CHANGELOG.md").write_text("## [1.2.3] - 2026-01-02\n\n- A.\n")
     (tmp_path / "README.md").write_text("pip install ludwig-losses")
     assert release.main("check", "v1.2.3") == 0
 
 
-def test_the_readme_is_known_to_be_unpublished_while_it_says_so():
+def test_while_nothing_is_published_the_files_say_so_in_the_words_that_the_check_looks_for():
     published = "pip install ludwig-losses\n```" in README
-    assert published != (release.UNPUBLISHED in README)
+    for file, sentence in release.UNPUBLISHED.items():
+        assert published != (sentence in (ROOT / file).read_text())
 
 
 def test_checksums(tmp_path):

@@ -55,7 +55,7 @@ def plot(curves: dict[str, np.ndarray], path: pathlib.Path) -> None:
         axis.fill_between(epochs, accuracy.min(axis=0), accuracy.max(axis=0), alpha=0.2)
     axis.set(xlabel="epoch", ylabel="test accuracy", title="Digits, 40 % of the training labels wrong")
     axis.legend()
-    figure.savefig(path, bbox_inches="tight")
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 def main(folder: pathlib.Path) -> None:

@@ -70,7 +70,7 @@ def plot(results: dict[str, pd.DataFrame], path: pathlib.Path) -> None:
         axis.set(title=config, xlabel="probability of the predicted class")
     axes[0].set_ylabel("density of test images")
     axes[0].legend()
-    figure.savefig(path, bbox_inches="tight")
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 def main(folder: pathlib.Path) -> None:
