@@ -48,7 +48,7 @@ def _counts(draw: hostile.Draw, shape: inputs.Shape, classes: int) -> Tensor:
     return draw.integers(draw.choice((2, 2, 3, 100)), *shape)
 
 
-def _positive_for_gamma(draw: hostile.Draw) -> float:
+def _powers(draw: hostile.Draw) -> float:
     return draw.choice((1.0, 1.25, 1.5, 1.75))
 
 
@@ -81,7 +81,7 @@ FUNCTIONS = {
     "poisson_deviance": Function(hostile=hostile.Subject(_LOGARITHMS, scale=_scale)),
     "tweedie_loss": Function(
         cases=inputs.each(counts, ((7,), (4, 3), (2, 3, 4)), {"power": 1.5}, {"power": 1.0}, {"power": 2.0}),
-        hostile=hostile.Subject(_LOGARITHMS, {"power": _positive_for_gamma}, scale=_scale),
+        hostile=hostile.Subject(_LOGARITHMS, {"power": _powers}, scale=_scale),
         wrong_shapes=_WRONG,
         out_of_range=(
             ({"power": 0.9}, r"power must be a number in \[1, 2\]; got 0.9"),
@@ -92,7 +92,9 @@ FUNCTIONS = {
     "log_link_mean": Function(hostile=hostile.Subject(_LOGARITHMS, has_target=False)),
 }
 
+_BY_LOSS = (("number", {}, "loss"),)
+
 LOSSES = {
-    "poisson_nll_loss": Declared(output=_AS_THEY_ARE, needs_the_user=True, validates_by=()),
-    "tweedie_loss": Declared(output=_AS_THEY_ARE, needs_the_user=True, changes={"power": 1.2}),
+    "poisson_nll_loss": Declared(output=_AS_THEY_ARE, needs_the_user=True, validates_by=_BY_LOSS),
+    "tweedie_loss": Declared(output=_AS_THEY_ARE, needs_the_user=True, changes={"power": 1.2}, validates_by=_BY_LOSS),
 }
