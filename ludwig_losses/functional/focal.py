@@ -131,9 +131,9 @@ class _SigmoidFocalLoss(torch.autograd.Function):
     ) -> Tensor:
         """Return the loss, and keep its derivative by the logits."""
         ctx.options = gamma, label_smoothing, threshold
-        whole = counted is None and (is_small(logits) or (is_on_accelerator(logits) and _is_one_block(logits)))
-        if whole:
-            loss, slope = _sigmoid_focal(logits, target, alpha, *ctx.options)
+        whole = is_on_accelerator(logits) and counted is None and _is_one_block(logits)
+        if whole or is_small(logits):
+            loss, slope = _counted_sigmoid_focal(logits, ctx.options, target, counted, alpha)
         else:
             loss, slope = _sigmoid_focal_in_blocks(logits, target, counted, alpha, ctx.options)
         ctx.save_for_backward(logits, target, counted, alpha, slope)
