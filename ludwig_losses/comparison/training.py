@@ -22,6 +22,7 @@ from ludwig_losses.comparison.memory import Peak
 from ludwig_losses.comparison.outcome import LOGITS, Outcome, measure
 from ludwig_losses.comparison.plan import MODEL, VALIDATION, Run, column_names, fingerprint_of, load
 from ludwig_losses.comparison.resampling import ROWS, identities
+from ludwig_losses.host.data.rows import rows_of
 from ludwig_losses.host.model.held_out import batches, describe_output, describe_roles
 from ludwig_losses.host.model.temperature import temperature
 from ludwig_losses.parameters import Feature
@@ -200,10 +201,7 @@ def _reordered(dataset: Any, run: Run) -> Any:
     together = 2 if run.pairs else 1
     order = np.random.default_rng(run.seed).permutation(len(dataset) // together)
     rows = (order[:, None] * together + np.arange(together)).ravel()
-    other = copy.copy(dataset)
-    other.dataset = {name: column[rows] for name, column in dataset.dataset.items()}
-    other.size = len(rows)
-    return other
+    return rows_of(dataset, rows)
 
 
 def _curves(statistics: Any, feature: str) -> dict[str, dict[str, list[float]]]:

@@ -92,7 +92,8 @@ class Loss(nn.Module, LogitsInputsMixin):
     def learning_from(self, trained: "Loss") -> "Loss":
         """Use the parameters of the module that is trained, and return this one.
 
-        They are no parameters of this module then: those of a model are in its optimizer and its state once.
+        They are no parameters of this module then: those of a model are in its optimizer and its state once. What it
+        makes of logits is that of the other module, too: calibration, and the targets that it began with.
         """
         modules = dict(self.named_modules())
         for place, source in trained.named_modules():
@@ -102,6 +103,9 @@ class Loss(nn.Module, LogitsInputsMixin):
             for name, parameter in source._parameters.items():
                 module._parameters.pop(name, None)
                 module.__dict__[name] = parameter
+        if self.estimates is not None and trained.estimates is not None:
+            for module, source in zip(self.estimates.modules(), trained.estimates.modules(), strict=True):
+                module._buffers = source._buffers  # one dictionary, which moves to a device once
         return self
 
     def reporter(self, metric: str) -> "Loss | None":

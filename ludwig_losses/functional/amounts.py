@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor
 
 from ludwig_losses.functional._numerics import check_number, full_precision, is_static
@@ -11,6 +12,8 @@ from ludwig_losses.functional.quantile import check_targets
 
 # From here on exp is continued by its tangent: it, its gradient and their sums stay finite in float32.
 _LINEAR_FROM = 60.0
+# From here on four terms of Stirling's series are exact to 1e-13.
+_SERIES_FROM = 16.0
 
 
 def poisson_nll_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -37,10 +40,9 @@ def poisson_nll_loss(logits: Tensor, target: Tensor) -> Tensor:
         tensor([1.0000, 1.0000, 2.7918])
     """
     check_targets(logits, target, outputs=None)
-    check_amounts(target)
     z = full_precision(logits)
-    y = target.to(z)
-    return _exp(z) - y * z + (y + 1).lgamma()
+    y = _amounts(target, z)
+    return _half_deviance(z, y, power=1) + _least_poisson_nll(y)
 
 
 def tweedie_loss(logits: Tensor, target: Tensor, *, power: float = 1.5) -> Tensor:
@@ -72,13 +74,8 @@ def tweedie_loss(logits: Tensor, target: Tensor, *, power: float = 1.5) -> Tenso
     """
     check_targets(logits, target, outputs=None)
     check_number("power", power, minimum=1, maximum=2)
-    check_amounts(target, above=power == 2)
     z = full_precision(logits)
-    y = target.to(z)
-    log_y = y.where(y > 0, 1).log()
-    best = _box_cox(log_y, 2 - power) - y * _box_cox(log_y, 1 - power)
-    of_zero = -math.inf if power == 2 else 1 / (power - 2)
-    return _box_cox(z, 2 - power) - y * _box_cox(z, 1 - power) - best.where(y > 0, of_zero)
+    return _half_deviance(z, _amounts(target, z, above=power == 2), power)
 
 
 def poisson_deviance(logits: Tensor, target: Tensor) -> Tensor:
@@ -107,13 +104,40 @@ def log_link_mean(logits: Tensor) -> Tensor:
     return _exp(full_precision(logits))
 
 
-def check_amounts(target: Tensor, *, above: bool = False) -> None:
-    """Raise ``ValueError`` unless all targets are at least 0, or ``above`` it; read where that does not synchronise."""
-    if is_static(target) or not target.numel():
-        return
-    least = target.min().item()
+def _amounts(target: Tensor, z: Tensor, *, above: bool = False) -> Tensor:
+    """Return targets in the type of the logits. Those below 0, or not ``above`` it, raise ``ValueError``, and become
+    NaN where reading them would wait for an accelerator: nothing is trained on them in silence."""
+    if is_static(target):
+        y = target.to(z)
+        return y.where(y > 0 if above else y >= 0, math.nan)
+    least = target.min().item() if target.numel() else 1
     if not (least > 0 if above else least >= 0):
         raise ValueError(f"target must be {'>' if above else '>='} 0; got {least:g}.")
+    return target.to(z)
+
+
+def _half_deviance(z: Tensor, y: Tensor, power: float) -> Tensor:
+    log_y = y.where(y > 0, 1).log()
+    least = _box_cox(log_y, 2 - power) - y * _box_cox(log_y, 1 - power)
+    of_zero = -math.inf if power == 2 else 1 / (power - 2)
+    loss = _box_cox(z, 2 - power) - y * _box_cox(z, 1 - power) - least.where(y > 0, of_zero)
+    # Near the target these terms are large and cancel; by the distance of the logarithms they are small.
+    distance = (z - log_y).clamp(-1, 1)
+    near = y ** (2 - power) * (_box_cox(distance, 2 - power) - _box_cox(distance, 1 - power))
+    return near.where((y > 0) & ((z - log_y).abs() < 1), loss)
+
+
+def _least_poisson_nll(y: Tensor) -> Tensor:
+    """Return the loss of a mean equal to the target, ``y - y log y + log y!``; of large ones by Stirling's series."""
+    large = y.clamp_min(_SERIES_FROM)
+    square = large.square()
+    series = (1 / 12 - (1 / 360 - (1 / 1260 - 1 / 1680 / square) / square) / square) / large
+    small = y.clamp_max(_SERIES_FROM)
+    return torch.where(
+        y > _SERIES_FROM,
+        (2 * math.pi * large).log() / 2 + series,
+        small - torch.xlogy(small, small) + (small + 1).lgamma(),
+    )
 
 
 def _exp(x: Tensor, linear_from: float = _LINEAR_FROM) -> Tensor:

@@ -231,6 +231,10 @@ class CompoundLoss(Loss):
         self.is_root = [own_losses.is_root(module) for module in self.terms]
         self.projecting = next(iter(config.projecting), None)
         self.calibrates, self.fewest_rows = self._of_projecting("calibrates"), self._of_projecting("fewest_rows")
+        self.calibration_share = self._of_projecting("calibration_share")
+        self.quantile_columns = self._of_projecting("quantile_columns")
+        for module, weight in zip(self.terms, self.weights, strict=True):
+            module.requires_grad_(bool(weight))  # A term that is only reported learns nothing.
         self.of_batch_alone = all(module.of_batch_alone for module in self.terms if isinstance(module, Loss))
         # A configuration from another process did not register the names here.
         register_term_metrics(self.names, FEATURES)

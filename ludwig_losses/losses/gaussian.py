@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from statistics import NormalDist
 from typing import ClassVar
 
@@ -70,12 +69,6 @@ class GaussianNLLLossConfig(LossConfig):
     def figures(cls) -> dict[str, list[Panel]]:
         error = torch.linspace(-4, 4, 81, dtype=torch.float64)
 
-        def slope(beta: float) -> Callable[[float], tuple[list[float], list[float]]]:
-            def of_std(std: float) -> tuple[list[float], list[float]]:
-                return rounded(error), rounded(error * std ** (2 * beta - 2))
-
-            return of_std
-
         raw = torch.tensor([0.5, 1.0, 2.0], dtype=torch.float64).expm1().log()
         losses = {
             f"standard deviation {std}": (
@@ -84,7 +77,9 @@ class GaussianNLLLossConfig(LossConfig):
             )
             for std, z in zip((0.5, 1.0, 2.0), raw, strict=True)
         }
-        slopes = {f"beta {beta:g}": slope(beta)(2.0) for beta in (0.0, 0.5, 1.0)}
+        slopes = {
+            f"beta {beta:g}": (rounded(error), rounded(error * 2.0 ** (2 * beta - 2))) for beta in (0.0, 0.5, 1.0)
+        }
         return {
             "gaussian": [Panel("prediction - target", "loss", losses)],
             "gaussian_beta": [Panel("prediction - target", "gradient of the mean, standard deviation 2", slopes)],

@@ -130,9 +130,8 @@ class OpenSetLoss(ClassificationLoss):
         logits = class_logits(preds)
         known = self.known(logits)
         loss, log_p, size = loss_and_log_probabilities(logits, target, known, xi, zeta, self.ignored)
-        if (
-            known is not None and log_p is not None and preds.dim() > 1 and torch.is_grad_enabled()
-        ):  # predictions follow
+        predictions_follow = preds.dim() > 1 and torch.is_grad_enabled()
+        if known is not None and log_p is not None and predictions_follow:
             p = log_p.exp()
             score = largest_known(p, known)
             if not self.score_by_magnitude:

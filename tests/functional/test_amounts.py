@@ -58,4 +58,26 @@ def test_what_is_no_amount_is_named(call, said: str, monkeypatch: pytest.MonkeyP
     with pytest.raises(ValueError, match=said):
         call(target)
     monkeypatch.setattr(_numerics, "HOST_DEVICES", frozenset())  # where reading a value would wait
-    call(target)
+    assert call(target).isnan().any()
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [poisson_nll_loss, poisson_deviance, lambda z, y: tweedie_loss(z, y, power=1.5)],
+    ids=["poisson_nll_loss", "poisson_deviance", "tweedie_loss"],
+)
+@pytest.mark.parametrize("mean", [1e2, 1e4, 1e6])
+def test_large_counts_do_not_cancel_in_float32(loss, mean: float) -> None:
+    target = torch.poisson(torch.full((500,), mean, dtype=torch.float64), generator=torch.Generator().manual_seed(0))
+    z = torch.full((500,), mean, dtype=torch.float64).log()
+    value, gradient = value_and_gradient(loss, z.float(), target.float())
+    expected, expected_gradient = value_and_gradient(loss, z, target)
+    assert (value >= 0).all()
+    torch.testing.assert_close(value.mean(), expected.mean().float(), rtol=1e-4, atol=0)
+    torch.testing.assert_close(gradient, expected_gradient.float(), rtol=1e-3, atol=3e-6 * mean)
+
+
+def test_the_least_loss_of_a_count_is_exact_on_both_sides_of_the_series() -> None:
+    target = torch.arange(1, 40, dtype=torch.float64)
+    expected = -torch.distributions.Poisson(target).log_prob(target)
+    assert_close(poisson_nll_loss(target.log(), target), expected, 1e-12)

@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 import pytest
 from ludwig.api import LudwigModel
+from ludwig.error import ConfigValidationError
+from ludwig.schema.model_types.base import ModelConfig
 
 import matrix
 
@@ -78,3 +80,17 @@ def test_data_in_the_cache_of_another_loss_is_not_taken(tmp_path) -> None:
     for _ in range(2):  # prepared anew, and from the cache
         found = LudwigModel(config, logging_level=logging.ERROR).preprocess(str(path)).training_set_metadata
         assert found["y"]["rows_of_classes"] == [357, 212]
+
+
+@pytest.mark.parametrize("key", ["oversample_minority", "undersample_majority"])
+@pytest.mark.parametrize("loss", [ASKING[0][1], ASKING[1][1]], ids=["balanced", "priors"])
+def test_counts_beside_rows_that_are_balanced_later_are_refused(loss: dict[str, Any], key: str) -> None:
+    config: dict[str, Any] = {
+        "input_features": [{"name": "x", "type": "number"}],
+        "output_features": [{"name": "y", "type": "binary", "loss": loss}],
+        "preprocessing": {key: 0.5},
+    }
+    with pytest.raises(ConfigValidationError, match=rf"\.loss .*: {loss['type']} counts .*preprocessing\.{key}: 0\.5"):
+        ModelConfig.from_dict(config)
+    config["output_features"][0]["loss"] = NOT_ASKING[0][1]
+    ModelConfig.from_dict(config)

@@ -190,11 +190,41 @@ def test_a_sum_predicts_and_calibrates_quantiles(amounts, tmp_path):
     assert [*predicted] == ["y_predictions", *COLUMNS]
 
 
-def test_a_clip_of_the_decoder_is_refused(tmp_path):
+def test_a_sum_has_the_share_and_the_columns_of_its_quantiles():
+    quantiles = {"type": "quantile_loss", "calibrate": True, "calibration_share": 0.4}
+    config = get_loss_cls("number", "compound_loss").from_dict(
+        {"type": "compound_loss", "terms": [{"type": "huber"}, quantiles]}
+    )
+    loss = create_loss(config)
+    assert loss.calibration_share == 0.4
+    assert loss.quantile_columns == {"quantile_0.05": 0.05, "quantile_0.5": 0.5, "quantile_0.95": 0.95}
+
+
+def test_a_module_for_metrics_follows_calibration():
+    config = get_loss_cls("number", "quantile_loss").from_dict({"type": "quantile_loss", "calibrate": True})
+    trained_loss = create_loss(config)
+    other = create_loss(config).learning_from(trained_loss)
+    logits, target = torch.randn(60, 3), torch.randn(60)
+    trained_loss.prepare(())
+    before = other.estimates(logits)["quantile_0.95"]
+    trained_loss.calibrate(logits, target)
+    after = other.estimates(logits)["quantile_0.95"]
+    assert not torch.equal(before, after) and torch.equal(after, trained_loss.estimates(logits)["quantile_0.95"])
+
+
+@pytest.mark.parametrize(("name", "value"), [("clip", [0, 1]), ("activation", "relu")])
+def test_what_changes_the_outputs_of_the_decoder_is_refused(name, value, tmp_path):
     config, path = matrix.write("timeseries", {"type": "quantile_loss"}, tmp_path)
-    config["output_features"][0]["decoder"] = {"type": "projector", "clip": [0, 1]}
-    with pytest.raises(ValueError, match=r"decoder\.clip bounds the numbers from which quantile_loss"):
+    config["output_features"][0]["decoder"] = {"type": "projector", name: value}
+    with pytest.raises(ValueError, match=rf"decoder\.{name}: .* changes the numbers from which quantile_loss makes"):
         trained(config, str(path), tmp_path)
+
+
+@pytest.mark.parametrize("count", [8, 9])
+def test_pairs_stay_together_where_some_rows_calibrate(count):
+    order = rows_to_calibrate(count, together=2)
+    assert sorted(order) == [*range(count)]
+    assert all(second == first + 1 and first % 2 == 0 for first, second in zip(order[:8:2], order[1:8:2], strict=True))
 
 
 def test_calibrated_intervals_hold_and_are_saved(amounts, tmp_path):

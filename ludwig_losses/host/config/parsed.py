@@ -61,6 +61,7 @@ def check_parsed_config(config: Any) -> None:
                 f"{place.at('.calibration')}: true rescales softmax probabilities, but a feature "
                 f"trained with {feature.loss.type} predicts others. Remove calibration, or choose another loss."
             )
+        _check_balance(place.at(".loss"), config, feature)
         if feature.loss.keeps_pairs:
             _check_pairs(f"{place.at('.loss')}: {feature.loss.type} with consecutive pairs", config, feature)
 
@@ -89,6 +90,17 @@ def _check_normalization(where: Place, loss: Any, normalization: str | None) -> 
             f"{where}: {loss.type} {loss.why_not_normalized}, but preprocessing.normalization of the feature is "
             f"{normalization}, which may be Ludwig's default. Write preprocessing: {{normalization: {allowed}}}."
         )
+
+
+def _check_balance(where: Place, config: Any, feature: Any) -> None:
+    """Refuse counts of classes beside a preprocessing that changes how often these occur, after they were counted."""
+    for key in ("oversample_minority", "undersample_majority"):
+        value = getattr(config.preprocessing, key, None)
+        if value and feature.loss.asks_for_counts(feature.type):
+            raise ConfigValidationError(
+                f"{where}: {feature.loss.type} counts the classes of the data as they are, but preprocessing.{key}: "
+                f"{value} trains on others. Remove it, or write the numbers by class instead of having them counted."
+            )
 
 
 def _check_pairs(what: str, config: Any, feature: Any) -> None:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-from torch import distributed as dist
 
 from ludwig_losses.declare.loss import Loss
 from ludwig_losses.host.config.sections import place_of
+from ludwig_losses.host.model.forward import of_all_ranks
 from ludwig_losses.host.registry import declaration_of
 from ludwig_losses.parameters import Place
 
@@ -71,11 +71,7 @@ def _mean_and_std(trainer: Any, dataset: Any, column: str) -> tuple[float, float
     """Return the mean and the standard deviation of the targets of all ranks' training rows."""
     batches = [batch.astype(np.float64) for batch in _batches(trainer, dataset, column)]
     parts = [[batch.size, batch.sum(), np.square(batch).sum()] for batch in batches]
-    if dist.is_available() and dist.is_initialized():
-        gathered: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(gathered, parts)
-        parts = [part for of_rank in gathered for part in of_rank]
-    count, total, squares = np.sum(parts, axis=0)
+    count, total, squares = np.sum([part for of_rank in of_all_ranks(parts) for part in of_rank], axis=0)
     mean = total / count
     return float(mean), float(np.sqrt(max(squares / count - mean**2, 0)))
 

@@ -12,11 +12,11 @@ import torch
 from ludwig.constants import LOGITS, VALIDATION
 from ludwig.data.dataset.pandas import PandasDataset
 from torch import Tensor
-from torch import distributed as dist
 
 from ludwig_losses.declare.loss import Loss
 from ludwig_losses.host.config.sections import place_of
-from ludwig_losses.host.model.forward import outputs_and_targets
+from ludwig_losses.host.data.rows import rows_of
+from ludwig_losses.host.model.forward import of_all_ranks, outputs_and_targets
 
 # Of each trainer, the rows that calibrate by the share of the validation rows that they are, all of them under `None`.
 _rows_to_calibrate: WeakKeyDictionary[Any, dict[float | None, Any]] = WeakKeyDictionary()
@@ -57,8 +57,8 @@ def _parts(model: Any, validation_set: Any, shares: set[float | None]) -> tuple[
     together = 2 if any(getattr(loss, "keeps_pairs", False) for loss in losses) else 1
     order = rows_to_calibrate(len(validation_set), together)
     counts = {share: round(share * len(order) / together) * together for share in shares if share is not None}
-    parts |= {share: _rows_of(validation_set, np.sort(order[:count])) for share, count in counts.items()}
-    return parts, _rows_of(validation_set, np.sort(order[counts[largest] :]))
+    parts |= {share: rows_of(validation_set, np.sort(order[:count])) for share, count in counts.items()}
+    return parts, rows_of(validation_set, np.sort(order[counts[largest] :]))
 
 
 def rows_to_calibrate(count: int, together: int = 1) -> np.ndarray:
@@ -68,16 +68,9 @@ def rows_to_calibrate(count: int, together: int = 1) -> np.ndarray:
         count: how many validation rows there are.
         together: so many consecutive rows stay together, as a loss that pairs them needs.
     """
-    order = np.random.default_rng(count).permutation(-(-count // together))
+    order = np.random.default_rng(count).permutation(count // together)
     rows = (order[:, None] * together + np.arange(together)).ravel()
-    return rows[rows < count]
-
-
-def _rows_of(dataset: PandasDataset, rows: np.ndarray) -> PandasDataset:
-    part = copy.copy(dataset)
-    part.dataset = {name: column[rows] for name, column in dataset.dataset.items()}
-    part.size = len(rows)
-    return part
+    return np.append(rows, np.arange(len(rows), count))  # a row without a partner stays the last one
 
 
 def _check_rows(trainer: Any, feature: Any, parts: dict[float | None, Any], left: int) -> None:
@@ -148,7 +141,7 @@ def _calibrate(trainer: Any, features: list[Any], dataset: Any, batch_size: int)
     for outputs, targets in outputs_and_targets(trainer, dataset, batch_size):
         for name, rows in kept.items():
             rows.append((outputs[f"{name}::{LOGITS}"].cpu(), targets[name].cpu()))
-    for of_rank in (everyone := _of_all_ranks(kept))[1:]:
+    for of_rank in (everyone := of_all_ranks(kept))[1:]:
         for name, rows in of_rank.items():
             everyone[0][name] += rows
     for feature in features:
@@ -156,12 +149,3 @@ def _calibrate(trainer: Any, features: list[Any], dataset: Any, batch_size: int)
         loss = feature.train_loss_function
         device = next(loss.buffers()).device
         loss.calibrate(torch.cat(logits).to(device), torch.cat(target).to(device))
-
-
-def _of_all_ranks(found: Any) -> list[Any]:
-    """Return what each rank has found."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return [found]
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, found)
-    return gathered

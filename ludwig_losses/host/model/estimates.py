@@ -24,7 +24,7 @@ def initialize_decoder(original: Callable, feature: Any, decoder_config: Any) ->
     decoder = original(feature, decoder_config)
     if declaration_of(type(feature.loss)) is None or not (feature.loss.begins or feature.loss.outputs):
         return decoder
-    _refuse_clip(feature, decoder_config)
+    _refuse_bounds(feature, decoder_config)
     if feature.loss.outputs:
         targets = (decoder.dense.dense.out_features,) if feature.type() == TIMESERIES else ()
         options = {name: getattr(decoder_config, name) for name in _OF_DENSE if hasattr(decoder_config, name)}
@@ -35,12 +35,14 @@ def initialize_decoder(original: Callable, feature: Any, decoder_config: Any) ->
     return decoder
 
 
-def _refuse_clip(feature: Any, decoder_config: Any) -> None:
-    if getattr(decoder_config, "clip", None) is not None:
-        raise ValueError(
-            f"Output feature '{feature.feature_name}': decoder.clip bounds the numbers from which {feature.loss.type} "
-            f"makes its predictions, not the predictions. Remove clip."
-        )
+def _refuse_bounds(feature: Any, decoder_config: Any) -> None:
+    for name in ("clip", "activation"):
+        value = getattr(decoder_config, name, None)
+        if value not in (None, "linear"):
+            raise ValueError(
+                f"Output feature '{feature.feature_name}': decoder.{name}: {value} changes the numbers from which "
+                f"{feature.loss.type} makes its predictions, not the predictions. Remove {name}."
+            )
 
 
 class Outputs(Dense):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch import distributed as dist
 
 
 def outputs_and_targets(
@@ -33,3 +34,12 @@ def outputs_and_targets(
 def _tensors(batch: dict[str, np.ndarray], features: Any, device: torch.device) -> dict[str, Tensor]:
     columns = {feature.feature_name: np.array(batch[feature.proc_column], copy=True) for feature in features.values()}
     return {name: torch.from_numpy(column).to(device) for name, column in columns.items()}
+
+
+def of_all_ranks(found: Any) -> list[Any]:
+    """Return what each rank has found."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return [found]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, found)
+    return gathered
