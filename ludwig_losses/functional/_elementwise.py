@@ -35,6 +35,25 @@ def is_transformed(x: Tensor) -> bool:
     return forward_ad.unpack_dual(x).tangent is not None
 
 
+def bits_as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the same bits as numbers of another type of the same size. Torch up to 2.9 does not map this by itself."""
+    return _Bits.apply(x, dtype) if are_transforms_active() else x.view(dtype)
+
+
+class _Bits(torch.autograd.Function):
+    @staticmethod
+    def forward(x: Tensor, dtype: torch.dtype) -> Tensor:
+        return x.view(dtype)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        ctx.mark_non_differentiable(output)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, int | None]:
+        return _Bits.apply(x, dtype), in_dims[0]
+
+
 def elementwise(of: ValueAndSlope, x: Tensor, parameter: Any, *tensors: Tensor | None) -> Tensor:
     """Return the values of ``of(x, parameter, *tensors)`` with the derivative by ``x`` that it gives.
 

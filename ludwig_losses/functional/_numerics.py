@@ -15,7 +15,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, softplus
 
 from ludwig_losses._ranges import range_text
-from ludwig_losses.functional._elementwise import ValueAndSlope, are_transforms_active, elementwise, is_transformed
+from ludwig_losses.functional._elementwise import (
+    ValueAndSlope,
+    are_transforms_active,
+    bits_as,
+    elementwise,
+    is_transformed,
+)
 
 
 def full_precision(tensor: Tensor) -> Tensor:
@@ -88,7 +94,7 @@ def shaped_as(loss: Tensor, target: Tensor) -> Tensor:
 def as_uint8(mask: Tensor) -> Tensor:
     """Return 1 where the mask is true, else 0, in the memory of the mask; while torch compiles as a conversion, since
     the compiler of torch 2.11 cannot view bool as uint8."""
-    return mask.to(torch.uint8) if torch.compiler.is_compiling() else mask.view(torch.uint8)
+    return mask.to(torch.uint8) if torch.compiler.is_compiling() else bits_as(mask, torch.uint8)
 
 
 def as_input(x: Tensor) -> Tensor:

@@ -37,6 +37,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ludwig_losses.functional._elementwise import bits_as
 from ludwig_losses.functional._numerics import as_uint8
 
 # How many numbers take less time half by half.
@@ -52,12 +53,12 @@ def sort_errors(error: Tensor, foreground: Tensor) -> tuple[Tensor, Tensor, Tens
 
 def error_keys(error: Tensor) -> Tensor:
     """Return integers >= 0 in the order of errors >= 0, with a last bit that is free."""
-    return error.view(torch.int32 if error.dtype == torch.float32 else torch.int64) << 1
+    return bits_as(error, torch.int32 if error.dtype == torch.float32 else torch.int64) << 1
 
 
 def errors_of_keys(keys: Tensor, dtype: torch.dtype) -> Tensor:
     """Return the errors in the memory of their keys, whose last bit is lost."""
-    return keys.bitwise_right_shift_(1).view(dtype)
+    return bits_as(keys.bitwise_right_shift_(1), dtype)
 
 
 def _sort(keys: Tensor) -> tuple[Tensor, Tensor]:

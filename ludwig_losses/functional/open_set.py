@@ -15,6 +15,7 @@ from ludwig_losses.functional._numerics import (
     check_number,
     full_precision,
     is_counted,
+    is_static,
     naming_the_target,
 )
 
@@ -161,7 +162,7 @@ def _check_known(known: Tensor | None, classes: int) -> None:
     check_indices("known", known)
     if known.ndim != 1 or not len(known):
         raise ValueError(f"known must be [K], the indices of one class or more; got the shape {tuple(known.shape)}.")
-    if known.device.type != "cpu" or torch.compiler.is_compiling():
+    if is_static(known):
         return
     indices = known.tolist()
     if len({*indices}) < len(indices):
