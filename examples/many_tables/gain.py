@@ -75,9 +75,7 @@ def table() -> str:
     lines += ["|---|---|---|---|---|---|"]
     for row in found.to_dict("records"):
         numbers = f"{row['before']:.3f} | {row['after']:.3f} | {row['difference']:+.3f}"
-        lines.append(
-            f"| {row['metric']} | {numbers} | {row['low']:+.3f} to {row['high']:+.3f} | {row['verdict']} |"
-        )
+        lines.append(f"| {row['metric']} | {numbers} | {row['low']:+.3f} to {row['high']:+.3f} | {row['verdict']} |")
     note = f"Means over {len(tables)} tables and their seeds; interval over tables (bootstrap, corrected for the number of losses)."
     return "\n".join([*lines, "", note, ""])
 
