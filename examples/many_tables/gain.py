@@ -62,8 +62,8 @@ def sentence() -> str:
     }
     interval = f"{LEVEL * 100:.0f} % interval from {shown['low']:.3f} to {shown['high']:.3f} over tables"
     return (
-        f"On {len(tables)} real tables with a rare class, `{LOSS}` instead of {REFERENCE} raises the balanced accuracy from "
-        f"{_change(shown)}: by {shown['difference']:.3f}, with a {interval}.\n"
+        f"On {len(tables)} real tables with a rare class, `{LOSS}` instead of {REFERENCE} raises the balanced accuracy "
+        f"from {_change(shown)}: by {shown['difference']:.3f}, with a {interval}.\n"
         f"No difference was found in {changes['no difference']}; {changes['worse']} became worse."
     )
 
@@ -76,8 +76,8 @@ def table() -> str:
     for row in found.to_dict("records"):
         numbers = f"{row['before']:.3f} | {row['after']:.3f} | {row['difference']:+.3f}"
         lines.append(f"| {row['metric']} | {numbers} | {row['low']:+.3f} to {row['high']:+.3f} | {row['verdict']} |")
-    note = f"Means over {len(tables)} tables and their seeds; interval over tables (bootstrap, corrected for the number of losses)."
-    return "\n".join([*lines, "", note, ""])
+    interval = "interval over tables (bootstrap, corrected for the number of losses)"
+    return "\n".join([*lines, "", f"Means over {len(tables)} tables and their seeds; {interval}.", ""])
 
 
 def _change(row: dict) -> str:
