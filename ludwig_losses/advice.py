@@ -16,7 +16,8 @@ class Advice:
         start: the first setting to try, as YAML of the loss section.
         watch: the metrics that show whether it helps.
         page: the page of the documentation, below ``losses/``.
-        question: the part of the page on choosing a loss: what is learned, classes, masks or embeddings.
+        question: the part of the page on choosing a loss: what is learned, classes, labels, masks, embeddings or
+            numbers.
         evidence: the folder in ``examples/`` whose table shows it, if there is one.
         found: what was measured against the usual loss: helped, no difference or worse, and on how many data sets.
     """

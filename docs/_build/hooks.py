@@ -99,7 +99,7 @@ def _section(file: str, name: str) -> str:
     """Return a section of a file of the repository for a page at the root of the site."""
     marked = rf"<!-- --8<-- \[start:{name}\] -->\n(.*?)<!-- --8<-- \[end:{name}\] -->"
     (text,) = re.findall(marked, (ROOT / file).read_text(), re.DOTALL)
-    return text.replace("](docs/", "](")
+    return text.replace("](docs/", "](").replace("](SECURITY.md)", "](about.md#security)")
 
 
 def on_page_content(content: str, **_: Any) -> str:

@@ -302,4 +302,4 @@ if __name__ == "__main__":
         page.write_text(written(page.read_text()))
     if "figures" in sys.argv[1:]:
         draw_figures()
-        gain().draw(ROOT / "examples" / "many_tables" / "gain.svg")
+        gain().write()

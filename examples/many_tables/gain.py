@@ -1,6 +1,6 @@
 """One picture of what a loss gains on many tables, and of what it does not: ``python examples/many_tables/gain.py``.
 
-It shows the committed numbers of ``imbalance.csv``; `make docs-write` draws it again.
+It shows the committed numbers of ``imbalance.csv``, and ``gain.md`` has them as a table; `make docs-write` renews both.
 """
 
 from __future__ import annotations
@@ -53,15 +53,31 @@ def sentence() -> str:
     tables, found = gains()
     shown, *others = found.to_dict("records")
     changes = {
-        verdict: " and ".join(f"{NAMES[row['metric']]} ({_change(row)})" for row in others if row["verdict"] == verdict)
+        verdict: " and ".join(
+            f"{NAMES[row['metric']]} ({row['before']:.3f} before, {row['after']:.3f} after)"
+            for row in others
+            if row["verdict"] == verdict
+        )
         for verdict in ("no difference", "worse")
     }
     interval = f"{LEVEL * 100:.0f} % interval from {shown['low']:.3f} to {shown['high']:.3f} over tables"
     return (
-        f"On {len(tables)} real tables with a rare class, the last line raises the balanced accuracy from "
-        f"{_change(shown)}: by {shown['difference']:.3f}, with a {interval}.\n"
+        f"On {len(tables)} real tables with a rare class, `{LOSS}` instead of {REFERENCE} raises the balanced accuracy "
+        f"from {_change(shown)}: by {shown['difference']:.3f}, with a {interval}.\n"
         f"No difference was found in {changes['no difference']}; {changes['worse']} became worse."
     )
+
+
+def table() -> str:
+    """Return what the picture shows as a table: the differences of the means, with their intervals."""
+    tables, found = gains()
+    lines = [f"| {LOSS} against {REFERENCE} | before | after | difference | {LEVEL * 100:.0f} % interval | |"]
+    lines += ["|---|---|---|---|---|---|"]
+    for row in found.to_dict("records"):
+        numbers = f"{row['before']:.3f} | {row['after']:.3f} | {row['difference']:+.3f}"
+        lines.append(f"| {row['metric']} | {numbers} | {row['low']:+.3f} to {row['high']:+.3f} | {row['verdict']} |")
+    interval = "interval over tables (bootstrap, corrected for the number of losses)"
+    return "\n".join([*lines, "", f"Means over {len(tables)} tables and their seeds; {interval}.", ""])
 
 
 def _change(row: dict) -> str:
@@ -111,5 +127,11 @@ def _draw_metrics(axis: object, found: pd.DataFrame) -> None:
     axis.set_xlabel(f"mean difference to cross-entropy, {LEVEL:.0%} interval".replace("95%", "95 %"))
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Write the picture and the table."""
     draw(HERE / "gain.svg")
+    (HERE / "gain.md").write_text(table())
+
+
+if __name__ == "__main__":
+    write()

@@ -37,7 +37,7 @@ class PoissonNLLLossConfig(AmountLossConfig):
 
     advice: ClassVar[Advice | None] = Advice(
         question="numbers",
-        need="counts, such as visits, sales or defects",
+        need="counts, also with many zeros, such as visits, sales or defects",
         helps="targets are counts, many of them small or 0, and predictions have to be means that are never negative",
         hinders="counts are large and far from 0: the squared error of normalised targets learns the same",
         start="{type: poisson_nll_loss}",
@@ -68,7 +68,7 @@ class TweedieLossConfig(AmountLossConfig):
 
     advice: ClassVar[Advice | None] = Advice(
         question="numbers",
-        need="amounts, many of them exactly 0, such as claims or rainfall",
+        need="amounts (not whole numbers), many of them exactly 0, such as claims or rainfall",
         helps="targets are 0 or any number above, and their spread grows with their mean",
         hinders="targets may be negative, or all are about the same size",
         start="{type: tweedie_loss, power: 1.5}",

@@ -20,6 +20,7 @@ class AsymmetricLossConfig(ClassificationLossConfig):
     type: str = loss_type("asymmetric_loss")
 
     advice: ClassVar[Advice | None] = Advice(
+        question="labels",
         need="several labels a row, most of them absent from most rows",
         helps="each row has few of many labels, so that negatives dominate the loss, or some labels are missing",
         hinders="rows have about half of the labels, or probabilities have to be calibrated",

@@ -21,7 +21,7 @@ class LogCoshLossConfig(LossConfig):
         question="numbers",
         need="numbers with some gross errors among the targets",
         helps="a few targets are far off, and the squared error follows them",
-        hinders="the mean of a skewed target counts: large targets are no errors",
+        hinders="the mean of a target with a long tail counts: its large values are real, not errors",
         start="{type: log_cosh_loss}",
         watch=("mean_absolute_error", "root_mean_squared_error"),
         page="log_cosh",

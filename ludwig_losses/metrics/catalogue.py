@@ -46,7 +46,8 @@ _BACKGROUND = "a background class, with examples of it and of others"
 _PARTNERS = "rows that are partners"
 # Ludwig's own tables have the errors of numbers as they were normalized.
 _UNITS = "in the units of the data"
-_TOKEN_CLASSES = "a loss of this package"
+_OF_LUDWIG_ONLY = "in the tables of ludwig train and evaluate only"
+_TOKEN_CLASSES = f"a loss of this package; {_OF_LUDWIG_ONLY}"
 _LABELS = "labelled rows of both kinds"
 
 METRICS = {
@@ -245,7 +246,7 @@ METRICS = {
         False,
         "Mean deviance of counts or amounts under the distribution of the loss; 0 where every mean is the target.",
         ("number",),
-        "poisson_nll_loss or tweedie_loss",
+        f"poisson_nll_loss or tweedie_loss; {_OF_LUDWIG_ONLY}",
     ),
     "seconds_per_epoch": Metric(
         False, "Median time of an epoch, with the evaluation at its end.", (), is_main=False, margin=None

@@ -63,6 +63,7 @@ def test_the_picture_of_what_is_gained_shows_the_numbers(monkeypatch):
 
     drawn = write.numbers_of(MANY / "gain.svg")
     assert drawn == json.loads(write.gain().described_numbers()), "run `make docs-write`"
+    assert (MANY / "gain.md").read_text() == write.gain().table(), "run `make docs-write`"
     means = pd.read_csv(MANY / "imbalance.csv").groupby("loss").mean(numeric_only=True)
     (gained, *_) = [row for row in drawn["metrics"] if row["verdict"] == "better"]
     for key, loss in (("before", "cross-entropy"), ("after", "logit_adjusted_loss")):
