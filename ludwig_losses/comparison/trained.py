@@ -12,6 +12,7 @@ from ludwig.api import LudwigModel
 
 from ludwig_losses.comparison.baseline import differing_sections, model_path, statistics
 from ludwig_losses.comparison.plan import Run
+from ludwig_losses.host.data.counts import ROWS, ROWS_OF_CLASSES
 
 # Of metrics that were computed in other batches.
 _ROUNDING = 1e-3
@@ -46,8 +47,17 @@ def _check_data(folder: pathlib.Path, model: LudwigModel, data: Any) -> None:
         if feature.proc_column not in data[0].dataset:
             raise ValueError(f"--baseline: {folder}: it prepares the column {feature.column!r} in another way.")
         found, kept = data[3].get(feature.name), model.training_set_metadata.get(feature.name)
-        if not _same(found, kept):
+        if not _same(*_with_the_same_counts(found, kept)):
             raise ValueError(f"--baseline: {folder}: it has seen other data in the column {feature.column!r}.")
+
+
+def _with_the_same_counts(one: Any, other: Any) -> tuple[Any, Any]:
+    """Return the metadata of a feature in two preparations, without counted rows where one of them has none: they are
+    counted for some losses only."""
+    counted = {ROWS, ROWS_OF_CLASSES}
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)) or counted & {*one} == counted & {*other}:
+        return one, other
+    return tuple({key: value for key, value in of.items() if key not in counted} for of in (one, other))  # type: ignore[return-value]  # Of two.
 
 
 def _check_split(
