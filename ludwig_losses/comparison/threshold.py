@@ -105,13 +105,14 @@ class Threshold:
         """Return what there is to say of it."""
         least, most = (rounded(end(self.by_seed.values()), 3) for end in (min, max))
         interval, goal, digits = self.worth.new_rows, self.goal.name, decimals([self.before, self.after])
+        after, before = (f"{of:.{digits}f}" for of in (self.after, self.before))
         shown = "" if interval is None else f" ({interval[0]:+.{digits}f} to {interval[1]:+.{digits}f} on new rows)"
         calibrated = "" if self.calibrated is None else f" With `calibration: true` it is {rounded(self.calibrated)}."
         return [
             f"Threshold {rounded(self.value)}: the median of those with the best {goal} on the validation rows of each "
             f"seed ({least} to {most}).{calibrated}",
-            f"On the test rows, on which no threshold was chosen, the {goal} is {self.after:.{digits}f} with that of "
-            f"the seed and {self.before:.{digits}f} with that of the configuration: {self.worth.mean:+.{digits}f}{shown}.",
+            f"On the test rows, on which no threshold was chosen, the {goal} is {after} with that of the seed and "
+            f"{before} with that of the configuration: {self.worth.mean:+.{digits}f}{shown}.",
         ]
 
 

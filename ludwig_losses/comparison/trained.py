@@ -47,17 +47,16 @@ def _check_data(folder: pathlib.Path, model: LudwigModel, data: Any) -> None:
         if feature.proc_column not in data[0].dataset:
             raise ValueError(f"--baseline: {folder}: it prepares the column {feature.column!r} in another way.")
         found, kept = data[3].get(feature.name), model.training_set_metadata.get(feature.name)
-        if not _same(*_with_the_same_counts(found, kept)):
+        if not _same(_counted_as(kept, found), _counted_as(found, kept)):
             raise ValueError(f"--baseline: {folder}: it has seen other data in the column {feature.column!r}.")
 
 
-def _with_the_same_counts(one: Any, other: Any) -> tuple[Any, Any]:
-    """Return the metadata of a feature in two preparations, without counted rows where one of them has none: they are
-    counted for some losses only."""
-    counted = {ROWS, ROWS_OF_CLASSES}
-    if not (isinstance(one, Mapping) and isinstance(other, Mapping)) or counted & {*one} == counted & {*other}:
-        return one, other
-    return tuple({key: value for key, value in of.items() if key not in counted} for of in (one, other))  # type: ignore[return-value]  # Of two.
+def _counted_as(other: Any, one: Any) -> Any:
+    """Return metadata of a feature, without counted rows where another preparation has none: they are counted for some
+    losses only."""
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):
+        return one
+    return {key: value for key, value in one.items() if key in other or key not in (ROWS, ROWS_OF_CLASSES)}
 
 
 def _check_split(
