@@ -258,7 +258,7 @@ def _metrics(_: str) -> str:
         f"| `{name}` | {directions[found.higher_is_better]} | {', '.join(found.features)} | {found.needs} | "
         f"{_escaped(found.meaning)} |"
         for name, found in METRICS.items()
-        if found.features and found.is_compared
+        if found.features
     ]
     lines += [
         "| `recall[class]` | higher | binary, category | | Share of the true rows of a class that are predicted as such. |",

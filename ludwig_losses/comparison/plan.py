@@ -282,7 +282,7 @@ def checked_margins(margins: Mapping[str, float]) -> dict[str, float]:
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"--margin: there is no metric {name!r}.{hint}") from None
         if not is_compared:
-            raise ValueError(f"--margin: {name} is not compared: it depends on the loss.")
+            raise ValueError(f"--margin: {name} is not compared: ludwig train and evaluate have it.")
         if not (isinstance(margin, (int, float)) and 0 < margin < float("inf")):
             raise ValueError(f"--margin: {name}: got {margin!r}, expected a positive number.")
     return dict(margins)

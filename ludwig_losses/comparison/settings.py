@@ -68,7 +68,7 @@ def deciding_metric(feature: str, written: str | None) -> str:
         near = difflib.get_close_matches(name, METRICS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"--choose_by: there is no metric {name!r}.{hint}") from None
-    is_single = name not in METRICS and feature in found.features
+    is_single = name not in METRICS and feature in found.features and found.is_compared
     if name not in (fitting := deciding(feature)) and not is_single:
         raise ValueError(f"--choose_by: got {name!r}, expected one of {', '.join(fitting)}.")
     return name

@@ -23,7 +23,7 @@ class Metric:
         is_main: whether a comparison shows it on the terminal.
         judges: the types of output features of whose models it says how good they are, whatever the loss.
         margin: two losses whose difference is smaller are practically equal; ``None`` where that is not asked.
-        is_compared: whether a comparison measures it; what depends on the loss is in Ludwig's own tables only.
+        is_compared: whether a comparison measures it; others are in the tables of ludwig train and evaluate only.
         decides: whether it may say which loss to take.
     """
 
@@ -179,6 +179,7 @@ METRICS = {
         _TOKENS,
         _TOKEN_CLASSES,
         is_main=False,
+        is_compared=False,
     ),
     "token_micro_f1": Metric(
         True,
@@ -186,6 +187,7 @@ METRICS = {
         _TOKENS,
         _TOKEN_CLASSES,
         is_main=False,
+        is_compared=False,
     ),
     "edit_distance": Metric(
         False, "Insertions, deletions and substitutions, divided by the number of true tokens.", _TOKENS
@@ -285,7 +287,8 @@ def metric(name: str) -> Metric:
     if (found := re.fullmatch(r"iou_(\d+)", name)) is not None:
         return Metric(True, f"IoU of class {found[1]}.", ("image",), is_main=False, margin=0.02)
     if (found := re.fullmatch(r"token_f1_(\d+)", name)) is not None:
-        return Metric(True, f"F1 of the tokens of class {found[1]}.", _TOKENS, is_main=False, margin=0.02)
+        meaning = f"F1 of the tokens of class {found[1]}."
+        return Metric(True, meaning, _TOKENS, is_main=False, margin=0.02, is_compared=False)
     if (found := re.fullmatch(r"recall\[(.*)\]", name, re.DOTALL)) is not None:
         meaning = f"Share of the true rows of the class that are predicted as such: {found[1]}."
         return Metric(True, meaning, (*_CLASSES, *_SET), is_main=False, margin=0.02)
