@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ludwig_losses.comparison.page import decimals
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT
 from ludwig_losses.comparison.results import Results, Row
 from ludwig_losses.comparison.settings import Setting
 from ludwig_losses.comparison.statistics import BETTER, FEWEST_SEEDS
-from ludwig_losses.comparison.threshold import Goal, Threshold, suggested
+from ludwig_losses.comparison.threshold import Goal, Threshold, rounded, suggested
 from ludwig_losses.metrics.catalogue import metric
 
 TITLE = "What to do"
@@ -103,7 +104,8 @@ def _reason(results: Results, names: Mapping[str, str], loss: str, rows: Mapping
     if loss != results.losses[0]:
         found = rows[loss].difference
         assert found is not None and found.corrected is not None
-        by = f"{abs(found.mean):.3f} ({found.corrected[0]:+.3f} to {found.corrected[1]:+.3f})"
+        digits, (low, high) = decimals(row.mean for row in rows.values()), found.corrected
+        by = f"{abs(found.mean):.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
         return f"Take {names[loss]}: by {decides} it is better than {first} by {by}."
     if len(rows) < 2:
         return f"Keep {first}: there is nothing to compare it with by {decides}."
@@ -135,7 +137,7 @@ def _yaml(results: Results, setting: Setting, threshold: Threshold | None) -> st
     """Return the output feature as it is, with the loss and the threshold; and what else the setting changes."""
     feature = {name: value for name, value in _feature(results).items() if name not in ("loss", "threshold")}
     if threshold is not None:
-        feature["threshold"] = float(f"{threshold.value:.3g}")
+        feature["threshold"] = rounded(threshold.value)
     elif "threshold" in _feature(results):
         feature["threshold"] = _feature(results)["threshold"]
     section: dict[str, Any] = {"output_features": [{**feature, "loss": dict(setting.loss)}]}

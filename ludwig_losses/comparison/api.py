@@ -106,6 +106,7 @@ def compare(
     begin = time.monotonic()
     margins = _checked(split, workers, margins, miss_cost)
     planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split, choose_by)
+    _check_costs(planned, miss_cost)
     if baseline is not None:
         planned = replace(planned, baseline=Baseline.read(baseline))
     planned = _with_choices(planned, tune, tries, budget, noise)
@@ -208,6 +209,18 @@ def _checked(
     return checked_margins(margins or {})
 
 
+def _check_costs(planned: _Planned, miss_cost: float | None) -> None:
+    """Raise a ValueError for costs where no threshold is chosen."""
+    feature = planned.config["output_features"][planned.index]
+    where = "a threshold is chosen for binary features, with --split test."
+    if miss_cost is not None and feature["type"] != "binary":
+        raise ValueError(
+            f"--miss_cost: got {miss_cost:g}, but {feature['name']!r} is a {feature['type']} feature: {where}"
+        )
+    if miss_cost is not None and planned.split != "test":
+        raise ValueError(f"--miss_cost: got {miss_cost:g}, but --split is {planned.split}: {where}")
+
+
 @dataclass(frozen=True)
 class _Planned:
     """What is going to be compared, none of which is wrong from the start.
@@ -265,7 +278,7 @@ class _Planned:
             data=self.data,
             split=self.split,
             pairing_loss=candidates.pairing_loss(self.config, self.index, losses),
-            preparing_loss=candidates.mask_reading_loss(self.config, self.index, losses),
+            preparing_loss=candidates.preparing_loss(self.config, self.index, losses),
             noise=noise,
         )
         if not settings:

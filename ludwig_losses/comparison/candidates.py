@@ -13,6 +13,7 @@ from ludwig_losses.comparison.plan import Loss, label, named_losses, with_loss
 from ludwig_losses.declare.declaration import Declaration
 from ludwig_losses.host import dry_run
 from ludwig_losses.host.config.parsed import suits_normalization
+from ludwig_losses.host.data.counts import asks_for_counts
 from ludwig_losses.host.data.masks import is_mask
 from ludwig_losses.host.data.pairs import paired_loss
 from ludwig_losses.host.registry import catalogue, find
@@ -26,11 +27,12 @@ def default_losses(config: dict[str, Any], index: int) -> dict[str, Loss]:
     own.setdefault("type", _default_section(config, index).get("type") or _own_type(config, index))
     declaration = find(own["type"])
     name = own["type"] if declaration is None else declaration.name
+    preprocessing = {**_default_part(config, index, "preprocessing"), **(feature.get("preprocessing") or {})}
     fitting = [
         other.name
         for other in catalogue().values()
         if feature["type"] in other.features and other.name != name and not _needs_the_user(other)
-        if suits_normalization(other.config_cls, (feature.get("preprocessing") or {}).get("normalization"))
+        if suits_normalization(other.config_cls, preprocessing.get("normalization"))
     ]
     return named_losses([own, *fitting])
 
@@ -58,8 +60,13 @@ def with_defaults(config: dict[str, Any], index: int, losses: Mapping[str, Loss]
 
 
 def _default_section(config: dict[str, Any], index: int) -> Loss:
+    return _default_part(config, index, "loss")
+
+
+def _default_part(config: dict[str, Any], index: int, part: str) -> dict[str, Any]:
+    """Return what the section `defaults` says for the type of an output feature."""
     of_type = (config.get("defaults") or {}).get(config["output_features"][index].get("type")) or {}
-    return dict(of_type.get("loss") or {})
+    return dict(of_type.get(part) or {})
 
 
 def equal_losses(config: dict[str, Any], index: int, losses: Mapping[str, Loss]) -> dict[str, str]:
@@ -137,3 +144,15 @@ def mask_reading_loss(config: dict[str, Any], index: int, losses: Mapping[str, L
     Ludwig's own losses classes may be left out."""
     configs = {name: with_loss(config, index, loss) for name, loss in losses.items()}
     return next((name for name, of_loss in configs.items() if is_mask(of_loss["output_features"][index])), None)
+
+
+def counting_loss(config: dict[str, Any], index: int, losses: Mapping[str, Loss]) -> str | None:
+    """Return the name of the first loss for which the rows of each class are counted, if there is one: what other
+    losses prepare does not have the counts, and what is prepared with them is the same for other losses."""
+    configs = {name: with_loss(config, index, loss) for name, loss in losses.items()}
+    return next((name for name, of in configs.items() if asks_for_counts(of["output_features"][index])), None)
+
+
+def preparing_loss(config: dict[str, Any], index: int, losses: Mapping[str, Loss]) -> str | None:
+    """Return the name of the loss to prepare the data for, if it matters."""
+    return mask_reading_loss(config, index, losses) or counting_loss(config, index, losses)

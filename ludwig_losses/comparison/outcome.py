@@ -227,6 +227,18 @@ def with_levels(kept: Mapping[str, np.ndarray], levels: Sequence[float]) -> dict
     return {**kept, QUANTILES: kept[QUANTILES][..., places], LEVELS: kept[LEVELS][places]}
 
 
+def quantile_means(kept: Mapping[str, np.ndarray]) -> Values:
+    """Return how good the quantiles are that a run has kept, if it has any."""
+    values = quantile_values(kept) if QUANTILES in kept else {}
+    return {name: float(of_rows.mean()) for name, of_rows in values.items()}
+
+
+def common_levels(found: Iterable[tuple[float, ...]]) -> tuple[float, ...]:
+    """Return the levels that are in all of several lists."""
+    first, *others = [*found] or [()]
+    return tuple(level for level in first if all(level in levels for levels in others))
+
+
 def _anomaly(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
     truth, score, flagged = _joined(rows, "anomaly_score", "predictions")
     label = torch.from_numpy(truth)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 import pathlib
 import re
 from collections.abc import Iterable, Sequence
@@ -27,6 +28,14 @@ class Section:
     headers: Sequence[str]
     lines: Sequence[Sequence[str]]
     said: Sequence[str]
+
+
+def decimals(numbers: Iterable[float]) -> int:
+    """Return how many decimals tell numbers apart."""
+    largest = max(map(abs, numbers))
+    if 0 < largest < 1e-3:
+        return 2 - math.floor(math.log10(largest))
+    return 1 if largest >= 100 else 2 if largest >= 10 else 3 if largest >= 0.1 else 4
 
 
 def plain(text: str) -> str:

@@ -272,15 +272,17 @@ def checked_margins(margins: Mapping[str, float]) -> dict[str, float]:
     """Return margins as they are.
 
     Raises:
-        ValueError: there is no such metric, or the margin is no positive number.
+        ValueError: there is no such metric, a comparison does not measure it, or the margin is no positive number.
     """
     for name, margin in margins.items():
         try:
-            metric(name)
+            is_compared = metric(name).is_compared
         except KeyError:
             near = difflib.get_close_matches(name, METRICS, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"--margin: there is no metric {name!r}.{hint}") from None
+        if not is_compared:
+            raise ValueError(f"--margin: {name} is not compared: ludwig train and evaluate have it.")
         if not (isinstance(margin, (int, float)) and 0 < margin < float("inf")):
             raise ValueError(f"--margin: {name}: got {margin!r}, expected a positive number.")
     return dict(margins)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from ludwig_losses.comparison import statistics
 from ludwig_losses.comparison.answer import TITLE, Answer
 from ludwig_losses.comparison.files import whole, write_text
-from ludwig_losses.comparison.page import Section, as_image, as_list, as_page, escaped, plain, table
+from ludwig_losses.comparison.page import Section, as_image, as_list, as_page, decimals, escaped, plain, table
 from ludwig_losses.comparison.plan import Run
 from ludwig_losses.comparison.results import Results, Row
 from ludwig_losses.comparison.statistics import (
@@ -150,7 +150,7 @@ def heading(name: str) -> str:
 
 def cells(rows: Sequence[Row]) -> list[list[str]]:
     """Return the cells of the table of a metric, under those of :func:`headers`."""
-    digits = _digits(rows)
+    digits = decimals(row.mean for row in rows)
     return [_cells(row, digits) for row in rows]
 
 
@@ -173,12 +173,6 @@ def _chances(chances: Chances | None) -> str:
     if chances is None:
         return ""
     return f"{' / '.join(f'{100 * share:.0f}' for share in (chances.better, chances.equal, chances.worse))} %"
-
-
-def _digits(rows: Sequence[Row]) -> int:
-    """Return how many decimals tell losses apart."""
-    largest = max(abs(row.mean) for row in rows)
-    return 1 if largest >= 100 else 2 if largest >= 10 else 3 if largest >= 0.1 else 4
 
 
 def _shown(interval: Interval, digits: int) -> str:
@@ -214,7 +208,7 @@ def verdicts(results: Results, tables: Tables) -> list[str]:
 
 
 def _verdict(rows: Sequence[Row]) -> str:
-    first, digits = rows[0].loss, _digits(rows)
+    first, digits = rows[0].loss, decimals(row.mean for row in rows)
     found = {row.loss: row.difference for row in rows[1:] if row.difference is not None}
     told = [f"{loss} is {_sure(of, digits)}" for loss, of in found.items() if of.verdict in _WORDS]
     told += [f"{loss} is perhaps {_unsure(of)}" for loss, of in found.items() if of.verdict.startswith("perhaps")]

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ludwig_losses.comparison.outcome import LEVELS, QUANTILES, quantile_values, with_levels
+from ludwig_losses.comparison.outcome import (
+    LEVELS,
+    QUANTILES,
+    common_levels,
+    quantile_means,
+    quantile_values,
+    with_levels,
+)
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, Run
 from ludwig_losses.comparison.resampling import Samples, drawn_units, resampled
 from ludwig_losses.comparison.roles import Roles
@@ -55,6 +62,7 @@ class Results:
         failed: why others have failed, by loss and seed.
         folders: where they are, by loss and seed.
         margins: by metric, where they are not those of the catalogue.
+        levels: those of quantiles to measure by, of those that all losses predict; ``None`` is for all of these.
     """
 
     runs: Sequence[Run]
@@ -62,6 +70,7 @@ class Results:
     failed: Mapping[tuple[str, int], str]
     folders: Mapping[tuple[str, int], pathlib.Path]
     margins: Mapping[str, float] = field(default_factory=dict)
+    levels: tuple[float, ...] | None = None
 
     @classmethod
     def read(
@@ -70,6 +79,7 @@ class Results:
         folder: Callable[[Run], pathlib.Path],
         failed: Mapping[Run, str],
         margins: Mapping[str, float] | None = None,
+        levels: tuple[float, ...] | None = None,
     ) -> Results:
         """Read the results of the runs that have not failed.
 
@@ -83,7 +93,7 @@ class Results:
             for key, path in folders.items()
             if key not in reasons
         }
-        results = cls(runs, found, reasons, folders, margins or {})
+        results = cls(runs, found, reasons, folders, margins or {}, levels)
         results._check_rows()
         results._measure_by_roles()
         results._measure_by_levels()
@@ -115,7 +125,7 @@ class Results:
                 arrays, metrics = self.arrays(*key), self.found[key]["metrics"]
                 for name in quantile_values(arrays):
                     del metrics[name]
-                metrics |= self._means(with_levels(arrays, self.common_levels))
+                metrics |= quantile_means(with_levels(arrays, self.common_levels))
 
     @cached_property
     def _levels(self) -> dict[tuple[str, int], tuple[float, ...]]:
@@ -125,19 +135,13 @@ class Results:
 
     @cached_property
     def has_other_levels(self) -> bool:
-        """Whether losses predict different quantiles."""
-        return len({*self._levels.values()}) > 1
+        """Whether a loss predicts other quantiles than those by which losses are compared."""
+        return any(levels != self.common_levels for levels in self._levels.values())
 
     @cached_property
     def common_levels(self) -> tuple[float, ...]:
         """The levels of the quantiles that every loss predicts which predicts some."""
-        first, *others = [*self._levels.values()] or [()]
-        return tuple(level for level in first if all(level in levels for levels in others))
-
-    @staticmethod
-    def _means(arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
-        values = quantile_values(arrays) if QUANTILES in arrays else {}
-        return {name: float(of_rows.mean()) for name, of_rows in values.items()}
+        return common_levels([*self._levels.values(), *([] if self.levels is None else [self.levels])])
 
     @cached_property
     def roles(self) -> Roles:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ludwig_losses.comparison.plan import Loss, parsed, with_loss
-from ludwig_losses.metrics.catalogue import METRICS, judging, metric
+from ludwig_losses.metrics.catalogue import METRICS, deciding, judging, metric
 
 # Begins the names of parameters of the section trainer.
 TRAINER = "trainer."
@@ -57,7 +57,7 @@ def deciding_metric(feature: str, written: str | None) -> str:
     """Return the metric that chooses among settings: the user's, or the one that judges models of a feature type.
 
     Raises:
-        ValueError: there is no such metric, the type does not have it, or neither direction of it is better.
+        ValueError: there is no such metric, or it does not say which loss is better for a feature of the type.
     """
     name = judging(feature) if written is None else written
     if name is None:
@@ -68,8 +68,8 @@ def deciding_metric(feature: str, written: str | None) -> str:
         near = difflib.get_close_matches(name, METRICS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"--choose_by: there is no metric {name!r}.{hint}") from None
-    if found.higher_is_better is None or feature not in found.features:
-        fitting = (of for of, it in METRICS.items() if feature in it.features and it.higher_is_better is not None)
+    is_single = name not in METRICS and feature in found.features and found.is_compared
+    if name not in (fitting := deciding(feature)) and not is_single:
         raise ValueError(f"--choose_by: got {name!r}, expected one of {', '.join(fitting)}.")
     return name
 

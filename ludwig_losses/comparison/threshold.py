@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
+from ludwig_losses.comparison.page import decimals
 from ludwig_losses.comparison.plan import VALIDATION
 from ludwig_losses.comparison.statistics import Difference, Splits, compare_pairs
 
@@ -37,7 +40,8 @@ class Goal:
     def measure(self, flagged: Any, found: Any, positives: Any, rows: int) -> Any:
         """Return how good it is to flag some rows, of which ``found`` are among the positives."""
         if self.miss_cost is None:
-            return 2 * found / (flagged + positives)
+            # 0 where there are neither positives nor flagged rows.
+            return 2 * found / np.maximum(flagged + positives, 1)
         return (flagged - found + self.miss_cost * (positives - found)) / rows
 
     def of(self, truth: np.ndarray, flags: np.ndarray) -> float:
@@ -59,9 +63,17 @@ def best(truth: np.ndarray, score: np.ndarray, goal: Goal) -> float | None:
     flagged, found = np.append(0, ends + 1), np.append(0, truth[order].cumsum()[ends])
     levels = np.concatenate([[1.0], scores[ends], [0.0]])
     values = goal.measure(flagged, found, positives, len(truth)) * (1 if goal.higher_is_better else -1)
+    if scores[0] >= 1:
+        values[0] = -np.inf  # A threshold of 1 flags these, too.
     equally = np.flatnonzero(values == values.max())
     place = equally[len(equally) // 2]
     return float((levels[place] + levels[place + 1]) / 2)
+
+
+def rounded(threshold: float, digits: int = 6) -> float:
+    """Return a threshold with so many digits of itself and of its distance to 1: scores lie close at both ends."""
+    distance = min(threshold, 1 - threshold)
+    return round(threshold, digits - 1 - math.floor(math.log10(distance))) if distance > 0 else threshold
 
 
 @dataclass(frozen=True)
@@ -91,15 +103,16 @@ class Threshold:
 
     def said(self) -> list[str]:
         """Return what there is to say of it."""
-        least, most, goal = min(self.by_seed.values()), max(self.by_seed.values()), self.goal.name
-        interval = self.worth.new_rows
-        shown = "" if interval is None else f" ({interval[0]:+.3f} to {interval[1]:+.3f} on new rows)"
-        calibrated = "" if self.calibrated is None else f" With `calibration: true` it is {self.calibrated:.3g}."
+        least, most = (rounded(end(self.by_seed.values()), 3) for end in (min, max))
+        interval, goal, digits = self.worth.new_rows, self.goal.name, decimals([self.before, self.after])
+        after, before = (f"{of:.{digits}f}" for of in (self.after, self.before))
+        shown = "" if interval is None else f" ({interval[0]:+.{digits}f} to {interval[1]:+.{digits}f} on new rows)"
+        calibrated = "" if self.calibrated is None else f" With `calibration: true` it is {rounded(self.calibrated)}."
         return [
-            f"Threshold {self.value:.3g}: the median of those with the best {goal} on the validation rows of each seed "
-            f"({least:.3g} to {most:.3g}).{calibrated}",
-            f"On the test rows, on which no threshold was chosen, the {goal} is {self.after:.3f} with that of the seed "
-            f"and {self.before:.3f} with that of the configuration: {self.worth.mean:+.3f}{shown}.",
+            f"Threshold {rounded(self.value)}: the median of those with the best {goal} on the validation rows of each "
+            f"seed ({least} to {most}).{calibrated}",
+            f"On the test rows, on which no threshold was chosen, the {goal} is {after} with that of the seed and "
+            f"{before} with that of the configuration: {self.worth.mean:+.{digits}f}{shown}.",
         ]
 
 
@@ -139,5 +152,4 @@ def _on_held_out(kept: Kept, threshold: float, goal: Goal) -> tuple[float, float
 
 def _rescaled(threshold: float, temperature: float) -> float:
     """Return the threshold that flags the same rows once logits are divided by a temperature."""
-    odds = (threshold / (1 - threshold)) ** (1 / temperature)
-    return odds / (1 + odds)
+    return float(special.expit(special.logit(threshold) / temperature))

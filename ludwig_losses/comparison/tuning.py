@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from ludwig_losses.comparison.answer import Pick
-from ludwig_losses.comparison.page import Section, plain
+from ludwig_losses.comparison.outcome import LEVELS, common_levels, quantile_means, quantile_values, with_levels
+from ludwig_losses.comparison.page import Section, decimals, plain
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, VALIDATION, Run
 from ludwig_losses.comparison.results import Results
 from ludwig_losses.comparison.roles import Roles
@@ -154,11 +155,13 @@ class Tuned:
         """The metric that decides, of each run that has it on its validation rows.
 
         Raises:
-            ValueError: no run has it.
+            ValueError: no run has it, or it is one of quantiles and the settings of a loss have too few in common.
         """
         results = {run: _result(self.folder(run)) for run in self.runs if run not in self.failed}
         roles = Roles.shared(result.get("roles", {}) for result in results.values())
         measured = {run: {**of["validation"], **self._by_roles(run, roles)} for run, of in results.items()}
+        for loss in self.tuning.settings:
+            self._measure_by_levels(loss, measured)
         name = self.tuning.choose_by
         found = {run: values[name] for run, values in measured.items() if np.isfinite(values.get(name, np.nan))}
         if measured and not found:
@@ -170,11 +173,34 @@ class Tuned:
         return found
 
     def _by_roles(self, run: Run, roles: Roles) -> dict[str, float]:
-        if roles == Roles(None, None):
-            return {}
+        return {} if roles == Roles(None, None) else roles.measure(self._kept(run))
+
+    def _measure_by_levels(self, loss: str, measured: Mapping[Run, dict[str, float]]) -> None:
+        """Measure quantiles of the settings of a loss anew by those that all of them predict which predict some: errors
+        of other quantiles are other numbers, and would not say which setting is better."""
+        names = {setting.name for setting in self.tuning.settings[loss]}
+        predict = [run for run, values in measured.items() if run.loss in names and "pinball_loss" in values]
+        levels = {run: tuple(self._kept(run)[LEVELS].tolist()) for run in predict}
+        common, by = common_levels(levels.values()), self.tuning.choose_by
+        had = any(by in measured[run] for run in predict)
+        for run in predict:
+            if levels[run] != common:
+                kept = self._kept(run)
+                for name in quantile_values(kept):
+                    del measured[run][name]
+                measured[run].update(quantile_means(with_levels(kept, common)))
+        if had and not any(by in measured[run] for run in predict):
+            raise ValueError(
+                f"--choose_by: {by} does not compare the settings of {loss}: the quantiles that all of them predict, "
+                f"{', '.join(map(str, common)) or 'none'}, do not define it. The runs are kept: call it again with "
+                f"another metric, or with quantiles that they share."
+            )
+
+    def _kept(self, run: Run) -> dict[str, np.ndarray]:
+        """Return what a run has kept of its predictions of the validation rows."""
         with np.load(self.folder(run) / PREDICTIONS) as kept:
             names = [name for name in kept.files if name.startswith(VALIDATION)]
-            return roles.measure({name.removeprefix(VALIDATION): kept[name] for name in names})
+            return {name.removeprefix(VALIDATION): kept[name] for name in names}
 
     @cached_property
     def chosen(self) -> dict[tuple[str, int], Setting]:
@@ -192,8 +218,16 @@ class Tuned:
         # A loss of which nothing could be measured stands for itself, with its reason.
         return max(scored, key=lambda of: of[0])[1] if scored else settings[0]
 
-    def results(self, margins: Mapping[str, float], *, as_given: bool = False) -> Results:
-        """Return the results of the chosen settings, or of the losses as they were given."""
+    def results(
+        self, margins: Mapping[str, float], *, as_given: bool = False, levels: tuple[float, ...] | None = None
+    ) -> Results:
+        """Return the results of the chosen settings, or of the losses as they were given.
+
+        Args:
+            margins: by metric.
+            as_given: whether they are those of the losses as they were given.
+            levels: of the quantiles to measure by, where not by all that they share.
+        """
         runs: list[Run] = []
         folders: dict[Run, pathlib.Path] = {}
         failed: dict[Run, str] = {}
@@ -206,7 +240,7 @@ class Tuned:
                 folders[run] = self.folder(trained)
                 if trained in self.failed:
                     failed[run] = self.failed[trained]
-        return Results.read(runs, folders.__getitem__, failed, margins)
+        return Results.read(runs, folders.__getitem__, failed, margins, levels)
 
     def pick(self, loss: str, is_kept: bool, choice: Choice) -> Pick:
         """Return the setting of a loss that most seeds have chosen, of equally many the one that was tried first; of
@@ -223,7 +257,10 @@ class Tuned:
 
     def choices(self, results: Results) -> list[Choice]:
         """Return what was chosen of each loss, and what that was worth on the test rows."""
-        given = self.results(results.margins, as_given=True)
+        margins, given = results.margins, self.results(results.margins, as_given=True)
+        if given.common_levels != results.common_levels:
+            shared = common_levels([given.common_levels, results.common_levels])
+            results, given = (self.results(margins, as_given=either, levels=shared) for either in (False, True))
         return [self._choice(loss, results, given) for loss in self.tuning.settings]
 
     def _choice(self, loss: str, results: Results, given: Results) -> Choice:
@@ -304,5 +341,7 @@ def _cells(choice: Choice, name: str) -> list[str]:
     if choice.worth is None or choice.before is None or choice.after is None:
         return [*head, "", "", "", ""]
     interval = choice.worth.new_rows
-    shown = "" if interval is None else f"{interval[0]:+.3f} to {interval[1]:+.3f}"
-    return [*head, f"{choice.before:.3f}", f"{choice.after:.3f}", f"{choice.worth.mean:+.3f}", shown]
+    digits = decimals([choice.before, choice.after])
+    shown = "" if interval is None else f"{interval[0]:+.{digits}f} to {interval[1]:+.{digits}f}"
+    before, after, worth = choice.before, choice.after, choice.worth.mean
+    return [*head, f"{before:.{digits}f}", f"{after:.{digits}f}", f"{worth:+.{digits}f}", shown]

@@ -23,6 +23,8 @@ class Metric:
         is_main: whether a comparison shows it on the terminal.
         judges: the types of output features of whose models it says how good they are, whatever the loss.
         margin: two losses whose difference is smaller are practically equal; ``None`` where that is not asked.
+        is_compared: whether a comparison measures it; others are in the tables of ludwig train and evaluate only.
+        decides: whether it may say which loss to take.
     """
 
     higher_is_better: bool | None
@@ -32,6 +34,8 @@ class Metric:
     is_main: bool = True
     judges: tuple[str, ...] = ()
     margin: float | None = 0.01
+    is_compared: bool = True
+    decides: bool = True
 
 
 _CLASSES = ("binary", "category")
@@ -176,6 +180,7 @@ METRICS = {
         _TOKENS,
         _TOKEN_CLASSES,
         is_main=False,
+        is_compared=False,
     ),
     "token_micro_f1": Metric(
         True,
@@ -183,6 +188,7 @@ METRICS = {
         _TOKENS,
         _TOKEN_CLASSES,
         is_main=False,
+        is_compared=False,
     ),
     "edit_distance": Metric(
         False, "Insertions, deletions and substitutions, divided by the number of true tokens.", _TOKENS
@@ -233,7 +239,14 @@ METRICS = {
         None, "Share of the targets between the lowest and the highest quantile.", _NUMBERS, _QUANTILES
     ),
     "interval_width": Metric(
-        False, "Mean distance of the highest from the lowest quantile.", _NUMBERS, _QUANTILES, margin=None
+        False,
+        "Mean distance of the highest from the lowest quantile.",
+        _NUMBERS,
+        _QUANTILES,
+        is_main=False,
+        margin=None,
+        # The narrowest interval is one that covers nothing.
+        decides=False,
     ),
     "interval_score": Metric(
         False,
@@ -247,6 +260,7 @@ METRICS = {
         "Mean deviance of counts or amounts under the distribution of the loss; 0 where every mean is the target.",
         ("number",),
         f"poisson_nll_loss or tweedie_loss; {_OF_LUDWIG_ONLY}",
+        is_compared=False,
     ),
     "seconds_per_epoch": Metric(
         False, "Median time of an epoch, with the evaluation at its end.", (), is_main=False, margin=None
@@ -274,7 +288,8 @@ def metric(name: str) -> Metric:
     if (found := re.fullmatch(r"iou_(\d+)", name)) is not None:
         return Metric(True, f"IoU of class {found[1]}.", ("image",), is_main=False, margin=0.02)
     if (found := re.fullmatch(r"token_f1_(\d+)", name)) is not None:
-        return Metric(True, f"F1 of the tokens of class {found[1]}.", _TOKENS, is_main=False, margin=0.02)
+        meaning = f"F1 of the tokens of class {found[1]}."
+        return Metric(True, meaning, _TOKENS, is_main=False, margin=0.02, is_compared=False)
     if (found := re.fullmatch(r"recall\[(.*)\]", name, re.DOTALL)) is not None:
         meaning = f"Share of the true rows of the class that are predicted as such: {found[1]}."
         return Metric(True, meaning, (*_CLASSES, *_SET), is_main=False, margin=0.02)
@@ -287,6 +302,15 @@ def metric(name: str) -> Metric:
 def lower_is_better(names: Iterable[str]) -> tuple[str, ...]:
     """Return those of some metrics of which less is better."""
     return tuple(name for name in names if metric(name).higher_is_better is False)
+
+
+def deciding(feature_type: str) -> list[str]:
+    """Return the metrics by which losses for a feature type may be compared to take one of them."""
+    return [
+        name
+        for name, found in METRICS.items()
+        if feature_type in found.features and found.higher_is_better is not None and found.is_compared and found.decides
+    ]
 
 
 def judging(feature_type: str) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -12,11 +13,12 @@ from scipy.special import expit, softmax
 from sklearn.metrics import f1_score
 
 import saved
-from ludwig_losses.comparison import answer, calibration, report, threshold
+from ludwig_losses.comparison import answer, calibration, page, report, threshold
 from ludwig_losses.comparison.answer import Pick
 from ludwig_losses.comparison.plan import plan
 from ludwig_losses.comparison.results import Results
 from ludwig_losses.comparison.settings import Setting
+from ludwig_losses.comparison.statistics import compare_pairs
 from ludwig_losses.comparison.threshold import Goal
 
 CONFIG = {"output_features": [{"name": "y", "type": "binary", "preprocessing": {"fallback_true_label": "sick"}}]}
@@ -126,6 +128,57 @@ def test_costs_of_calibrated_probabilities_demand_the_threshold_of_the_books():
     generator = np.random.default_rng(0)
     score = generator.random(200_000)
     assert threshold.best(generator.random(len(score)) < score, score, Goal(9.0)) == pytest.approx(1 / 10, abs=0.02)
+
+
+@pytest.mark.parametrize("goal", [Goal(), Goal(0.01)], ids=str)
+def test_flagging_nothing_is_no_choice_where_the_highest_score_is_1(goal):
+    """No threshold up to 1 does so: Ludwig flags the scores at and above it."""
+    truth, score = np.array([True, False, False, True]), np.array([0.2, 1.0, 1.0, 0.1], dtype=np.float32)
+    chosen = threshold.best(truth, score, goal)
+    reached = goal.of(truth, score >= chosen)
+    others = [goal.of(truth, score >= level) for level in [*np.unique(score)]]
+    assert chosen < 1 and reached == pytest.approx(max(others) if goal.higher_is_better else min(others))
+    kept = {"truth": truth, "predicted": score > 0.5, "probabilities": np.stack([1 - score, score], axis=1)}
+    arrays = {0: kept | {f"validation_{name}": array for name, array in kept.items()}}
+    assert 0 < threshold.suggested(arrays, {0: 0.01}, goal, 0.0).calibrated <= 1
+
+
+@pytest.mark.parametrize("value", [0.9997, 0.00012345678, 0.50123456, 0.99999996])
+def test_a_threshold_is_written_with_the_digits_that_flag_the_same_rows(value):
+    written = threshold.rounded(value)
+    assert written / (1 - written) == pytest.approx(value / (1 - value), rel=1e-5) and len(repr(written)) < 20
+    shown = threshold.rounded(value, 3)
+    assert 0 < shown < 1 and shown == pytest.approx(value, rel=1e-2)
+
+
+def test_a_threshold_near_1_is_pasted_as_it_was_chosen(tmp_path, monkeypatch):
+    chosen = threshold.Threshold(Goal(), {0: 0.9997}, 0.9997, 0.9998, 0.5, 0.6, compare_pairs([0.6], [0.5]))
+    monkeypatch.setattr(answer, "suggested", lambda *_: chosen)
+    found = decided(results(tmp_path, 0.1))
+    assert yaml.safe_load(found.yaml)["output_features"][0]["threshold"] == 0.9997
+    text = " ".join(found.said)
+    assert "Threshold 0.9997:" in text and "it is 0.9998." in text and "(0.9997 to 0.9997)" in text
+
+
+def test_f1_of_rows_without_positives_is_0():
+    truth, flags = np.zeros(5, dtype=bool), np.arange(5) > 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert Goal().of(truth, flags) == Goal().of(truth, truth) == 0
+
+
+def test_small_numbers_have_digits(tmp_path):
+    runs = plan(CONFIG, {loss: {"type": loss} for loss in ("first", "other")}, range(5), index=0, dataset="d", data="1")
+    for run in runs:
+        value = 1e-4 * (2 if run.loss == "other" else 1) + 1e-6 * (run.seed + (-1) ** run.seed * (run.loss == "other"))
+        saved.save(run, tmp_path / run.folder, {"roc_auc": value}, **kept(run.seed))
+    found = decided(Results.read(runs, lambda run: tmp_path / run.folder, {}))
+    assert "it is better than first by 0.000100 (+0.0000" in found.said[0]
+    costs = threshold.Threshold(Goal(9.0), {0: 0.5}, 0.5, None, 2e-4, 1e-4, compare_pairs([1e-4], [2e-4]))
+    assert "is 0.000100 with that of the seed and 0.000200 with" in costs.said()[1]
+    assert [page.decimals([number]) for number in (123, -12, 1.0, 0.1, 0.05, 0.001, 0.0009, 1e-4, 0)] == [
+        *(1, 2, 3, 3, 4, 4, 6, 6, 4),
+    ]
 
 
 def test_one_class_alone_suggests_nothing():

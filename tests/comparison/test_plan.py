@@ -119,6 +119,8 @@ def test_margins():
     assert plans.checked_margins({"accuracy": 0.02, "recall[a]": 1}) == {"accuracy": 0.02, "recall[a]": 1}
     with pytest.raises(ValueError, match=r"there is no metric 'acuracy'\. Did you mean 'accuracy'"):
         plans.checked_margins({"acuracy": 0.1})
+    with pytest.raises(ValueError, match=r"deviance is not compared"):
+        plans.checked_margins({"deviance": 0.1})
     for wrong in (0, -1, float("nan"), float("inf"), "much"):
         with pytest.raises(ValueError, match=r"accuracy: got .*, expected a positive number"):
             plans.checked_margins({"accuracy": wrong})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from scipy.stats import norm
 import saved
 from ludwig_losses.comparison import outcome, report
 from ludwig_losses.comparison.results import Results
+from ludwig_losses.comparison.settings import Budget, Setting, combinations
+from ludwig_losses.comparison.tuning import Tuned, Tuning
 from ludwig_losses.metrics.functional.intervals import crps_values, crps_weights
 from ludwig_losses.parameters import Feature
 from saved import Batch
@@ -79,6 +82,8 @@ def test_other_quantiles_are_measured_by_the_common_ones(tmp_path):
         assert row.difference.mean == pytest.approx(0, abs=1e-12)
     shown = "\n".join(report.write(found, tmp_path, seconds=1))
     assert "that all losses predict which predict some: 0.1, 0.5, 0.9." in shown
+    assert "interval_width" not in shown, "narrower alone is not better"
+    assert "interval_width" in (tmp_path / "comparison.md").read_text()
     table = shown.partition("interval_coverage\n")[2].partition("\n\n")[0]
     assert re.search(r"^plain *$", table, re.MULTILINE) and re.search(r"^narrow +0\.\d", table, re.MULTILINE)
     frame = found.frame()
@@ -90,6 +95,38 @@ def test_quantiles_with_nothing_in_common_have_no_measures(tmp_path):
     found = compared(tmp_path / "runs", low=[0.1, 0.4], high=[0.6, 0.9])
     assert not {*MEASURES} & {*found.metrics} and "root_mean_squared_error" in found.metrics
     assert "none in common" in "\n".join(report.write(found, tmp_path, seconds=1))
+
+
+def tuned(folder: pathlib.Path, **levels: list[float]) -> Tuned:
+    """Two settings of a loss with their levels, and another loss: of them only the predictions are told apart."""
+    settings = {"one": combinations("one", {"type": "one"}, {"q": [1]}), "other": [Setting("other", {"type": "other"})]}
+    names = {"one": levels["given"], "one q=1": levels["tried"], "other": levels["other"]}
+    runs = [replace(run, validated=True) for run in saved.runs([*names], 3)]
+    for run in runs:
+        test, validation = measured(names[run.loss], run.seed), measured(names[run.loss], 50 + run.seed)
+        kept = {f"validation_{name}": array for name, array in validation.arrays.items()}
+        arrays = {**test.arrays, **kept}
+        saved.save(run, folder / run.folder, test.metrics, f"{run.seed}", validation=validation.metrics, **arrays)
+    return Tuned(Tuning("pinball_loss", settings, Budget()), runs, {}, lambda run: folder / run.folder)
+
+
+def test_settings_with_other_quantiles_are_chosen_by_the_common_ones(tmp_path):
+    """Outer quantiles have smaller losses, however good they are."""
+    found = tuned(
+        tmp_path, given=[0.1, 0.5, 0.9], tried=[0.001, 0.1, 0.5, 0.9, 0.999], other=[0.001, 0.1, 0.5, 0.9, 0.999]
+    )
+    by_loss = {run.loss: value for run, value in found.validation.items() if run.seed == 1}
+    assert by_loss["one"] == pytest.approx(by_loss["one q=1"]) and by_loss["other"] < by_loss["one"]
+    # What choosing was worth is measured by common ones, too.
+    found.__dict__["chosen"] = {key: found.tuning.settings[key[0]][-1] for key in found.chosen}
+    (one, _) = found.choices(found.results({}))
+    assert one.chosen == {"q=1": 3} and one.worth.mean == pytest.approx(0, abs=1e-12)
+
+
+def test_settings_whose_quantiles_have_nothing_in_common_cannot_be_chosen_by_them(tmp_path):
+    found = tuned(tmp_path, given=[0.1, 0.4], tried=[0.6, 0.9], other=[0.1])
+    with pytest.raises(ValueError, match=r"--choose_by: pinball_loss .* settings of one.* quantiles"):
+        found.results({})
 
 
 def test_results_of_before_have_empty_cells(tmp_path):

@@ -20,7 +20,7 @@ import declared
 import ludwig_losses
 import matrix
 from ludwig_losses.cli import main
-from ludwig_losses.comparison import candidates
+from ludwig_losses.comparison import api, candidates
 from ludwig_losses.comparison import plan as plans
 from ludwig_losses.comparison import training as training_module
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, fingerprint, plan
@@ -255,6 +255,33 @@ def test_only_features_with_metrics_are_compared(tmp_path):
     assert main(["compare", "--config", "none.yaml", "--dataset", str(data)]) == 2
 
 
+def test_a_normalization_of_defaults_decides_which_losses_fit(tmp_path):
+    config, _ = matrix.write("number", {"type": "mean_squared_error"}, tmp_path)
+    config["output_features"][0]["preprocessing"] = {"missing_value_strategy": "drop_row"}
+    config["defaults"] = {"number": {"preprocessing": {"normalization": "log1p"}}}
+    assert "gaussian_nll_loss" not in candidates.default_losses(config, 0)
+    config["output_features"][0]["preprocessing"]["normalization"] = "zscore"
+    assert "gaussian_nll_loss" in candidates.default_losses(config, 0)
+
+
+@pytest.mark.parametrize(
+    ("feature", "losses", "expected"),
+    [
+        (
+            "binary",
+            ["focal_loss", "{type: focal_loss, class_weights: balanced}"],
+            'focal_loss class_weights="balanced"',
+        ),
+        ("set", ["sigmoid_cross_entropy", "logit_adjusted_loss"], "logit_adjusted_loss"),
+        ("binary", ["binary_weighted_cross_entropy", "focal_loss"], None),
+        ("category", ["softmax_cross_entropy", "logit_adjusted_loss"], None),
+    ],
+)
+def test_data_is_prepared_for_a_loss_that_counts_rows(feature, losses, expected):
+    config = {"output_features": [{"name": "y", "type": feature}]}
+    assert candidates.counting_loss(config, 0, plans.named_losses(losses)) == expected
+
+
 def test_pairs_of_rows_stay_together_for_all_losses(tmp_path):
     config, data = matrix.write("vector", {"type": "mean_squared_error"}, tmp_path)
     losses = candidates.default_losses(config, 0)
@@ -286,6 +313,7 @@ def small(tmp_path_factory) -> tuple[dict, pathlib.Path]:
         ({"losses": "focal_loss"}, "expected a list of losses"),
         ({"seeds": [-1]}, "--seeds: got -1"),
         ({"seeds": [2**33]}, "--seeds: got 8589934592"),
+        ({"miss_cost": 9, "split": "validation"}, r"--miss_cost: got 9, .* --split test"),
         ({"margins": {"acuracy": 0.1}}, "there is no metric 'acuracy'"),
         ({"config": {"input_features": [{"name": "f0", "type": "number"}]}}, "output_features: got None"),
     ],
@@ -295,6 +323,14 @@ def test_mistakes_are_found_before_the_first_run(small, tmp_path, options, messa
     arguments = {"config": config, "dataset": str(data), "losses": ["focal_loss"], **options}
     with pytest.raises(ValueError, match=message):
         ludwig_losses.compare(**arguments, output_directory=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_costs_of_a_missed_positive_need_a_binary_feature(tmp_path):
+    config, data = matrix.write("category", {"type": "focal_loss"}, tmp_path)
+    arguments = {"losses": ["focal_loss"], "output_directory": tmp_path / "out"}
+    with pytest.raises(ValueError, match=r"--miss_cost: got 9, but 'y' is a category feature.* binary"):
+        ludwig_losses.compare(config, data, miss_cost=9, **arguments)
     assert not (tmp_path / "out").exists()
 
 
@@ -366,11 +402,11 @@ def test_parameters_from_defaults_are_in_the_name_and_equal_losses_are_one(small
 
 def test_the_first_loss_again_on_its_rows_in_another_order(small, tmp_path):
     config, data = small
-    files = {"dataset": str(data), "data": fingerprint(data)}
-    runs = plan(plans.with_batch_sizes(config), {"a": {"type": "focal_loss"}}, [0], index=0, noise=True, **files)
-    trainings = Trainings()
-    assert [do(run, tmp_path / run.folder, False, trainings) for run in runs] == [None, None]
+    planned = api._prepared(config, data, ["focal_loss", "logit_adjusted_loss"], [0], None, "test", None)
+    runs, trainings = planned.runs(str(data), noise=True), Trainings()
+    # The second loss has to know how many rows have each class, which the first one does not ask.
+    assert [do(run, tmp_path / run.folder, False, trainings) for run in runs] == [None] * 3
     found = Results.read(runs, lambda run: tmp_path / run.folder, {})
-    once, again = (found.arrays(loss, 0) for loss in found.losses)
-    assert found.noise == "a, rows in another order" and np.array_equal(once["rows"], again["rows"])
+    once, again = (found.arrays(loss, 0) for loss in found.losses if loss != "logit_adjusted_loss")
+    assert found.noise == "focal_loss, rows in another order" and np.array_equal(once["rows"], again["rows"])
     assert not np.array_equal(once["probabilities"], again["probabilities"])

@@ -6,6 +6,7 @@ import copy
 import json
 import pathlib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from ludwig.api import LudwigModel
 import matrix
 from ludwig_losses.cli import main
 from ludwig_losses.comparison import api
+from ludwig_losses.comparison import trained as trained_module
 from ludwig_losses.comparison.baseline import Baseline
 from ludwig_losses.comparison.plan import FAILURE, RESULT
 from ludwig_losses.comparison.training import Trainings
@@ -55,6 +57,28 @@ def test_it_has_the_numbers_of_a_run_with_its_seed(trained, tmp_path):
         name: value for name, value in ours["metrics"].items() if name not in ("seconds_per_epoch", "peak_memory_mb")
     }
     assert theirs["metrics"] == pytest.approx(of_run, rel=1e-5)
+
+
+def test_counted_rows_are_no_other_data():
+    """They are counted for losses that ask, whichever of both trainings had one."""
+    without = {"y": {"bool2str": ["a", "b"]}}
+    counted = {"y": {**without["y"], "rows": 9, "rows_of_classes": [5, 4]}}
+    other = {"y": {**counted["y"], "rows_of_classes": [4, 5]}}
+
+    def check(ours: dict, theirs: dict) -> None:
+        features = SimpleNamespace(
+            input_features=[], output_features=[SimpleNamespace(name="y", column="y", proc_column="y_")]
+        )
+        model = SimpleNamespace(config_obj=features, training_set_metadata=theirs)
+        trained_module._check_data(
+            pathlib.Path("results"), model, (SimpleNamespace(dataset={"y_": []}), None, None, ours)
+        )
+
+    for pair in ((counted, without), (without, counted), (counted, counted)):
+        check(*pair)
+    for pair in ((counted, other), (counted, {"y": {"bool2str": ["b", "a"]}})):
+        with pytest.raises(ValueError, match="it has seen other data in the column 'y'"):
+            check(*pair)
 
 
 def test_another_configuration_is_named(trained, tmp_path):
