@@ -97,10 +97,11 @@ def draw(path: pathlib.Path) -> None:
     import matplotlib.pyplot as plt
 
     tables, found = gains()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), width_ratios=(1.5, 1), layout="constrained")
-    _draw_tables(left, tables)
-    _draw_metrics(right, found)
-    figure.savefig(path, metadata={"Date": None, "Description": described_numbers()})
+    with matplotlib.rc_context({"svg.hashsalt": "gain"}):  # the same file for the same numbers
+        figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), width_ratios=(1.5, 1), layout="constrained")
+        _draw_tables(left, tables)
+        _draw_metrics(right, found)
+        figure.savefig(path, metadata={"Date": None, "Description": described_numbers()})
 
 
 def _draw_tables(axis: object, tables: pd.DataFrame) -> None:
