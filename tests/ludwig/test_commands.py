@@ -118,18 +118,18 @@ def test_sections_that_ludwig_passes_over(config, expected, capsys, tmp_path):
 def test_class_names_are_checked_against_the_data(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data = tmp_path / "data.csv"
-    data.write_text("x,y\n" + "".join(f"{i},{'aab'[i % 3]}\n" for i in range(60)))
+    data.write_text("x,y\n" + "".join(f"{i},{'aabd'[i % 4]}\n" for i in range(60)))
     path = written(tmp_path, with_output(loss={**OURS, "ignore_index": "b"}))
     before = sorted(tmp_path.rglob("*"))
     status, out, err = run(capsys, "check", path, "--dataset", data)
     assert (status, err) == (0, "")
     valid, found = out.splitlines()
     assert valid == f"{path}: the configuration is valid."
-    assert found.startswith("output feature 'y': focal_loss, classes in this order: [") and "'a', 'b'" in found
+    assert found.startswith("output feature 'y': focal_loss, classes in this order: [") and "'a', 'b'" in found, found
     for wrong, expected in (
         ({"ignore_index": "c"}, "output_features[0].loss.ignore_index (output feature 'y'): 'c' does not fit the classes"),
         ({"class_weights": [1]}, "output_features[0].loss.class_weights (output feature 'y'): [1"),
-        ({"ignore_index": ["a", "b"]}, "output_features[0].loss (output feature 'y'): ignore_index: ["),
+        ({"ignore_index": ["a", "b", "d"]}, "output_features[0].loss (output feature 'y'): ignore_index: ["),
     ):  # fmt: skip
         written(tmp_path, with_output(loss={**OURS, "alpha": None, **wrong}))
         status, out, err = run(capsys, "check", path, "--dataset", data)

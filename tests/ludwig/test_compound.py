@@ -134,7 +134,7 @@ WRONG = [
     ("category", compound(3), "terms[0]", "got 3, expected a mapping"),
     ("category", compound({"type": ["focal_loss"]}), "terms[0]", "unknown loss ['focal_loss']"),
     ("category", compound(POLY, compound(FOCAL)), "terms[1]", "compound_loss has terms itself, so it cannot be a term"),
-    ("binary", compound({**FOCAL, "effective_number_beta": 0.5}), "terms[0]", "effective_number_beta is for category, sequence, set, text features only"),
+    ("image", compound({**FOCAL, "effective_number_beta": 0.5}), "terms[0]", "effective_number_beta is for binary, category, sequence, set, text features only"),
     # Ludwig's own losses as strictly: it would drop or change these.
     ("category", compound({"type": "softmax_cross_entropy", "clas_weights": [1]}), "terms[0]", "Did you mean 'class_weights'?"),
     ("category", compound({"type": "softmax_cross_entropy", "class_weights": [-1]}), "terms[0]", ".class_weights: got [-1]"),

@@ -145,7 +145,7 @@ EXACT = [
     ("category", {"type": "poly_loss", "gamma": 20.5}, ".gamma: got 20.5, expected a number in [0, 20]."),
     ("category", {"type": "focal_loss", "gamma": 10**400}, f".gamma: got 1{'0' * 99}...{'0' * 20}, expected a number in [0, 20]."),
     ("category", {"type": "focal_loss", "weight": 10**400}, f".weight: got 1{'0' * 99}...{'0' * 20}, expected a number >= 0."),
-    ("vector", {"type": "nt_xent", "temperature": 1e-30}, ".temperature: got 1e-30, expected a number >= 0.001."),
+    ("vector", {"type": "nt_xent", "temperature": 1e-30}, ".temperature: got 1e-30, expected a number >= 0.001, learned."),
     ("category", {"type": "focal_loss", "ignore_index": ["nine", 2]}, ".ignore_index: got ['nine', 2], expected names or indices, which cannot be mixed: put quotes around a name that looks like a number."),
     ("vector", {"type": None}, ".type: type is empty; choose one of {losses}."),
     ("vector", {"type": None, "temperature": 1}, ".type: type is empty; choose one of {losses}."),
