@@ -43,14 +43,17 @@ def bits_as(x: Tensor, dtype: torch.dtype) -> Tensor:
 class _Bits(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Return the view."""
         return x.view(dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Tensor) -> None:
+        """Say that bits have no derivative."""
         ctx.mark_non_differentiable(output)
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, dtype: torch.dtype) -> tuple[Tensor, int | None]:
+        """Return the view of all, and where their dimension is."""
         return _Bits.apply(x, dtype), in_dims[0]
 
 
