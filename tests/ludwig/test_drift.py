@@ -22,6 +22,9 @@ NOTHING = drift.Case(patches=[], module="", identifier="", trained=[], parsed=[]
 TRAINED = [["category", drift.DEFAULT], ["vector", "nt_xent_loss"], ["anomaly", "deep_svdd"], ["category", "corn"]]
 PARSED = [list(pair) for pair in declared.PAIRS if list(pair) not in TRAINED and pair[0] != "image"]
 
+# What a loss needs with an option only.
+MORE_OPTIONS = {"number quantile_loss": {"calibrate": True}}
+
 # Names that mean more than one thing in Ludwig's source: the table is altered instead.
 AMBIGUOUS = {"from_dict", "hyperopt", "len", "to", "train"}
 # Ray is not needed where the rest is tested.
@@ -61,6 +64,9 @@ def _file(name: str) -> str:
 
 def run(cases: dict[str, drift.Case], trained: list[list[str]], parsed: list[list[str]], folder: pathlib.Path) -> dict:
     options = {f"{feature} {loss}": declared.options(feature, loss) for feature, loss in [*trained, *parsed]}
+    for pair, more in MORE_OPTIONS.items():
+        if pair in options:
+            options[pair] = {**options[pair], **more}
     complete = {
         name: dataclasses.asdict(dataclasses.replace(case, trained=trained, parsed=parsed, options=options))
         for name, case in cases.items()
