@@ -234,7 +234,8 @@ class CompoundLoss(Loss):
         self.calibration_share = self._of_projecting("calibration_share")
         self.quantile_columns = self._of_projecting("quantile_columns")
         for module, weight in zip(self.terms, self.weights, strict=True):
-            module.requires_grad_(bool(weight))  # A term that is only reported learns nothing.
+            if not weight:  # A term that is only reported learns nothing.
+                module.requires_grad_(False)
         self.of_batch_alone = all(module.of_batch_alone for module in self.terms if isinstance(module, Loss))
         # A configuration from another process did not register the names here.
         register_term_metrics(self.names, FEATURES)
