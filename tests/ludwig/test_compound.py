@@ -231,6 +231,17 @@ def test_a_term_that_is_only_watched_costs_nothing():
         loss(torch.zeros(3), torch.zeros(3))
 
 
+def test_only_a_term_with_a_weight_trains_its_parameters():
+    learned = {"type": "nt_xent_loss", "temperature": "learned"}
+    watched = create_loss(loss_of("vector", {**learned, "weight": 0}, {"type": "mean_squared_error"}))
+    assert [parameter.requires_grad for parameter in watched.terms[0].parameters()] == [False]
+    trained = create_loss(loss_of("vector", learned, {"type": "mean_squared_error", "weight": 0}))
+    assert [parameter.requires_grad for parameter in trained.terms[0].parameters()] == [True]
+    preds, target = torch.randn(4, 3, requires_grad=True), torch.randn(4, 3)
+    trained(preds, target).backward()
+    assert trained.terms[0].learned.position.grad != 0
+
+
 CLASSES = Feature("y", classes=["a", "b", "c"], num_classes=3)
 
 
