@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import logsigmoid, softplus
 
 from ludwig_losses.functional._numerics import (
+    LINEAR,
     check_class_logits,
     full_precision,
+    indicator,
     loss_where_counted,
     naming_the_target,
 )
@@ -62,8 +64,9 @@ def loss_of_ranks(logits: Tensor, target: Tensor) -> Tensor:
     """Return :func:`corn_loss` of ranks that are known to be right, and 0 for a rank of -1."""
     z, rank = full_precision(logits), target.long().unsqueeze(-1)
     task = torch.arange(logits.shape[-1], device=logits.device)
-    loss = -logsigmoid(torch.where(task < rank, z, -z))
-    return torch.where(task <= rank, loss, 0).sum(dim=-1)
+    # The logit of the wrong answer, with a minus where "higher" is right; none where there is no question.
+    wrong = z * torch.rsub(indicator(task < rank, z.dtype), 1, alpha=2)
+    return softplus(wrong.masked_fill(task > rank, -torch.inf), threshold=LINEAR).sum(dim=-1)
 
 
 def corn_tasks(target: Tensor, num_tasks: int) -> Tensor:

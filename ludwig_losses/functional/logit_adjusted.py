@@ -78,9 +78,9 @@ def adjusted(logits: Tensor, priors: Tensor, tau: float, class_dim: int) -> Tens
 
     TorchScript can compile it.
     """
-    offsets = tau * priors.to(logits).log()
+    logarithms = priors.to(logits).log().view([-1] + [1] * (logits.dim() - 1 - class_dim % logits.dim()))
     behind = logits - logits.detach().amax(dim=class_dim, keepdim=True)
-    return behind + offsets.view([-1] + [1] * (logits.dim() - 1 - class_dim % logits.dim()))
+    return behind.add(logarithms, alpha=tau)
 
 
 def adjusted_softmax(logits: Tensor, priors: Tensor, tau: float) -> Tensor:
@@ -130,4 +130,4 @@ def sigmoid_logit_adjusted_loss(
 
 def adjusted_labels(logits: Tensor, priors: Tensor, tau: float) -> Tensor:
     """Return ``z + tau log(pi / (1 - pi))`` for labels in the last dimension; TorchScript can compile it."""
-    return logits + tau * torch.logit(priors.to(logits))
+    return logits.add(torch.logit(priors.to(logits)), alpha=tau)

@@ -14,7 +14,7 @@ from ludwig_losses.functional._numerics import (
     check_element_logits,
     check_number,
     class_nll,
-    each_class_loss,
+    each_element_loss,
     full_precision,
     infinite_where_masked,
     is_small,
@@ -189,5 +189,5 @@ def sigmoid_poly_loss(
         return loss.reshape(z.shape)
     nll = true_sign_nll(z, positive)
     if gamma or len(coefficients) != 1:
-        return each_class_loss(nll, _poly_n_of_nll, (coefficients, gamma))
-    return each_class_loss(nll, _poly_of_nll, coefficients[0])
+        return each_element_loss(nll, _poly_n_of_nll, (coefficients, gamma))
+    return each_element_loss(nll, _poly_of_nll, coefficients[0])
