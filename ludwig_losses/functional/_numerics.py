@@ -350,10 +350,14 @@ def check_element_logits(logits: Tensor, target: Tensor) -> None:
     check_whole_numbers("target", target)
 
 
-def true_sign_nll(z: Tensor, positive: Tensor) -> Tensor:
-    """Return ``-log sigmoid(z)`` of a positive, ``-log sigmoid(-z)`` of a negative, for full-precision logits."""
-    # A factor of 1 or -1: choosing between -z and z would start twice as many operators, in the backward pass too.
-    return softplus(z * torch.rsub(indicator(positive, z.dtype), 1, alpha=2), threshold=LINEAR)
+def minus_where(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return -1 where the mask is true, else 1: a factor starts fewer operators than a choice between -z and z."""
+    return torch.rsub(indicator(mask, dtype), 1, alpha=2)
+
+
+def false_sign_nll(z: Tensor) -> Tensor:
+    """Return ``-log sigmoid(-z)``, for the full-precision logits of what is not true."""
+    return softplus(z, threshold=LINEAR)
 
 
 def ignored_classes(ignore_index: int | Sequence[int] | None) -> Sequence[int]:

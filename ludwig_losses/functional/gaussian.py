@@ -83,9 +83,9 @@ def _nll(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _gradient(z: Tensor, std: Tensor, distance: Tensor, beta: float) -> Tensor:
     """Return the gradient ``[..., 2]``, in which the weight of a target is a constant."""
-    weight = std.detach() ** (2 * beta)
-    by_std = torch.rsub(distance.square(), 1) * z[..., 1].sigmoid()
-    return torch.stack([-distance, by_std], dim=-1) * (weight / std).unsqueeze(-1)
+    factor = std.detach() ** (2 * beta) / std
+    # Without names of their own, so that none of both lives on beside the gradient.
+    return torch.stack([-distance, torch.rsub(distance.square(), 1) * z[..., 1].sigmoid()], -1) * factor.unsqueeze(-1)
 
 
 def mean_and_std(logits: Tensor) -> Tensor:

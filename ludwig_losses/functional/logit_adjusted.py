@@ -12,10 +12,11 @@ from ludwig_losses.functional._numerics import (
     check_element_logits,
     check_number,
     check_per_class,
+    false_sign_nll,
     full_precision,
     loss_where_counted,
+    minus_where,
     true_class_nll,
-    true_sign_nll,
 )
 
 
@@ -125,7 +126,8 @@ def sigmoid_logit_adjusted_loss(
     if priors is not None:
         check_per_class("priors", priors, logits.shape[-1] if logits.dim() else 1)
     z = full_precision(logits)
-    return true_sign_nll(z if priors is None else adjusted_labels(z, priors, tau), target.to(torch.bool))
+    sign = minus_where(target.to(torch.bool), z.dtype)
+    return false_sign_nll((z if priors is None else adjusted_labels(z, priors, tau)) * sign)
 
 
 def adjusted_labels(logits: Tensor, priors: Tensor, tau: float) -> Tensor:
