@@ -133,7 +133,8 @@ def _half_deviance(z: Tensor, power: float, y: Tensor) -> tuple[Tensor, Tensor]:
 def _of_logarithm(z: Tensor, power: float, y: Tensor) -> tuple[Tensor, Tensor]:
     """Return what depends on the mean, whose powers are continued by their tangents, and its derivative by the logit.
 
-    The terms of large counts cancel, which is why they are in float64: those of a million leave nine digits.
+    The terms of large counts cancel, which is why they are in float64: those of a million leave nine digits. Apple's
+    GPUs do not have it; there the value of counts from 10,000 on is rough, and the gradient, ``m - y``, is not.
     """
     lowest = _LINEAR_FROM / (1 - power) if power > 1 else None
     highest = _LINEAR_FROM / (2 - power) if power < 2 else None
