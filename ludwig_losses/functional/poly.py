@@ -109,7 +109,7 @@ def _poly_n_of_nll(nll: Tensor, parameter: tuple[tuple[float, ...], float]) -> t
     finite = nll.clamp(torch.finfo(nll.dtype).tiny, torch.finfo(nll.dtype).max)
     miss = -torch.expm1(-finite)
     by_miss = _polynomial(coefficients, miss)
-    derivative = _polynomial([j * epsilon for j, epsilon in enumerate(coefficients, start=1)], miss)
+    derivative = _polynomial([j * epsilon for j, epsilon in enumerate(coefficients, 1)], miss)
     slope = 1 + torch.exp(-finite) * (gamma * (finite / miss + by_miss) + derivative)
     return miss**gamma * (nll + miss * by_miss), miss**gamma * slope
 
