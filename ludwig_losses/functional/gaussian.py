@@ -47,7 +47,7 @@ def gaussian_nll_loss(logits: Tensor, target: Tensor, *, beta: float = 0.5) -> T
     z = full_precision(logits)
     if not is_transformed(z):
         return _GaussianNLL.apply(z, target, beta)
-    nll, std = _nll(z, target)[:2]
+    nll, std, _ = _nll(z, target)
     weighted = std.detach() ** (2 * beta) * nll
     # The difference is 0, and has the gradient.
     return nll.detach() + (weighted - weighted.detach())
@@ -59,8 +59,8 @@ class _GaussianNLL(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, target: Tensor, beta: float) -> Tensor:
         """Return the loss, and keep its gradient by the logits."""
-        nll, *distance = _nll(z, target)
-        ctx.save_for_backward(z, target, _gradient(z, *distance, beta))
+        nll, std, distance = _nll(z, target)
+        ctx.save_for_backward(z, target, _gradient(z, std, distance, beta))
         ctx.beta = beta
         return as_output(nll)
 
@@ -69,7 +69,8 @@ class _GaussianNLL(torch.autograd.Function):
         """Multiply with the gradient by the logits."""
         z, target, gradient = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative
-            gradient = _gradient(z, *_nll(z, target)[1:], ctx.beta)
+            _, std, distance = _nll(z, target)
+            gradient = _gradient(z, std, distance, ctx.beta)
         return grad.unsqueeze(-1) * gradient, None, None
 
 

@@ -88,5 +88,5 @@ def _least_cost_of_any_device(cost: Tensor, counted: Tensor | None, share: float
         places = max(math.floor(share * cost.numel() + 0.5), 1)
         return falling[places - 1], places
     elements = counted.sum().to(summation_dtype(cost.device))
-    places = torch.floor(share * elements + 0.5).clamp_min(1).long()
-    return falling.index_select(0, (places - 1).view(1)).view(()), places
+    hardest = torch.floor(share * elements + 0.5).clamp_min(1).long()
+    return falling.index_select(0, (hardest - 1).view(1)).view(()), hardest
