@@ -16,12 +16,16 @@ from ludwig.schema.features.loss.loss import get_loss_cls
 from torch import Tensor
 
 import operators
+from ludwig_losses.metrics.reported.amounts import DevianceMetric
 from ludwig_losses.metrics.reported.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
 from ludwig_losses.metrics.reported.contrastive import ContrastiveMetric
+from ludwig_losses.metrics.reported.intervals import IntervalMetric
+from ludwig_losses.metrics.reported.labels import LabelsMetric
 from ludwig_losses.metrics.reported.open_set import OpenSetMetric
 from ludwig_losses.metrics.reported.ordinal import OrdinalMetric
 from ludwig_losses.metrics.reported.segmentation import SegmentationMetric
 from ludwig_losses.metrics.reported.terms import TermsMetric
+from ludwig_losses.metrics.reported.token_classes import TokenClassMetric
 
 ROWS, CLASSES = 128, 10
 Batch = tuple[Tensor, Tensor]
@@ -47,6 +51,26 @@ def masks() -> Batch:
     return torch.randint(CLASSES, (8, 64, 64)), torch.randint(CLASSES, (8, 64, 64))
 
 
+def labels() -> Batch:
+    return torch.rand(ROWS, CLASSES), torch.rand(ROWS, CLASSES) > 0.5
+
+
+def tokens() -> Batch:
+    return torch.randint(CLASSES, (ROWS, 20)), torch.randint(CLASSES, (ROWS, 20))
+
+
+def quantiles() -> Batch:
+    return torch.randn(ROWS, 3), torch.randn(ROWS)
+
+
+def pairs() -> Batch:
+    return torch.randn(ROWS, 2), torch.randn(ROWS)
+
+
+def counts() -> Batch:
+    return torch.randn(ROWS), torch.arange(ROWS) % 4.0
+
+
 def flags() -> Batch:
     return torch.rand(ROWS), torch.arange(ROWS) % 3 - 1.0
 
@@ -69,6 +93,12 @@ METRICS: dict[str, tuple[Callable[[], LudwigMetric], Callable[[], Batch]]] = {
     ),
     "mean IoU, Dice, pixel accuracy": (lambda: SegmentationMetric(CLASSES), masks),
     "the same with an ignored class": (lambda: SegmentationMetric(CLASSES, ignored=(2,)), masks),
+    "F1, Hamming distance, average precision of labels": (lambda: LabelsMetric([*range(1, CLASSES)], 0.5), labels),
+    "F1 of token classes": (lambda: TokenClassMetric(CLASSES, (0,), (0, 1, 2, 3)), tokens),
+    "quantiles and their interval": (lambda: IntervalMetric(loss("number", "quantile_loss")), quantiles),
+    "interval of a normal distribution": (lambda: IntervalMetric(loss("number", "gaussian_nll_loss")), pairs),
+    "deviance, Poisson": (lambda: DevianceMetric(loss("number", "poisson_nll_loss")), counts),
+    "deviance, Tweedie": (lambda: DevianceMetric(loss("number", "tweedie_loss")), counts),
     "AUROC, average precision, F1 of anomalies": (AnomalyRankingMetric, flags),
     "precision, recall at a threshold": (AnomalyThresholdMetric, flags),
 }

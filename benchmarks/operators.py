@@ -195,7 +195,7 @@ def counted_works() -> list[Work]:
     others = [size for size in works.SMALL_BATCHES if size != 128]
     return [
         work
-        for work in (*works.WORKS, *masks_with_options())
+        for work in (*works.WORKS, *works.FORMULAS, *masks_with_options())
         if work.shape[0] not in others and work.make is not works.half_trained
     ]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -92,6 +94,73 @@ def bi_tempered(logits: Tensor, target: Tensor, t1: float, t2: float) -> Tensor:
     y = F.one_hot(target, logits.shape[1]).to(q)
     terms = y * (_log_t(y + 1e-10, t1) - _log_t(q, t1)) - (y ** (2 - t1) - q ** (2 - t1)) / (2 - t1)
     return terms.sum(1).mean()
+
+
+def quantile(predictions: Tensor, target: Tensor, levels: Tensor) -> Tensor:
+    below = target.unsqueeze(-1) - predictions
+    return torch.maximum(levels * below, (levels - 1) * below).mean()
+
+
+def gaussian(logits: Tensor, target: Tensor, beta: float) -> Tensor:
+    """The value of the likelihood with the gradient that ``beta`` gives it."""
+    mean, std = logits[..., 0], F.softplus(logits[..., 1]) + 1e-3
+    nll = std.log() + ((target - mean) / std) ** 2 / 2 + math.log(2 * math.pi) / 2
+    if beta == 0:
+        return nll.mean()
+    weighted = std.detach() ** (2 * beta) * nll
+    return (nll.detach() + weighted - weighted.detach()).mean()
+
+
+def poisson(logits: Tensor, target: Tensor) -> Tensor:
+    return (logits.exp() - target * logits + torch.lgamma(target + 1)).mean()
+
+
+def tweedie(logits: Tensor, target: Tensor, power: float = 1.5) -> Tensor:
+    p = power
+    of_mean = torch.exp((2 - p) * logits) / (2 - p) - target * torch.exp((1 - p) * logits) / (1 - p)
+    return (of_mean + target ** (2 - p) / ((1 - p) * (2 - p))).mean()
+
+
+def log_cosh(predictions: Tensor, target: Tensor) -> Tensor:
+    u = predictions - target
+    return (u + F.softplus(-2 * u) - math.log(2)).mean()
+
+
+def asymmetric(
+    logits: Tensor, target: Tensor, gamma_pos: float = 1, gamma_neg: float = 4, clip: float = 0.05
+) -> Tensor:
+    p = logits.sigmoid()
+    shifted = (p - clip).clamp_min(0)
+    of_negative = (1 - target) * shifted**gamma_neg * (1 - shifted).log()
+    return -(target * (1 - p) ** gamma_pos * p.log() + of_negative).mean()
+
+
+def logit_adjusted(logits: Tensor, target: Tensor, priors: Tensor) -> Tensor:
+    return F.cross_entropy(logits + priors.log(), target)
+
+
+def logit_adjusted_labels(logits: Tensor, target: Tensor, priors: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits + priors.logit(), target)
+
+
+def generalized_cross_entropy(logits: Tensor, target: Tensor, q: float = 0.7) -> Tensor:
+    p = logits.softmax(1).gather(1, target.unsqueeze(1))
+    return ((1 - p**q) / q).mean()
+
+
+def top_k_focal(logits: Tensor, target: Tensor, share: float, gamma: float = 2.0) -> Tensor:
+    nll = F.cross_entropy(logits, target, reduction="none")
+    loss = (1 - torch.exp(-nll)) ** gamma * nll
+    return loss.topk(round(share * loss.numel())).values.mean()
+
+
+def corn(logits: Tensor, target: Tensor) -> Tensor:
+    """Divided by the number of all (element, task) pairs, as in the paper."""
+    task, rank = torch.arange(logits.shape[1], device=logits.device), target.unsqueeze(1)
+    asked = task <= rank
+    return (F.binary_cross_entropy_with_logits(logits, (rank > task).to(logits), reduction="none") * asked).sum() / (
+        asked.sum()
+    )
 
 
 def _log_t(u: Tensor, t: float) -> Tensor:

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 import plain
 from ludwig_losses import functional
 from ludwig_losses.functional._numerics import weighted_mean
+from ludwig_losses.functional.corn import corn_tasks
 
 DEVICE = os.environ.get("DEVICE", "cpu")
 # Peers that are left out, by the names of the tables: ``WITHOUT=kornia,SMP``. All others have to be installed.
@@ -41,12 +42,14 @@ def _peer(name: str, module: str) -> Any:
     return _LeftOut() if name in WITHOUT else importlib.import_module(module)
 
 
+coral = _peer("coral-pytorch", "coral_pytorch.losses")
 entmax = _peer("entmax", "entmax")
 kornia = _peer("kornia", "kornia")
 lightly = _peer("lightly", "lightly.loss")
 monai = _peer("MONAI", "monai.losses")
 metric_learning = _peer("pytorch-metric-learning", "pytorch_metric_learning.losses")
 smp = _peer("SMP", "segmentation_models_pytorch.losses")
+timm = _peer("timm", "timm.loss")
 torchvision = _peer("torchvision", "torchvision")
 
 Shape = tuple[int, ...]
@@ -71,6 +74,20 @@ def elements(shape: Shape, deviation: float) -> tuple[Tensor, Tensor]:
 def embeddings(shape: Shape, deviation: float) -> tuple[Tensor, Tensor]:
     """Rows and the labels of consecutive pairs."""
     return deviation * torch.randn(shape), torch.arange(shape[0]) // 2
+
+
+def numbers(shape: Shape, deviation: float) -> tuple[Tensor, Tensor]:
+    """Predictions, and a target for each row of them."""
+    return deviation * torch.randn(shape), torch.randn(shape[:1])
+
+
+def counts(shape: Shape, deviation: float) -> tuple[Tensor, Tensor]:
+    return deviation * torch.randn(shape), torch.randint(4, shape).float()
+
+
+def ranks(shape: Shape, deviation: float) -> tuple[Tensor, Tensor]:
+    """One rank more than there are logits."""
+    return deviation * torch.randn(shape), torch.randint(shape[1] + 1, shape[:1])
 
 
 @dataclass(frozen=True)
@@ -279,6 +296,98 @@ WORKS += [
     )
 ]
 WORKS += [Work("Dice", (4, 2, 64, 64), DICE, None), Work("Lovász", (4, 2, 64, 64), LOVASZ, 5)]
-for work in WORKS:
+
+LEVELS = torch.tensor([0.05, 0.5, 0.95])
+SHARES = torch.linspace(0.01, 0.1, 10)
+
+
+def _torchs_gaussian(logits: Tensor, target: Tensor) -> Tensor:
+    mean, std = logits[..., 0], F.softplus(logits[..., 1]) + 1e-3
+    return F.gaussian_nll_loss(mean, target, std**2, full=True)
+
+
+def _hardest_half(logits: Tensor, target: Tensor) -> Tensor:
+    return functional.top_k_mean(functional.softmax_focal_loss(logits, target), top_k=0.5)
+
+
+def _corn(logits: Tensor, target: Tensor) -> Tensor:
+    return functional.corn_loss(logits, target).sum() / corn_tasks(target, logits.shape[1]).sum()
+
+
+def _counted(name: str, shape: Shape, ours: Loss, peer: Loss, make: Callable = classes_first, **others: Loss) -> Work:
+    return Work(name, shape, {"ludwig-losses": ours, "plain": peer, **others}, None, make=make)
+
+
+def _ours(loss: Callable[..., Tensor], **options: Any) -> Loss:
+    return mean_of(partial(loss, **options))
+
+
+# Counted by operators.py, and not timed: losses of which there is not much more than a formula.
+FORMULAS = [
+    _counted(
+        "quantile",
+        (4096, 3),
+        _ours(functional.quantile_loss, quantiles=LEVELS),
+        partial(plain.quantile, levels=LEVELS),
+        numbers,
+    ),
+    _counted("Gaussian", (4096, 2), _ours(functional.gaussian_nll_loss), partial(plain.gaussian, beta=0.5), numbers),
+    _counted(
+        "Gaussian, beta 0",
+        (4096, 2),
+        _ours(functional.gaussian_nll_loss, beta=0),
+        partial(plain.gaussian, beta=0),
+        numbers,
+        torch=_torchs_gaussian,
+    ),
+    _counted(
+        "Poisson",
+        (4096,),
+        _ours(functional.poisson_nll_loss),
+        plain.poisson,
+        counts,
+        torch=partial(F.poisson_nll_loss, full=True),
+    ),
+    _counted("Tweedie", (4096,), _ours(functional.tweedie_loss), plain.tweedie, counts),
+    _counted("log-cosh", (4096,), _ours(functional.log_cosh_loss), plain.log_cosh, numbers),
+    _counted(
+        "asymmetric",
+        (4096, 10),
+        _ours(functional.asymmetric_loss),
+        plain.asymmetric,
+        elements,
+        timm=timm.AsymmetricLossMultiLabel(gamma_neg=4, gamma_pos=1, clip=0.05, reduction="mean"),
+    ),
+    _counted(
+        "logit-adjusted",
+        (4096, 10),
+        _ours(functional.logit_adjusted_loss, priors=SHARES),
+        partial(plain.logit_adjusted, priors=SHARES),
+    ),
+    _counted(
+        "logit-adjusted, labels",
+        (4096, 10),
+        _ours(functional.sigmoid_logit_adjusted_loss, priors=SHARES),
+        partial(plain.logit_adjusted_labels, priors=SHARES),
+        elements,
+    ),
+    _counted(
+        "generalized cross-entropy",
+        (4096, 10),
+        _ours(functional.generalized_cross_entropy_loss),
+        plain.generalized_cross_entropy,
+    ),
+    _counted("focal, hardest half", (4096, 10), _hardest_half, partial(plain.top_k_focal, share=0.5)),
+    _counted(
+        "CORN",
+        (4096, 9),
+        _corn,
+        plain.corn,
+        ranks,
+        **{"coral-pytorch": lambda z, y: coral.corn_loss(z, y, z.shape[1] + 1)},
+    ),
+]
+
+for work in (*WORKS, *FORMULAS):
     for peer in WITHOUT:
         work.losses.pop(peer, None)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ludwig_losses._switch import COMPILE
+from ludwig_losses.functional._compiler import that_ends
 
 # Compiling takes seconds, so further shapes run uncompiled. A training run has four: whole and last batches, for
 # training and for evaluation.
@@ -60,7 +61,7 @@ class Compiled:
         if self._function is None:
             self._function = torch.compile(loss.forward, fullgraph=True, dynamic=False)
         leaf = preds.detach().requires_grad_(preds.requires_grad)
-        with _without_limit():
+        with _without_limit(), that_ends():
             value = self._function(leaf, target)
             if value.requires_grad and leaf.requires_grad:
                 torch.autograd.grad(value, leaf)

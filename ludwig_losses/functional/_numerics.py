@@ -350,9 +350,14 @@ def check_element_logits(logits: Tensor, target: Tensor) -> None:
     check_whole_numbers("target", target)
 
 
-def true_sign_nll(z: Tensor, positive: Tensor) -> Tensor:
-    """Return ``-log sigmoid(z)`` of a positive, ``-log sigmoid(-z)`` of a negative, for full-precision logits."""
-    return softplus(torch.where(positive, -z, z), threshold=LINEAR)
+def minus_where(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return -1 where the mask is true, else 1: a factor starts fewer operators than a choice between -z and z."""
+    return torch.rsub(indicator(mask, dtype), 1, alpha=2)
+
+
+def false_sign_nll(z: Tensor) -> Tensor:
+    """Return ``-log sigmoid(-z)``, for the full-precision logits of what is not true."""
+    return softplus(z, threshold=LINEAR)
 
 
 def ignored_classes(ignore_index: int | Sequence[int] | None) -> Sequence[int]:
@@ -456,7 +461,7 @@ def true_class_loss(logits: Tensor, target: Tensor, of_nll: ValueAndSlope, param
     """
     logits, target = full_precision(logits), target.long()
     if is_small(logits) or is_transformed(logits):
-        return each_class_loss(true_class_nll(logits, target), of_nll, parameter)
+        return each_element_loss(true_class_nll(logits, target), of_nll, parameter)
     return _TrueClassLoss.apply(logits, target, of_nll, parameter)
 
 
@@ -465,31 +470,32 @@ def true_class_nll(logits: Tensor, target: Tensor) -> Tensor:
     return cross_entropy(logits, target.long(), reduction="none", ignore_index=_NO_INDEX)
 
 
-def each_class_loss(nll: Tensor, of_nll: ValueAndSlope, parameter: Any) -> Tensor:
-    """Return the same function of every element of ``nll``, with the derivative that ``of_nll`` gives."""
-    if is_transformed(nll):
-        return elementwise(of_nll, nll, parameter)
-    return _EachClassLoss.apply(nll, of_nll, parameter)
+def each_element_loss(x: Tensor, of: ValueAndSlope, parameter: Any, *tensors: Tensor | None) -> Tensor:
+    """Return the same function of every element of ``x``, with the derivative that ``of(x, parameter, *tensors)``
+    gives."""
+    if is_transformed(x):
+        return elementwise(of, x, parameter, *tensors)
+    return _EachElementLoss.apply(x, of, parameter, *tensors)
 
 
-class _EachClassLoss(torch.autograd.Function):
-    """Computes the derivative by ``nll`` along with the loss, and keeps both."""
+class _EachElementLoss(torch.autograd.Function):
+    """Computes the derivative along with the loss, and keeps it in place of all temporaries."""
 
     @staticmethod
-    def forward(ctx: Any, nll: Tensor, of_nll: Callable, parameter: Any) -> Tensor:
-        """Return the loss, and keep its derivative by ``nll``."""
-        loss, slope = of_nll(nll, parameter)
-        ctx.save_for_backward(nll, slope)
-        ctx.of_nll, ctx.parameter = of_nll, parameter
+    def forward(ctx: Any, x: Tensor, of: Callable, parameter: Any, *tensors: Tensor | None) -> Tensor:
+        """Return the loss, and keep its derivative by ``x``."""
+        loss, slope = of(x, parameter, *tensors)
+        ctx.save_for_backward(x, slope, *tensors)
+        ctx.of, ctx.parameter = of, parameter
         return as_output(loss)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Multiply with the derivative by ``nll``."""
-        nll, slope = ctx.saved_tensors
+        """Multiply with the derivative by ``x``."""
+        x, slope, *tensors = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative
-            _, slope = ctx.of_nll(nll, ctx.parameter)
-        return grad * slope, None, None
+            _, slope = ctx.of(x, ctx.parameter, *tensors)
+        return grad * slope, None, None, *[None for _ in tensors]
 
 
 class _TrueClassLoss(torch.autograd.Function):

@@ -7,13 +7,17 @@ import math
 import torch
 from torch import Tensor
 
-from ludwig_losses.functional._numerics import check_number, full_precision, is_static
+from ludwig_losses.functional._numerics import (
+    check_number,
+    each_element_loss,
+    full_precision,
+    is_static,
+    summation_dtype,
+)
 from ludwig_losses.functional.quantile import check_targets
 
 # From here on exp is continued by its tangent: it, its gradient and their sums stay finite in float32.
 _LINEAR_FROM = 60.0
-# From here on four terms of Stirling's series are exact to 1e-13.
-_SERIES_FROM = 16.0
 
 
 def poisson_nll_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -40,9 +44,7 @@ def poisson_nll_loss(logits: Tensor, target: Tensor) -> Tensor:
         tensor([1.0000, 1.0000, 2.7918])
     """
     check_targets(logits, target, outputs=None)
-    z = full_precision(logits)
-    y = _amounts(target, z)
-    return _half_deviance(z, y, power=1) + _least_poisson_nll(y)
+    return each_element_loss(full_precision(logits), _poisson_nll, None, _amounts(target))
 
 
 def tweedie_loss(logits: Tensor, target: Tensor, *, power: float = 1.5) -> Tensor:
@@ -74,8 +76,8 @@ def tweedie_loss(logits: Tensor, target: Tensor, *, power: float = 1.5) -> Tenso
     """
     check_targets(logits, target, outputs=None)
     check_number("power", power, minimum=1, maximum=2)
-    z = full_precision(logits)
-    return _half_deviance(z, _amounts(target, z, above=power == 2), power)
+    power = round(power, 8)  # closer to 1 or 2 the terms of the formula between them would cancel
+    return each_element_loss(full_precision(logits), _half_deviance, power, _amounts(target, above=power == 2))
 
 
 def poisson_deviance(logits: Tensor, target: Tensor) -> Tensor:
@@ -104,50 +106,62 @@ def log_link_mean(logits: Tensor) -> Tensor:
     return _exp(full_precision(logits))
 
 
-def _amounts(target: Tensor, z: Tensor, *, above: bool = False) -> Tensor:
-    """Return targets in the type of the logits. Those below 0, or not ``above`` it, raise ``ValueError``, and become
-    NaN where reading them would wait for an accelerator: nothing is trained on them in silence."""
+def _amounts(target: Tensor, *, above: bool = False) -> Tensor:
+    """Return targets in the type in which losses are computed. Those below 0, or not ``above`` it, raise
+    ``ValueError``, and become NaN where reading them would wait for an accelerator: nothing is trained on them in
+    silence."""
     if is_static(target):
-        y = target.to(z)
-        return y.where(y > 0 if above else y >= 0, math.nan)
+        y = target.to(summation_dtype(target.device))
+        return y.masked_fill(y <= 0 if above else y < 0, math.nan)
     least = target.min().item() if target.numel() else 1
     if not (least > 0 if above else least >= 0):
         raise ValueError(f"target must be {'>' if above else '>='} 0; got {least:g}.")
-    return target.to(z)
+    return target.to(summation_dtype(target.device))
 
 
-def _half_deviance(z: Tensor, y: Tensor, power: float) -> Tensor:
-    log_y = y.where(y > 0, 1).log()
-    least = _box_cox(log_y, 2 - power) - y * _box_cox(log_y, 1 - power)
-    of_zero = -math.inf if power == 2 else 1 / (power - 2)
-    loss = _box_cox(z, 2 - power) - y * _box_cox(z, 1 - power) - least.where(y > 0, of_zero)
-    # Near the target these terms are large and cancel; by the distance of the logarithms they are small.
-    distance = (z - log_y).clamp(-1, 1)
-    near = y ** (2 - power) * (_box_cox(distance, 2 - power) - _box_cox(distance, 1 - power))
-    return near.where((y > 0) & ((z - log_y).abs() < 1), loss)
+def _poisson_nll(z: Tensor, _: None, y: Tensor) -> tuple[Tensor, Tensor]:
+    loss, slope = _of_logarithm(z.to(y.dtype), 1, y)
+    return (loss + (y + 1).lgamma()).to(z.dtype), slope.to(z.dtype)
 
 
-def _least_poisson_nll(y: Tensor) -> Tensor:
-    """Return the loss of a mean equal to the target, ``y - y log y + log y!``; of large ones by Stirling's series."""
-    large = y.clamp_min(_SERIES_FROM)
-    square = large.square()
-    series = (1 / 12 - (1 / 360 - (1 / 1260 - 1 / 1680 / square) / square) / square) / large
-    small = y.clamp_max(_SERIES_FROM)
-    return torch.where(
-        y > _SERIES_FROM,
-        (2 * math.pi * large).log() / 2 + series,
-        small - torch.xlogy(small, small) + (small + 1).lgamma(),
-    )
+def _half_deviance(z: Tensor, power: float, y: Tensor) -> tuple[Tensor, Tensor]:
+    loss, slope = _of_logarithm(z.to(y.dtype), power, y)
+    # Rounding may leave a loss of 0 a little below it.
+    return (loss - _least(y, power)).clamp_min(0).to(z.dtype), slope.to(z.dtype)
+
+
+def _of_logarithm(z: Tensor, power: float, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what depends on the mean, whose powers are continued by their tangents, and its derivative by the logit.
+
+    The terms of large counts cancel, which is why they are in float64: those of a million leave nine digits. Apple's
+    GPUs do not have it; there the value of counts from 10,000 on is rough, and the gradient, ``m - y``, is not.
+    """
+    lowest = _LINEAR_FROM / (1 - power) if power > 1 else None
+    highest = _LINEAR_FROM / (2 - power) if power < 2 else None
+    x = z.clamp(lowest, highest)
+    loss, slope = _of_mean(x, power, y)
+    return torch.addcmul(loss, z - x, slope), slope
+
+
+def _of_mean(x: Tensor, power: float, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what depends on the mean ``exp(x)``, and its derivative by ``x``."""
+    if power == 1:
+        mean = x.exp()
+        return torch.addcmul(mean, y, x, value=-1), mean - y
+    if power == 2:
+        ratio = y * (-x).exp()
+        return ratio + x, 1 - ratio
+    of_mean, of_target = ((2 - power) * x).exp(), y * ((1 - power) * x).exp()
+    return torch.add(of_mean / (2 - power), of_target, alpha=1 / (power - 1)), of_mean - of_target
+
+
+def _least(y: Tensor, power: float) -> Tensor:
+    """Return the first of both for a mean equal to the target."""
+    if power == 1:
+        return y - torch.xlogy(y, y)
+    return 1 + y.log() if power == 2 else y ** (2 - power) / ((2 - power) * (power - 1))
 
 
 def _exp(x: Tensor, linear_from: float = _LINEAR_FROM) -> Tensor:
     """``exp``; TorchScript knows a default value, and no constant of a module."""
     return x.clamp(max=linear_from).exp() * (1 + (x - linear_from).relu())
-
-
-def _box_cox(x: Tensor, power: float) -> Tensor:
-    """Return ``(exp(x)**power - 1) / power``, whose limit for 0 is ``x``."""
-    if power == 0:
-        return x
-    x = x * power
-    return (x.clamp(max=_LINEAR_FROM).expm1() + math.exp(_LINEAR_FROM) * (x - _LINEAR_FROM).relu()) / power

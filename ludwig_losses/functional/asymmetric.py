@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn.functional import softplus
 
-from ludwig_losses.functional._elementwise import elementwise, is_transformed
 from ludwig_losses.functional._numerics import (
     LINEAR,
-    as_output,
     check_element_logits,
     check_number,
+    each_element_loss,
     full_precision,
 )
 
@@ -56,30 +53,8 @@ def asymmetric_loss(
     if clip == 1:
         raise ValueError("clip must be a number < 1: with 1 no negative costs anything.")
     check_element_logits(logits, target)
-    parameter, z, positive = (gamma_pos, gamma_neg, clip), full_precision(logits), target.to(torch.bool)
-    if is_transformed(z):
-        return elementwise(_asymmetric, z, parameter, positive)
-    return _AsymmetricLoss.apply(z, positive, parameter)
-
-
-class _AsymmetricLoss(torch.autograd.Function):
-    """Computes the derivative along with the loss, and keeps it in place of all temporaries."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, positive: Tensor, parameter: Any) -> Tensor:
-        """Return the loss, and keep its derivative by the logits."""
-        loss, slope = _asymmetric(logits, parameter, positive)
-        ctx.save_for_backward(logits, positive, slope)
-        ctx.parameter = parameter
-        return as_output(loss)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Multiply with the derivative by the logits."""
-        logits, positive, slope = ctx.saved_tensors
-        if torch.is_grad_enabled():  # for a second derivative
-            _, slope = _asymmetric(logits, ctx.parameter, positive)
-        return grad * slope, None, None
+    parameter = gamma_pos, gamma_neg, clip
+    return each_element_loss(full_precision(logits), _asymmetric, parameter, target.to(torch.bool))
 
 
 def _asymmetric(z: Tensor, parameter: tuple[float, float, float], positive: Tensor) -> tuple[Tensor, Tensor]:

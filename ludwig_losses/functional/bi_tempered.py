@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -246,8 +245,10 @@ def _best_of_many_shifts(behind: Tensor, t: float) -> Tensor:
     They grow by a constant factor from 1, the least shift there is, to ``C**(t - 1)``, the largest, that of ``C`` equal
     logits. For 10 classes, ``t = 2`` and 4 shifts: 1, 2.2, 4.6 and 10.
     """
-    last = (t - 1.0) * math.log10(behind.shape[-1])
-    shifts = torch.logspace(0.0, last, _SHIFTS, dtype=behind.dtype, device=behind.device)
+    # By the base and not by a logarithm, which the compiler of torch 2.4 does not take of a size.
+    shifts = torch.logspace(
+        0.0, t - 1.0, _SHIFTS, base=float(behind.shape[-1]), dtype=behind.dtype, device=behind.device
+    )
     shifts = shifts.view(_SHIFTS, *[1] * behind.dim())
     norms = torch.linalg.vector_norm(shifts + behind, 1.0 / (1.0 - t), dim=-1, keepdim=True)
     return shifts.masked_fill(norms > 1.0, 1.0).amax(dim=0)

@@ -10,8 +10,10 @@ from torch.nn.functional import logsigmoid
 
 from ludwig_losses.functional._numerics import (
     check_class_logits,
+    false_sign_nll,
     full_precision,
     loss_where_counted,
+    minus_where,
     naming_the_target,
 )
 
@@ -62,8 +64,9 @@ def loss_of_ranks(logits: Tensor, target: Tensor) -> Tensor:
     """Return :func:`corn_loss` of ranks that are known to be right, and 0 for a rank of -1."""
     z, rank = full_precision(logits), target.long().unsqueeze(-1)
     task = torch.arange(logits.shape[-1], device=logits.device)
-    loss = -logsigmoid(torch.where(task < rank, z, -z))
-    return torch.where(task <= rank, loss, 0).sum(dim=-1)
+    # The logit of the wrong answer, with a minus where "higher" is right; -inf where there is no question.
+    sign = minus_where(task < rank, z.dtype)
+    return false_sign_nll((z * sign).masked_fill(task > rank, -torch.inf)).sum(dim=-1)
 
 
 def corn_tasks(target: Tensor, num_tasks: int) -> Tensor:

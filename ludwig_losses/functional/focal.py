@@ -18,7 +18,7 @@ from ludwig_losses.functional._numerics import (
     check_per_class,
     check_whole_numbers,
     class_nll,
-    each_class_loss,
+    each_element_loss,
     elements_per_block,
     full_precision,
     indicator,
@@ -320,7 +320,7 @@ def _smoothed_focal_loss(
     logits: Tensor, target: Tensor, alpha: Tensor | None, label_smoothing: float, of_nll: Callable, parameter: Any
 ) -> Tensor:
     nll, masked = class_nll(logits)
-    loss, index = each_class_loss(nll, of_nll, parameter), target.long().unsqueeze(1)
+    loss, index = each_element_loss(nll, of_nll, parameter), target.long().unsqueeze(1)
     if alpha is not None:
         loss = loss * alpha.to(loss).view(-1, *[1] * (loss.ndim - 2))
     of_true_class, competing = loss.gather(1, index).squeeze(1), (~masked).sum(dim=1).to(loss)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid
+from torch.nn.functional import softplus
 
-from ludwig_losses.functional._numerics import check_number, full_precision
+from ludwig_losses.functional._elementwise import is_transformed
+from ludwig_losses.functional._numerics import as_output, check_number, full_precision
 from ludwig_losses.functional.quantile import check_targets
 
 
@@ -42,13 +44,49 @@ def gaussian_nll_loss(logits: Tensor, target: Tensor, *, beta: float = 0.5) -> T
     """
     check_targets(logits, target, outputs=2)
     check_number("beta", beta, minimum=0, maximum=1)
-    mean, std = mean_and_std(logits).unbind(dim=-1)
-    nll = std.log() + ((target.to(mean) - mean) / std).square() / 2 + math.log(2 * math.pi) / 2
-    if beta == 0:
-        return nll
+    z = full_precision(logits)
+    if not is_transformed(z):
+        return _GaussianNLL.apply(z, target, beta)
+    nll, std, _ = _nll(z, target)
     weighted = std.detach() ** (2 * beta) * nll
     # The difference is 0, and has the gradient.
     return nll.detach() + (weighted - weighted.detach())
+
+
+class _GaussianNLL(torch.autograd.Function):
+    """Computes the gradient along with the loss, and keeps it in place of all temporaries."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, target: Tensor, beta: float) -> Tensor:
+        """Return the loss, and keep its gradient by the logits."""
+        nll, std, distance = _nll(z, target)
+        ctx.save_for_backward(z, target, _gradient(z, std, distance, beta))
+        ctx.beta = beta
+        return as_output(nll)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Multiply with the gradient by the logits."""
+        z, target, gradient = ctx.saved_tensors
+        if torch.is_grad_enabled():  # for a second derivative
+            _, std, distance = _nll(z, target)
+            gradient = _gradient(z, std, distance, ctx.beta)
+        return grad.unsqueeze(-1) * gradient, None, None
+
+
+def _nll(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the negative log-likelihood, the standard deviation, and how many of them the target is above the mean."""
+    mean, std = z[..., 0], _std(z)
+    distance = (target.to(z) - mean) / std
+    nll = torch.addcmul(std.log(), distance, distance, value=0.5) + math.log(2 * math.pi) / 2
+    return nll, std, distance
+
+
+def _gradient(z: Tensor, std: Tensor, distance: Tensor, beta: float) -> Tensor:
+    """Return the gradient ``[..., 2]``, in which the weight of a target is a constant."""
+    factor = std.detach() ** (2 * beta) / std
+    # Without names of their own, so that none of both lives on beside the gradient.
+    return torch.stack([-distance, torch.rsub(distance.square(), 1) * z[..., 1].sigmoid()], -1) * factor.unsqueeze(-1)
 
 
 def mean_and_std(logits: Tensor) -> Tensor:
@@ -66,5 +104,9 @@ def mean_and_std(logits: Tensor) -> Tensor:
         tensor([2.0000, 0.6941])
     """
     z = full_precision(logits)
-    # softplus, which torch's own is not from 20 on. At least 0.001: no target may outweigh a million others.
-    return torch.stack([z[..., 0], 1e-3 - logsigmoid(-z[..., 1])], dim=-1)
+    return torch.stack([z[..., 0], _std(z)], dim=-1)
+
+
+def _std(z: Tensor) -> Tensor:
+    """Return standard deviations of at least 0.001: no target may outweigh a million others."""
+    return softplus(z[..., 1], threshold=40.0) + 1e-3  # LINEAR, which TorchScript does not see

@@ -12,10 +12,11 @@ from ludwig_losses.functional._numerics import (
     check_element_logits,
     check_number,
     check_per_class,
+    false_sign_nll,
     full_precision,
     loss_where_counted,
+    minus_where,
     true_class_nll,
-    true_sign_nll,
 )
 
 
@@ -78,9 +79,9 @@ def adjusted(logits: Tensor, priors: Tensor, tau: float, class_dim: int) -> Tens
 
     TorchScript can compile it.
     """
-    offsets = tau * priors.to(logits).log()
+    logarithms = priors.to(logits).log().view([-1] + [1] * (logits.dim() - 1 - class_dim % logits.dim()))
     behind = logits - logits.detach().amax(dim=class_dim, keepdim=True)
-    return behind + offsets.view([-1] + [1] * (logits.dim() - 1 - class_dim % logits.dim()))
+    return behind.add(logarithms, alpha=tau)
 
 
 def adjusted_softmax(logits: Tensor, priors: Tensor, tau: float) -> Tensor:
@@ -125,9 +126,10 @@ def sigmoid_logit_adjusted_loss(
     if priors is not None:
         check_per_class("priors", priors, logits.shape[-1] if logits.dim() else 1)
     z = full_precision(logits)
-    return true_sign_nll(z if priors is None else adjusted_labels(z, priors, tau), target.to(torch.bool))
+    sign = minus_where(target.to(torch.bool), z.dtype)
+    return false_sign_nll((z if priors is None else adjusted_labels(z, priors, tau)) * sign)
 
 
 def adjusted_labels(logits: Tensor, priors: Tensor, tau: float) -> Tensor:
     """Return ``z + tau log(pi / (1 - pi))`` for labels in the last dimension; TorchScript can compile it."""
-    return logits + tau * torch.logit(priors.to(logits))
+    return logits.add(torch.logit(priors.to(logits)), alpha=tau)

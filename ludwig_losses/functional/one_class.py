@@ -18,6 +18,8 @@ from ludwig_losses.functional._numerics import (
     unit_rows,
 )
 
+_LOWEST = -sys.float_info.max
+
 
 def squared_distance(hidden: Tensor, center: Tensor) -> Tensor:
     """Return ``||z - c||**2`` of each row, the anomaly score of Deep SVDD and Deep SAD.
@@ -320,7 +322,7 @@ def _cutoff_of_rows(cutoff: float | Tensor, rows: Tensor) -> Tensor:
     """Return the cutoff as a tensor in the type of the rows, one number or one for each row."""
     if not isinstance(cutoff, Tensor):
         if cutoff not in (-math.inf, math.inf):
-            check_number("cutoff", cutoff, minimum=-sys.float_info.max)
+            check_number("cutoff", cutoff, minimum=_LOWEST)
         return rows.new_full((), cutoff)
     if cutoff.dim() and cutoff.shape != rows.shape:
         raise ValueError(f"cutoff must be one number or {tuple(rows.shape)}; got a tensor of {tuple(cutoff.shape)}.")

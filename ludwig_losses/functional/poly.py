@@ -14,14 +14,15 @@ from ludwig_losses.functional._numerics import (
     check_element_logits,
     check_number,
     class_nll,
-    each_class_loss,
+    each_element_loss,
+    false_sign_nll,
     full_precision,
     infinite_where_masked,
     is_small,
     loss_where_counted,
+    minus_where,
     true_class_loss,
     true_class_nll,
-    true_sign_nll,
 )
 
 
@@ -108,7 +109,7 @@ def _poly_n_of_nll(nll: Tensor, parameter: tuple[tuple[float, ...], float]) -> t
     finite = nll.clamp(torch.finfo(nll.dtype).tiny, torch.finfo(nll.dtype).max)
     miss = -torch.expm1(-finite)
     by_miss = _polynomial(coefficients, miss)
-    derivative = _polynomial([j * epsilon for j, epsilon in enumerate(coefficients, start=1)], miss)
+    derivative = _polynomial([j * epsilon for j, epsilon in enumerate(coefficients, 1)], miss)
     slope = 1 + torch.exp(-finite) * (gamma * (finite / miss + by_miss) + derivative)
     return miss**gamma * (nll + miss * by_miss), miss**gamma * slope
 
@@ -187,7 +188,7 @@ def sigmoid_poly_loss(
         pairs = torch.stack([torch.zeros_like(z), z], dim=-1).reshape(-1, 2)
         loss = _smoothed_poly_loss(pairs, positive.reshape(-1), coefficients, gamma, label_smoothing)
         return loss.reshape(z.shape)
-    nll = true_sign_nll(z, positive)
+    nll = false_sign_nll(z * minus_where(positive, z.dtype))
     if gamma or len(coefficients) != 1:
-        return each_class_loss(nll, _poly_n_of_nll, (coefficients, gamma))
-    return each_class_loss(nll, _poly_of_nll, coefficients[0])
+        return each_element_loss(nll, _poly_n_of_nll, (coefficients, gamma))
+    return each_element_loss(nll, _poly_of_nll, coefficients[0])

@@ -256,7 +256,9 @@ def threshold_in_little_memory(z: Tensor, top: Tensor, r: float) -> Tensor:
     spread[:, 1:].addcmul_(spread[:, 1:], share[:-1])
     spread = spread.cumsum_(dim=1)
     root = torch.addcmul(share, share, spread, value=-1 / (r * r), out=spread).sqrt_()
+    del k, share  # the one row beside the three tensors
     tau = torch.sub(mean, root, alpha=r, out=root)
+    del mean
     return torch.fmin(tau, x, out=tau).amax(dim=1, keepdim=True)
 
 

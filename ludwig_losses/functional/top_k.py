@@ -59,18 +59,19 @@ def top_k_mean(loss: Tensor, weight: Tensor | None = None, *, top_k: float) -> T
     weight = None if weight is None else weight.to(loss)
     if top_k == 1 or not loss.numel():
         return weighted_mean(loss, weight)
-    taken = _part_taken(loss.detach(), weight, top_k)
-    return weighted_mean(loss, taken if weight is None else weight * taken)
+    taken, places = _part_taken(loss.detach(), weight, top_k)
+    return (loss * taken).sum() / places if weight is None else weighted_mean(loss, weight * taken)
 
 
-def _part_taken(loss: Tensor, weight: Tensor | None, share: float) -> Tensor:
-    """Return 1 for elements among the hardest, 0 for others, a part for those that are as hard as the last of them."""
+def _part_taken(loss: Tensor, weight: Tensor | None, share: float) -> tuple[Tensor, int | Tensor]:
+    """Return 1 for elements among the hardest, 0 for others, a part for those that are as hard as the last of them;
+    and how many the hardest are."""
     counted = None if weight is None else weight > 0
     cost = loss if weight is None or counted is None else (loss * weight).masked_fill(~counted, -torch.inf)
     least, places = (_least_cost_of_any_device if is_static(cost) else _least_cost)(cost.flatten(), counted, share)
     harder, equal = cost > least, cost == least
-    left = (places - harder.sum()).to(loss.dtype) / equal.sum()
-    return torch.where(equal, left, harder.to(loss.dtype))
+    left = (places - harder.sum()) / equal.sum()
+    return torch.where(equal, left.to(loss.dtype), harder.to(loss.dtype)), places
 
 
 def _least_cost(cost: Tensor, counted: Tensor | None, share: float) -> tuple[float | Tensor, int]:
@@ -80,9 +81,12 @@ def _least_cost(cost: Tensor, counted: Tensor | None, share: float) -> tuple[flo
     return float(np.partition(cost.numpy(), -places)[-places]), places
 
 
-def _least_cost_of_any_device(cost: Tensor, counted: Tensor | None, share: float) -> tuple[Tensor, Tensor]:
+def _least_cost_of_any_device(cost: Tensor, counted: Tensor | None, share: float) -> tuple[Tensor, int | Tensor]:
     """Return the same with shapes that do not depend on values, none of which is read."""
-    counted = torch.ones_like(cost, dtype=torch.bool) if counted is None else counted
+    falling = cost.sort(descending=True).values
+    if counted is None:
+        places = max(math.floor(share * cost.numel() + 0.5), 1)
+        return falling[places - 1], places
     elements = counted.sum().to(summation_dtype(cost.device))
-    places = torch.floor(share * elements + 0.5).clamp_min(1).long()
-    return cost.sort(descending=True).values.index_select(0, (places - 1).view(1)).view(()), places
+    hardest = torch.floor(share * elements + 0.5).clamp_min(1).long()
+    return falling.index_select(0, (hardest - 1).view(1)).view(()), hardest

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+from ludwig_losses.functional._compiler import that_ends
+
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
@@ -13,3 +15,10 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiling_ends() -> Iterator[None]:
+    """As where the package compiles; see the function."""
+    with that_ends():
+        yield

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from counting import operators
 from ludwig_losses import functional
-from oracles._inputs import MakeTarget, class_first, consecutive, per_element
+from oracles._inputs import MakeTarget, amounts, class_first, class_last, consecutive, per_element, ranks
 
 
 def partly_ignored(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
@@ -31,6 +31,29 @@ dice, lovasz = functional.dice_loss, functional.lovasz_softmax_loss
 ignoring_dice, ignoring_lovasz = partial(dice, ignore_index=255), partial(lovasz, ignore_index=255)
 weighted_dice = {classes: partial(dice, class_weights=torch.linspace(0.5, 1.5, classes)) for classes in (2, 21)}
 weighted_ignoring_dice = partial(weighted_dice[21], ignore_index=255)
+SHARES = torch.linspace(0.01, 0.1, 10)
+quantile = partial(functional.quantile_loss, quantiles=torch.tensor([0.05, 0.5, 0.95]))
+gaussian, plain_gaussian = (partial(functional.gaussian_nll_loss, beta=beta) for beta in (0.5, 0))
+tweedie = {power: partial(functional.tweedie_loss, power=power) for power in (1.0, 1.5, 2.0)}
+adjusted = partial(functional.logit_adjusted_loss, priors=SHARES)
+adjusted_labels = partial(functional.sigmoid_logit_adjusted_loss, priors=SHARES)
+
+
+def number_for_each(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    """A number above 0 for each logit."""
+    return amounts((*shape, 1), generator).float()
+
+
+def hardest_half(logits: Tensor, target: Tensor) -> Tensor:
+    """The mean of the focal losses that are largest."""
+    return functional.top_k_mean(focal(logits, target), top_k=0.5)
+
+
+def hardest_half_of_counted(logits: Tensor, target: Tensor) -> Tensor:
+    """The same where a class is ignored."""
+    return functional.top_k_mean(focal(logits, target, ignore_index=3), target != 3, top_k=0.5)
+
+
 TWO, MANY = (4, 2, 64, 64), (2, 21, 32, 32)
 
 # The loss, the shape of its logits, its target; at most so many operators, and bytes in multiples of the logits.
@@ -66,6 +89,24 @@ BARS = [
     ("Lovász, 21 classes, ignored pixels", ignoring_lovasz, MANY, partly_ignored, 50, 7.5),
     ("Lovász, 21 classes, of each image", partial(lovasz, per_image=True), MANY, class_first, 50, 7.5),
     ("Lovász, 21 classes, one chosen", partial(lovasz, classes=[3]), MANY, class_first, 50, 7.5),
+    ("quantile", quantile, (4096, 3), amounts, 20, 5),
+    ("Gaussian", gaussian, (4096, 2), amounts, 21, 4.1),
+    ("Gaussian, beta 0", plain_gaussian, (4096, 2), amounts, 21, 4.1),
+    # In float64, of one number for each row.
+    ("Poisson", functional.poisson_nll_loss, (4096,), number_for_each, 19, 14),
+    ("Tweedie", tweedie[1.5], (4096,), number_for_each, 25, 14),
+    ("Tweedie, power 1", tweedie[1.0], (4096,), number_for_each, 20, 14),
+    ("Tweedie, power 2", tweedie[2.0], (4096,), number_for_each, 22, 14),
+    ("log-cosh", functional.log_cosh_loss, (4096,), number_for_each, 11, 4.1),
+    ("asymmetric", functional.asymmetric_loss, (4096, 10), per_element, 42, 12.5),
+    ("logit-adjusted", adjusted, (4096, 10), class_first, 11, 3.2),
+    ("logit-adjusted, labels", adjusted_labels, (4096, 10), per_element, 12, 5.1),
+    ("poly, labels", functional.sigmoid_poly_loss, (4096, 10), per_element, 17, 7.3),
+    ("generalized cross-entropy", functional.generalized_cross_entropy_loss, (4096, 10), class_first, 15, 2.6),
+    ("focal, hardest half", hardest_half, (4096, 10), class_first, 32, 2.5),
+    ("focal, hardest half of those that count", hardest_half_of_counted, (4096, 10), class_first, 69, 3.7),
+    ("CORN", functional.corn_loss, (4096, 9), ranks, 17, 4),
+    ("entropic open-set", functional.entropic_open_set_loss, (4096, 10), class_last, 10, 3.3),
 ]
 
 

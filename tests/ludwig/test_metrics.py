@@ -28,13 +28,17 @@ from ludwig_losses.functional import _numerics
 from ludwig_losses.host.model.metrics import DeclaredLossMetric
 from ludwig_losses.losses import fenchel_young
 from ludwig_losses.losses.poly import PolyLoss
+from ludwig_losses.metrics.reported.amounts import DevianceMetric
 from ludwig_losses.metrics.reported.anomaly import AnomalyRankingMetric, AnomalyThresholdMetric
 from ludwig_losses.metrics.reported.base import RowsMetric
 from ludwig_losses.metrics.reported.contrastive import ContrastiveMetric
+from ludwig_losses.metrics.reported.intervals import IntervalMetric
+from ludwig_losses.metrics.reported.labels import LabelsMetric
 from ludwig_losses.metrics.reported.open_set import OpenSetMetric
 from ludwig_losses.metrics.reported.ordinal import OrdinalMetric
 from ludwig_losses.metrics.reported.segmentation import SegmentationMetric
 from ludwig_losses.metrics.reported.terms import TermsMetric
+from ludwig_losses.metrics.reported.token_classes import TokenClassMetric
 from ludwig_losses.parameters import Feature
 from synchronising import SynchronisingOperators
 
@@ -57,6 +61,12 @@ METRICS = {
     "open set": lambda: OpenSetMetric(create_loss(resolved("category", "entropic_open_set", background_class=[1]))),
     "ordinal": lambda: OrdinalMetric(create_loss(resolved("category", "corn", order=[{"a": 2}, {"b": 0}]))),
     "segmentation": lambda: SegmentationMetric(CLASSES, ignored=(2,)),
+    "labels": lambda: LabelsMetric([0, 2], 0.5),
+    "token classes": lambda: TokenClassMetric(CLASSES, (0,), (0,)),
+    "quantiles": lambda: IntervalMetric(create_loss(resolved("number", "quantile_loss"))),
+    "normal": lambda: IntervalMetric(create_loss(resolved("number", "gaussian_nll_loss"))),
+    "deviance, Poisson": lambda: DevianceMetric(create_loss(resolved("number", "poisson_nll_loss"))),
+    "deviance, Tweedie": lambda: DevianceMetric(create_loss(resolved("number", "tweedie_loss"))),
     "anomaly ranking": AnomalyRankingMetric,
     "anomaly threshold": AnomalyThresholdMetric,
 }
@@ -69,6 +79,12 @@ MOST_OPERATORS = {
     "open set": 15,
     "ordinal": 27,
     "segmentation": 11,
+    "labels": 2,
+    "token classes": 22,
+    "quantiles": 36,
+    "normal": 44,
+    "deviance, Poisson": 22,
+    "deviance, Tweedie": 27,
     "anomaly ranking": 1,
     "anomaly threshold": 1,
 }
@@ -78,6 +94,14 @@ def batch(name: str) -> tuple[torch.Tensor, torch.Tensor]:
     classes = torch.arange(ROWS) % CLASSES
     if name == "segmentation":
         return classes.view(1, 3, 4), classes.flip(0).view(1, 3, 4)
+    if name == "labels":
+        return torch.rand(ROWS, CLASSES), torch.eye(CLASSES)[classes] > 0
+    if name == "token classes":
+        return classes.view(3, 4), classes.flip(0).view(3, 4)
+    if name in ("quantiles", "normal"):
+        return torch.randn(ROWS, 3)[:, : 3 - (name == "normal")], torch.randn(ROWS)
+    if name.startswith("deviance"):
+        return torch.randn(ROWS), classes.float()
     if name.startswith("anomaly"):
         return torch.rand(ROWS), classes - 1.0
     return torch.randn(ROWS, CLASSES), torch.eye(CLASSES)[classes] if "pairs" in name else classes

@@ -31,7 +31,7 @@ class LabelsMetric(FeatureMetric, RowsMetric):
 
     def __init__(self, kept: list[int], threshold: float, **kwargs: Any) -> None:
         super().__init__()
-        self.kept, self.threshold, self.columns = kept, threshold, 2 * len(kept)
+        self.runs, self.threshold, self.columns = _runs(kept), threshold, 2 * len(kept)
 
     @classmethod
     def suits(cls, feature: Any) -> bool:
@@ -45,8 +45,12 @@ class LabelsMetric(FeatureMetric, RowsMetric):
         return cls([index for index in range(count) if index not in ignored], feature.threshold)
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        probabilities = preds[:, self.kept].float()
-        self.rows.append(torch.cat([probabilities, target[:, self.kept].to(probabilities)], dim=1).flatten())
+        if not self.runs:
+            return
+        probabilities = preds.float()
+        both = probabilities, target.to(probabilities)
+        # Slices, since a list of columns would be copied to an accelerator for each batch, and waited for.
+        self.rows.append(torch.cat([each[:, run] for each in both for run in self.runs], dim=1).flatten())
 
     def compute(self) -> dict[str, Tensor]:
         if not len(self.rows) or not self.columns:
@@ -54,3 +58,14 @@ class LabelsMetric(FeatureMetric, RowsMetric):
         probabilities, true = dim_zero_cat(self.rows).view(-1, 2, self.columns // 2).unbind(dim=1)
         values = label_values(probabilities >= self.threshold, true.bool(), probabilities)
         return {name: values[name] for name in self.NAMES if name in values}
+
+
+def _runs(indices: list[int]) -> list[slice]:
+    """Return ascending indices as slices of consecutive ones."""
+    runs: list[slice] = []
+    for index in indices:
+        if runs and runs[-1].stop == index:
+            runs[-1] = slice(runs[-1].start, index + 1)
+        else:
+            runs.append(slice(index, index + 1))
+    return runs
