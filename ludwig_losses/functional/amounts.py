@@ -142,7 +142,7 @@ def _least_poisson_nll(y: Tensor) -> Tensor:
 
 def _exp(x: Tensor, linear_from: float = _LINEAR_FROM) -> Tensor:
     """``exp``; TorchScript knows a default value, and no constant of a module."""
-    return x.clamp(max=linear_from).exp() * (1 + (x - linear_from).relu())
+    return _below(x, linear_from).exp() * (1 + (x - linear_from).relu())
 
 
 def _box_cox(x: Tensor, power: float) -> Tensor:
@@ -150,4 +150,10 @@ def _box_cox(x: Tensor, power: float) -> Tensor:
     if power == 0:
         return x
     x = x * power
-    return (x.clamp(max=_LINEAR_FROM).expm1() + math.exp(_LINEAR_FROM) * (x - _LINEAR_FROM).relu()) / power
+    return (_below(x, _LINEAR_FROM).expm1() + math.exp(_LINEAR_FROM) * (x - _LINEAR_FROM).relu()) / power
+
+
+def _below(x: Tensor, most: float) -> Tensor:
+    """Return ``x``, or ``most`` where it is larger, with a gradient of 1 at ``most``, where newer versions of torch give
+    ``clamp`` one of 0, as ``relu`` has at 0: an ``exp`` that goes on as a line would have none there."""
+    return x.masked_fill(x > most, most)
