@@ -462,6 +462,12 @@ GROUPS = (
                 "Negative counts are trained on, and training begins far from the targets.",
                 "a loss were told its targets.",
             ),
+            Patch(
+                "ludwig.models.predictor:Predictor.batch_evaluation",
+                f"{_HOST}.model.beginning:check_and_evaluate",
+                "A negative count is an error that names neither feature nor row, and on an accelerator NaN.",
+                "a loss were told its targets.",
+            ),
         ),
     ),
     Group(

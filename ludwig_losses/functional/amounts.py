@@ -164,4 +164,5 @@ def _least(y: Tensor, power: float) -> Tensor:
 
 def _exp(x: Tensor, linear_from: float = _LINEAR_FROM) -> Tensor:
     """``exp``; TorchScript knows a default value, and no constant of a module."""
-    return x.clamp(max=linear_from).exp() * (1 + (x - linear_from).relu())
+    # masked_fill has a gradient of 1 at the limit, where newer versions of torch give clamp one of 0, as relu has.
+    return x.masked_fill(x > linear_from, linear_from).exp() * (1 + (x - linear_from).relu())

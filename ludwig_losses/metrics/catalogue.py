@@ -9,6 +9,8 @@ from dataclasses import dataclass
 # What the bins of a calibration error, and the floor of a log loss, are is part of what these metrics mean.
 CALIBRATION_BINS = 15
 SMALLEST_PROBABILITY = 2.0**-23  # sparsemax and entmax give some classes exactly none
+SMALLEST_MEAN = 1e-6  # A deviance is infinite for a predicted mean of 0, and not defined below.
+TWEEDIE_POWER = 1.5
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ _UNITS = "in the units of the data"
 _OF_LUDWIG_ONLY = "in the tables of ludwig train and evaluate only"
 _TOKEN_CLASSES = f"a loss of this package; {_OF_LUDWIG_ONLY}"
 _LABELS = "labelled rows of both kinds"
+_AMOUNTS = "targets >= 0"
+_MEANS = f"each of which counts as at least {SMALLEST_MEAN:g}; 0 where every one is the target"
 
 METRICS = {
     "accuracy": Metric(
@@ -200,6 +204,22 @@ METRICS = {
         "Share of the variance of the targets that the predictions explain: 1 is perfect, 0 no better than their mean.",
         _NUMBERS,
         "targets that are not all the same",
+    ),
+    "poisson_deviance": Metric(
+        False,
+        f"Mean Poisson deviance of the predictions, {_MEANS}.",
+        _NUMBERS,
+        _AMOUNTS,
+        is_main=False,
+        margin=None,
+    ),
+    "tweedie_deviance": Metric(
+        False,
+        f"Mean Tweedie deviance with the power {TWEEDIE_POWER} of the predictions, {_MEANS}.",
+        _NUMBERS,
+        _AMOUNTS,
+        is_main=False,
+        margin=None,
     ),
     "anomaly_auroc": Metric(
         True, "Probability that an anomaly has a higher score than a normal row.", ("anomaly",), _LABELS

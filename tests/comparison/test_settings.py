@@ -98,15 +98,16 @@ def test_the_metric_that_chooses():
     assert deciding_metric("category", "recall[rare]") == "recall[rare]"
     with pytest.raises(ValueError, match="Did you mean 'accuracy'"):
         deciding_metric("binary", "acuracy")
-    # The deviance is that of the loss, and is not measured; a narrow interval alone is no good one.
+    # The deviance is that of each loss, and is not measured; a narrow interval alone is no good one.
     for wrong in ("deviance", "interval_width"):
         with pytest.raises(ValueError, match="expected one of root_mean_squared_error") as caught:
             deciding_metric("number", wrong)
-        assert wrong not in str(caught.value).partition("expected")[2]
+        assert wrong not in str(caught.value).partition("expected one of ")[2].rstrip(".").split(", ")
     for wrong in ("token_macro_f1", "token_f1_3"):
         with pytest.raises(ValueError, match="expected one of token_accuracy, sequence_accuracy, edit_distance"):
             deciding_metric("text", wrong)
-    assert deciding_metric("number", "interval_score") == "interval_score"
+    for name in ("interval_score", "poisson_deviance"):
+        assert deciding_metric("number", name) == name
     for wrong in ("mean_iou", "zero_probabilities", "seconds_per_epoch"):
         with pytest.raises(ValueError, match="expected one of accuracy, balanced_accuracy"):
             deciding_metric("binary", wrong)

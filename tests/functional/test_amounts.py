@@ -38,8 +38,9 @@ def test_poisson_deviance_is_that_of_scikit_learn() -> None:
 
 @pytest.mark.parametrize("loss", [poisson_nll_loss, tweedie_loss], ids=lambda loss: loss.__name__)
 def test_far_away_it_is_finite_and_leads_back(loss) -> None:
-    z = torch.tensor([-1e4, -80.0, 59.9, 60.1, 80.0, 1e4])
-    value, gradient = value_and_gradient(loss, z, torch.full((6,), 3.0))
+    # The exponential goes on as a line from 60 on, of the Tweedie loss from 120.
+    z = torch.tensor([-1e4, -80.0, 59.9, 60.0, 60.1, 80.0, 120.0, 1e4])
+    value, gradient = value_and_gradient(loss, z, torch.full((8,), 3.0))
     assert value.isfinite().all() and gradient.isfinite().all()
     assert (gradient[:2] < 0).all() and (gradient[2:] > 0).all()
     assert (log_link_mean(z).diff() >= 0).all() and log_link_mean(z).isfinite().all()

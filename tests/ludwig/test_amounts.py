@@ -69,6 +69,13 @@ def test_predicts_means_that_are_saved(loss, deviance, counts, tmp_path):
     model.save(str(tmp_path / "saved"))
     again, _ = LudwigModel.load(str(tmp_path / "saved"), logging_level=logging.ERROR).predict(counts)
     np.testing.assert_allclose(again["y_predictions"].astype(float), means, rtol=1e-5)
+    wrong = counts.assign(y=counts["y"].where(counts.index != 5, -3))
+    with pytest.raises(
+        ValueError,
+        match=rf"output_features\[0\]\.loss \(output feature 'y'\): {loss['type']} takes targets >=? 0, but row 5 of the "
+        r"evaluated data has the value -3; 1 of 600 rows",
+    ):
+        model.evaluate(wrong)
 
 
 def test_a_training_begins_with_the_mean_and_goes_on_with_it(counts, tmp_path):

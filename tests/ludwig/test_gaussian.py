@@ -97,8 +97,12 @@ def test_learns_how_far_off_it_is_and_is_saved(amounts, tmp_path):
     np.testing.assert_allclose(again.to_numpy(float), predicted.to_numpy(float), rtol=1e-5)
 
 
-def test_a_timeseries_has_a_deviation_of_each_step(tmp_path):
-    config, path = matrix.write("timeseries", GAUSSIAN, tmp_path)
+AFTER_A_REPORTED_TERM = {"type": "compound_loss", "terms": [{"type": "huber", "weight": 0}, GAUSSIAN]}
+
+
+@pytest.mark.parametrize("loss", [GAUSSIAN, AFTER_A_REPORTED_TERM], ids=lambda loss: loss["type"])
+def test_a_timeseries_has_a_deviation_of_each_step(loss, tmp_path):
+    config, path = matrix.write("timeseries", loss, tmp_path)
     model, statistics = trained(config, str(path), tmp_path)
     predicted, _ = model.predict(str(path))
     assert np.isfinite(statistics["loss"]).all()

@@ -7,7 +7,14 @@ import math
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import f1_score, mean_absolute_error, r2_score, root_mean_squared_error
+from sklearn.metrics import (
+    f1_score,
+    mean_absolute_error,
+    mean_poisson_deviance,
+    mean_tweedie_deviance,
+    r2_score,
+    root_mean_squared_error,
+)
 
 from ludwig_losses.metrics.catalogue import SMALLEST_PROBABILITY
 from ludwig_losses.metrics.functional.anomaly import anomaly_values, threshold_values
@@ -301,7 +308,31 @@ def test_errors_of_numbers(shape):
         "mean_absolute_error": mean_absolute_error(*flat),
         "r2": r2_score(*flat),
     }
-    assert error_values(error_sums(truth, predicted).sum(axis=0)) == pytest.approx(expected)
+    found = error_values(error_sums(truth, predicted).sum(axis=0))
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("shape", [(50,), (50, 3)])
+def test_deviances_of_amounts(shape):
+    generator = np.random.default_rng(0)
+    truth = generator.poisson(2.0, shape).astype(float)
+    predicted = truth + generator.normal(size=shape)  # some below 0, which count as the smallest mean
+    expected = {
+        "poisson_deviance": mean_poisson_deviance(truth.ravel(), predicted.ravel().clip(1e-6)),
+        "tweedie_deviance": mean_tweedie_deviance(truth.ravel(), predicted.ravel().clip(1e-6), power=1.5),
+    }
+    assert (truth == 0).any() and (predicted < 0).any()
+    # A 0 that went through float32 is one still.
+    for amounts in (truth, np.where(truth == 0, -1e-7, truth), np.where(truth == 0, 1e-7, truth)):
+        found = error_values(error_sums(amounts, predicted).sum(axis=0))
+        assert {name: found[name] for name in expected} == pytest.approx(expected)
+
+
+def test_numbers_below_0_have_no_deviance():
+    sums = error_sums(np.array([3.0, -1.0, 0.0]), np.ones(3))
+    found = error_values(sums.sum(axis=0))
+    assert np.isnan([found["poisson_deviance"], found["tweedie_deviance"]]).all() and np.isfinite(found["r2"])
+    assert "poisson_deviance" not in error_values(sums[:, :5].sum(axis=0))
 
 
 def test_equal_numbers_have_no_r2():

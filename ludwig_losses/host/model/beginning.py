@@ -33,11 +33,20 @@ def begin_and_train(
     for feature in _features(trainer.model):
         where = place_of(trainer.model, feature.feature_name)
         for split, data in (("training", training_set), ("validation", validation_set), ("test", test_set)):
-            rows = getattr(data, "dataset", None)
-            if feature.loss.of_amounts and isinstance(rows, dict):  # not under Ray, whose workers see batches only
-                _check(np.asarray(rows[feature.proc_column]), feature.loss, where, split)
+            _check_rows(feature, data, where, split)
         feature.train_loss_function.begin(*_mean_and_std(trainer, training_set, feature.proc_column))
     return original(trainer, training_set, validation_set, test_set, *args, **kwargs)
+
+
+def check_and_evaluate(original: Callable, predictor: Any, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+    """Evaluate a data set, unless a target is no amount.
+
+    Raises:
+        ValueError: names the feature, the row and its value.
+    """
+    for feature in _features(predictor.model):
+        _check_rows(feature, dataset, place_of(predictor.model, feature.feature_name), "evaluated")
+    return original(predictor, dataset, *args, **kwargs)
 
 
 def _features(model: Any) -> list[Any]:
@@ -51,6 +60,12 @@ def _features(model: Any) -> list[Any]:
         and declaration_of(type(feature.loss)) is not None
         and feature.loss.begins
     ]
+
+
+def _check_rows(feature: Any, data: Any, where: Place, split: str) -> None:
+    rows = getattr(data, "dataset", None)
+    if feature.loss.of_amounts and isinstance(rows, dict):  # not under Ray, whose workers see batches only
+        _check(np.asarray(rows[feature.proc_column]), feature.loss, where, split)
 
 
 def _check(amounts: np.ndarray, loss: Any, where: Place, split: str) -> None:
