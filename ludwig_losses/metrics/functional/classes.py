@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from sklearn import metrics as sk
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from ludwig_losses.metrics.catalogue import CALIBRATION_BINS, SMALLEST_PROBABILITY
 from ludwig_losses.metrics.functional import Values
@@ -83,6 +82,9 @@ def hits_at_k(truth: np.ndarray, probabilities: np.ndarray, logits: np.ndarray, 
     count = probabilities.shape[1]
     if not len(truth) or count <= k:
         return {}
+    # Seconds, which the tables of a comparison do not need.
+    from torchmetrics.functional.classification import multiclass_accuracy
+
     rank = torch.from_numpy(_ranks(probabilities, logits) / count)
     return {"hits_at_k": float(multiclass_accuracy(rank, torch.from_numpy(truth.astype(np.int64)), count, top_k=k))}
 
