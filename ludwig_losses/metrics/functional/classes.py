@@ -32,7 +32,7 @@ def classification(
         "balanced_accuracy": float(recalls.mean()),
         "macro_f1": float(sk.f1_score(truth, predicted, average="macro", zero_division=0)),
         **_of_ranking(truth, probabilities),
-        **_of_probabilities(truth, probabilities),
+        **of_probabilities(truth, probabilities),
     }
     return values | {f"recall[{classes[c]}]": float(recall) for c, recall in zip(present, recalls, strict=True)}
 
@@ -48,7 +48,8 @@ def _of_ranking(truth: np.ndarray, probabilities: np.ndarray) -> Values:
     }
 
 
-def _of_probabilities(truth: np.ndarray, probabilities: np.ndarray) -> Values:
+def of_probabilities(truth: np.ndarray, probabilities: np.ndarray) -> Values:
+    """Measure probabilities ``[N, C]`` without what they rank or decide; arguments as of :func:`classification`."""
     count = probabilities.shape[1]
     exact = np.clip(probabilities.astype(np.float64), 0, 1)
     clipped = exact.clip(SMALLEST_PROBABILITY)
