@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import copy
+import importlib
 import pathlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ludwig_losses.comparison.baseline import Baseline
+from ludwig_losses.comparison import preparing
 from ludwig_losses.comparison.files import held, whole
-from ludwig_losses.comparison.plan import (
-    FRAME,
-    SPLITS,
-    Loss,
-    Run,
-    check_columns,
-    checked_margins,
-    fingerprint_of,
-    named_losses,
-    numbered_seeds,
-    output_index,
-    plan,
-    with_batch_sizes,
-)
+from ludwig_losses.comparison.plan import SPLITS, Run, checked_margins, numbered_seeds
+from ludwig_losses.comparison.pool import Crew
+from ludwig_losses.comparison.preparing import Asked, Planned
 from ludwig_losses.comparison.session import Session
-from ludwig_losses.comparison.settings import Budget, deciding_metric, read_budget, read_tries
 from ludwig_losses.comparison.threshold import Goal
-from ludwig_losses.metrics.catalogue import judging
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ludwig_losses.comparison.answer import Answer, Pick
     from ludwig_losses.comparison.results import Results
-    from ludwig_losses.comparison.tuning import Choice, Tuned, Tuning
+    from ludwig_losses.comparison.tuning import Choice, Tuned
 
 
 def compare(
@@ -104,20 +91,44 @@ def compare(
         OSError: there is no such file, or one could not be written.
     """
     begin = time.monotonic()
-    margins = _checked(split, workers, margins, miss_cost)
-    planned = _prepared(config, dataset, losses, numbered_seeds(seeds), output_feature, split, choose_by)
-    _check_costs(planned, miss_cost)
-    if baseline is not None:
-        planned = replace(planned, baseline=Baseline.read(baseline))
-    planned = _with_choices(planned, tune, tries, budget, noise)
-    session = Session(pathlib.Path(output_directory), workers, gpus, keep_models, quiet)
-    (session.output / "runs").mkdir(parents=True, exist_ok=True)
-    with held(session.output), _readable(dataset, planned.data, session.output) as path:
-        session.say(planned.equal)
-        trained = _trained(planned, planned.runs(path, noise), session, margins)
-        answer = _answer(trained, planned.decides, Goal(miss_cost))
-        session.say(_report(trained, answer, session.output, time.monotonic() - begin))
+    margins, output = _checked(split, workers, margins, miss_cost), pathlib.Path(output_directory)
+    asked = Asked.of(
+        config,
+        dataset,
+        losses,
+        output,
+        seeds=numbered_seeds(seeds),
+        output_feature=output_feature,
+        split=split,
+        noise=noise,
+        baseline=baseline,
+        tune=tune,
+        tries=tries,
+        choose_by=choose_by,
+        budget=budget,
+        miss_cost=miss_cost,
+    )
+    with Crew(workers, gpus) as crew:
+        planned, runs = _planned(asked, crew)
+        session = Session(output, crew, keep_models, quiet)
+        (output / "runs").mkdir(parents=True, exist_ok=True)
+        with held(output), _readable(dataset, asked.path):
+            session.say(planned.equal)
+            trained = _trained(planned, runs, session, margins)
+            crew.stop()
+            answer = _answer(trained, planned.decides, Goal(miss_cost))
+            session.say(_report(trained, answer, output, time.monotonic() - begin))
     return _frame(trained, answer)
+
+
+def _planned(asked: Asked, crew: Crew) -> tuple[Planned, list[Run]]:
+    """Check what was asked for, and plan its runs: where Ludwig is not imported yet, in a process that will train."""
+    if preparing.is_imported():
+        return asked.planned()
+    crew.begin()
+    # The tables need it, and the other process is importing, too.
+    importlib.import_module("ludwig_losses.comparison.report")
+    return crew.call(asked.planned)
 
 
 @dataclass(frozen=True)
@@ -151,7 +162,7 @@ class _Trained:
         return Pick(Setting(loss, feature["loss"]), found)
 
 
-def _trained(planned: _Planned, runs: Sequence[Run], session: Session, margins: Mapping[str, float]) -> _Trained:
+def _trained(planned: Planned, runs: Sequence[Run], session: Session, margins: Mapping[str, float]) -> _Trained:
     """Train what is not there yet, and read all results."""
     from ludwig_losses.comparison import report, tuning
     from ludwig_losses.comparison.results import Results
@@ -160,7 +171,7 @@ def _trained(planned: _Planned, runs: Sequence[Run], session: Session, margins: 
         kept = sum(map(session.is_done, runs))
         failed = session.train(runs, report.announcement(runs, kept, session.output, session.keep_models))
         return _Trained(Results.read(runs, session.folder, failed, margins), failed)
-    tuned = tuning.tune(planned.tuning, runs, session.folder, session.train, session.workers)
+    tuned = tuning.tune(planned.tuning, runs, session.folder, session.train, session.crew.count)
     results = tuned.results(margins)
     return _Trained(results, tuned.failed, tuned, tuned.choices(results))
 
@@ -209,164 +220,16 @@ def _checked(
     return checked_margins(margins or {})
 
 
-def _check_costs(planned: _Planned, miss_cost: float | None) -> None:
-    """Raise a ValueError for costs where no threshold is chosen."""
-    feature = planned.config["output_features"][planned.index]
-    where = "a threshold is chosen for binary features, with --split test."
-    if miss_cost is not None and feature["type"] != "binary":
-        raise ValueError(
-            f"--miss_cost: got {miss_cost:g}, but {feature['name']!r} is a {feature['type']} feature: {where}"
-        )
-    if miss_cost is not None and planned.split != "test":
-        raise ValueError(f"--miss_cost: got {miss_cost:g}, but --split is {planned.split}: {where}")
-
-
-@dataclass(frozen=True)
-class _Planned:
-    """What is going to be compared, none of which is wrong from the start.
-
-    Args:
-        config: the configuration.
-        index: of the output feature.
-        losses: by name, each once.
-        equal: what is to be said of those that are the same.
-        seeds: one run of each loss for each.
-        split: the rows to measure on.
-        data: fingerprint of the data.
-        where: the configuration, for messages.
-        decides: the metric by which a loss is taken or kept, if there is one.
-        tuning: what is tried of each loss, if settings are to be chosen.
-        baseline: a model that is there already, if there is one.
-    """
-
-    config: dict[str, Any]
-    index: int
-    losses: dict[str, Loss]
-    equal: list[str]
-    seeds: list[int]
-    split: str
-    data: str
-    where: str
-    decides: str | None
-    tuning: Tuning | None = None
-    baseline: Baseline | None = None
-
-    def tuned(self, tries: Any, budget: Budget) -> _Planned:
-        """Return the same with settings to choose among."""
-        from ludwig_losses.comparison import trying
-        from ludwig_losses.comparison.tuning import Tuning
-        from ludwig_losses.host.config.schemas import each_checked_once
-
-        by = deciding_metric(self.config["output_features"][self.index]["type"], self.decides)
-        values = read_tries(tries, self.losses)
-        with each_checked_once():
-            settings = trying.all_settings(self.where, self.config, self.index, self.losses, values)
-        return replace(self, tuning=Tuning(by, settings, budget).within_budget(len(self.seeds)))
-
-    def runs(self, dataset: str, noise: bool) -> list[Run]:
-        """Return the runs on data at a path."""
-        from ludwig_losses.comparison import candidates
-
-        settings = {} if self.tuning is None else self.tuning.all
-        losses = {name: setting.loss for name, setting in settings.items()} or self.losses
-        found = plan(
-            self.config,
-            losses,
-            self.seeds,
-            index=self.index,
-            dataset=dataset,
-            data=self.data,
-            split=self.split,
-            pairing_loss=candidates.pairing_loss(self.config, self.index, losses),
-            preparing_loss=candidates.preparing_loss(self.config, self.index, losses),
-            noise=noise,
-        )
-        if not settings:
-            return found if self.baseline is None else [*found, self.baseline.run(found)]
-        configs = {name: setting.config(self.config, self.index) for name, setting in settings.items()}
-        return [replace(run, config=configs[run.loss], validated=True) for run in found]
-
-
-def _with_choices(planned: _Planned, tune: bool, tries: Any, budget: int | str | None, noise: bool) -> _Planned:
-    """Return the same with settings to choose among, if there are some."""
-    if tune or tries is not None:
-        _check_tunes(planned, noise)
-        return planned.tuned(tries or {}, read_budget(budget))
-    if budget is not None:
-        raise ValueError("--budget: more runs are for more settings, which need --tune or --try.")
-    return planned
-
-
-def _check_tunes(planned: _Planned, noise: bool) -> None:
-    if planned.split != "test":
-        raise ValueError(
-            f"--split: got {planned.split!r}; --tune chooses on the validation rows and measures on the test rows."
-        )
-    if noise:
-        raise ValueError("--noise trains with the first loss as given: it cannot be combined with --tune or --try.")
-    if planned.baseline is not None:
-        raise ValueError("--baseline is a model as it was trained: it cannot be combined with --tune or --try.")
-
-
-def _prepared(
-    config: str | pathlib.Path | dict[str, Any],
-    dataset: Any,
-    losses: Any,
-    seeds: list[int],
-    output_feature: str | None,
-    split: str,
-    choose_by: str | None,
-) -> _Planned:
-    """Check everything that can be checked before the first run."""
-    named = None if losses is None else named_losses(losses)
-    data = fingerprint_of(dataset)
-    from ludwig_losses.comparison import candidates
-    from ludwig_losses.host import dry_run
-    from ludwig_losses.host.config.schemas import each_checked_once
-
-    where = "config" if isinstance(config, dict) else str(config)
-    read = with_batch_sizes(copy.deepcopy(config) if isinstance(config, dict) else dry_run.read(where))
-    index = output_index(read, output_feature)
-    columns = _columns(dataset)
-    if columns is not None:
-        check_columns(read, columns)
-    with each_checked_once():
-        if named is None:
-            named = candidates.default_losses(read, index)
-        named = candidates.with_defaults(read, index, named)
-        candidates.check(where, read, index, named)
-        feature = read["output_features"][index]["type"]
-        decides = judging(feature) if choose_by is None else deciding_metric(feature, choose_by)
-        equal = candidates.equal_losses(read, index, named)
-    said = [
-        f"{name} is {first}, with the same parameters: it is trained and counted once." for name, first in equal.items()
-    ]
-    named = {name: loss for name, loss in named.items() if name not in equal}
-    return _Planned(read, index, named, said, seeds, split, data, where, decides)
-
-
-def _columns(dataset: Any) -> list[Any] | None:
-    """Return the columns of a table, or of a CSV file as its first line has them; ``None`` where a run will tell."""
-    if not isinstance(dataset, (str, pathlib.Path)):
-        return [*dataset.columns]
-    if pathlib.Path(dataset).suffix.lower() != ".csv":
-        return None
-    import ludwig.utils.data_utils
-    import pandas as pd
-
-    return [*ludwig.utils.data_utils.read_csv(str(dataset), pd, nrows=1).columns]
-
-
 @contextlib.contextmanager
-def _readable(dataset: Any, data: str, output: pathlib.Path) -> Iterator[str]:
-    """A context with a path of the data; a table is kept there until its end."""
+def _readable(dataset: Any, path: str) -> Iterator[None]:
+    """A context in which data can be read at a path; a table is kept there until its end."""
     if isinstance(dataset, (str, pathlib.Path)):
-        yield str(pathlib.Path(dataset).absolute())
+        yield
         return
-    path = (output / FRAME.format(data)).absolute()
+    kept = pathlib.Path(path)
     try:
-        with whole(path) as part:
+        with whole(kept) as part:
             dataset.to_pickle(part)
-        yield str(path)
+        yield
     finally:
-        path.unlink(missing_ok=True)
+        kept.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import torch
 from ludwig_losses.comparison.outcome import LOGITS
 from ludwig_losses.comparison.page import Section
 from ludwig_losses.comparison.results import Results
-from ludwig_losses.metrics.functional.classes import classification
+from ludwig_losses.metrics.functional.classes import of_probabilities
 
 # What is shown of them; in the result of a run the values before and after, and the temperature.
 MEASURED = {"log_loss": "log loss", "expected_calibration_error": "calibration error"}
@@ -36,9 +36,8 @@ def calibrated(
     ):
         return None
     found = temperature(validation[LOGITS], validation["truth"])
-    names, truth, predicted = [*map(str, held_out["classes"])], held_out["truth"], held_out["predicted"]
     both = [
-        classification(truth, predicted, probabilities, names)
+        of_probabilities(held_out["truth"], probabilities)
         for probabilities in (held_out["probabilities"], of_logits(held_out[LOGITS] / found))
     ]
     return {"temperature": found, **{name: [values[name] for values in both] for name in MEASURED}}

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from ludwig_losses.comparison import pool
 from ludwig_losses.comparison.plan import MODEL, RESULT, Run
 
 
@@ -16,15 +17,13 @@ class Session:
 
     Args:
         output: the directory for the results.
-        workers: processes that train side by side.
-        gpus: the numbers of those to use.
+        crew: processes that train side by side.
         keep_models: whether to keep the trained models.
         quiet: print nothing.
     """
 
     output: pathlib.Path
-    workers: int
-    gpus: Sequence[int] | None
+    crew: pool.Crew
     keep_models: bool
     quiet: bool
 
@@ -46,8 +45,6 @@ class Session:
         """Say something, and do the runs without a result; return why some have failed."""
         from tqdm import tqdm
 
-        from ludwig_losses.comparison.pool import do_all
-
         self.say(said)
         left = [run for run in runs if not self.is_done(run)]
         failed: dict[Run, str] = {}
@@ -59,12 +56,11 @@ class Session:
                     failed[run] = reason
                     bar.write(f"Failed: {run.loss}, seed {run.seed}: {reason}", file=sys.stderr)
 
-            do_all(
+            pool.do_all(
                 left,
                 self.folder,
                 done,
-                workers=self.workers,
-                gpus=self.gpus,
+                crew=self.crew,
                 keep_models=self.keep_models,
                 log_folder=self.output / "runs",
             )

@@ -1,8 +1,9 @@
 """A process that does runs, one after the other.
 
 It reads one line of JSON for each run from standard input and answers with one line on standard output. Ludwig, which
-takes ten seconds to import, is imported once; the data of a seed is prepared once. What is printed goes to the log of
-the run. When standard input ends, because the comparison is done or was killed, the process ends at once.
+takes ten seconds to import, is imported once: before the first run the process may be asked to check the configuration,
+too. The data of a seed is prepared once. What is printed goes to the log of the run. When standard input ends, because
+the comparison is done or was killed, the process ends at once.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 
 from ludwig_losses.comparison.files import whole, write_text
 from ludwig_losses.comparison.plan import FAILURE, LOG, PREDICTIONS, RESULT, Run
+from ludwig_losses.comparison.pool import decoded, encoded
 
 if TYPE_CHECKING:
     from ludwig_losses.comparison.training import Trainings
@@ -48,14 +50,34 @@ def main() -> None:
     with each_checked_once():
         while True:
             task = tasks.get()
-            reason = do(Run(**task["run"]), pathlib.Path(task["folder"]), task["keep_model"], trainings)
-            print(json.dumps({"reason": reason}), file=answers, flush=True)
+            answer = call(task["call"]) if "call" in task else _done(task, trainings)
+            print(json.dumps(answer), file=answers, flush=True)
 
 
 def _listen(tasks: queue.SimpleQueue[dict[str, Any]]) -> None:
     for line in sys.stdin:
         tasks.put(json.loads(line))
     os._exit(0)
+
+
+def _done(task: dict[str, Any], trainings: Trainings) -> dict[str, Any]:
+    """Do the run of a task, in a process whose output goes to the log that the task names."""
+    with open(task["log"], "ab") as log:
+        for stream in (1, 2):
+            os.dup2(log.fileno(), stream)
+    return {"reason": do(Run(**task["run"]), pathlib.Path(task["folder"]), task["keep_model"], trainings)}
+
+
+def call(function: str) -> dict[str, str]:
+    """Return what a function returns or raises, all as text; errors of Ludwig's own as those that they are kinds of."""
+    try:
+        return {"returned": encoded(decoded(function)())}
+    except ValueError as error:
+        return {"raised": encoded(ValueError(str(error)))}
+    except OSError as error:
+        return {"raised": encoded(error)}
+    except Exception:
+        return {"raised": encoded(RuntimeError(traceback.format_exc()))}
 
 
 def do(run: Run, folder: pathlib.Path, keep_model: bool, trainings: Trainings) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ import pandas as pd
 import pytest
 
 import saved
-from ludwig_losses.comparison import api, files, plan, worker
+from ludwig_losses.comparison import api, files, plan, preparing, worker
 from ludwig_losses.comparison.plan import FAILURE, LOG, PREDICTIONS, RESULT
 
 
@@ -47,16 +48,26 @@ def test_a_second_comparison_says_who_writes_to_the_folder(tmp_path):
         pass
 
 
-def test_tables_have_files_of_their_own_while_they_are_compared(tmp_path):
+OPTIONS = dict.fromkeys(
+    ("output_feature", "split", "noise", "baseline", "tune", "choose_by", "budget", "miss_cost"), None
+) | {"seeds": [0]}
+
+
+def test_tables_have_files_of_their_own_while_they_are_compared(tmp_path, monkeypatch):
     paths = []
     for number in (1.0, 2.0):
         frame = pd.DataFrame({"x": [number], "y": ["a"]})
-        with api._readable(frame, plan.fingerprint_of(frame), tmp_path) as path:
+        asked = preparing.Asked.of({}, frame, ["a"], tmp_path, tries=None, **OPTIONS)
+        with api._readable(frame, path := asked.path):
             assert plan.load(path).equals(frame) and plan.fingerprint_of(plan.load(path)) == plan.fingerprint_of(frame)
         paths.append(path)
     assert len({*paths}) == 2 and not [*tmp_path.iterdir()]
-    with api._readable("some.csv", "1", tmp_path) as path:
+    (tmp_path / "some.csv").write_text("x,y")
+    monkeypatch.chdir(tmp_path)
+    path = preparing.Asked.of({}, "some.csv", ["a"], tmp_path, tries=None, **OPTIONS).path
+    with api._readable("some.csv", path):
         assert path == os.path.abspath("some.csv") == plan.load(path)
+    assert pathlib.Path(path).exists()
 
 
 def test_a_comparison_that_was_killed_holds_nothing(tmp_path):

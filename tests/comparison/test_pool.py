@@ -36,15 +36,15 @@ def program(monkeypatch):
 
 def do(losses: list[str], folder: pathlib.Path, workers: int) -> tuple[dict[str, str | None], list[str]]:
     reasons = {}
-    pool.do_all(
-        saved.runs(losses, 1),
-        lambda run: folder,
-        lambda run, reason: reasons.update({run.loss: reason}),
-        workers=workers,
-        gpus=None,
-        keep_models=False,
-        log_folder=folder,
-    )
+    with pool.Crew(workers, None) as crew:
+        pool.do_all(
+            saved.runs(losses, 1),
+            lambda run: folder,
+            lambda run, reason: reasons.update({run.loss: reason}),
+            crew=crew,
+            keep_models=False,
+            log_folder=folder,
+        )
     return reasons, (folder / "done.txt").read_text().splitlines()
 
 
@@ -69,7 +69,7 @@ def test_an_error_of_the_caller_ends_the_processes(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         pool.do_all(
             saved.runs(["a", "hangs", "b"], 1), lambda run: tmp_path, interrupted,
-            workers=2, gpus=None, keep_models=False, log_folder=tmp_path,
+            crew=pool.Crew(2, None), keep_models=False, log_folder=tmp_path,
         )  # fmt: skip
     assert time.monotonic() - begin < 300, "nobody waited for the run that hangs"
 

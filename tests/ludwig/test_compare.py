@@ -20,7 +20,7 @@ import declared
 import ludwig_losses
 import matrix
 from ludwig_losses.cli import main
-from ludwig_losses.comparison import api, candidates
+from ludwig_losses.comparison import candidates, preparing
 from ludwig_losses.comparison import plan as plans
 from ludwig_losses.comparison import training as training_module
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, fingerprint, plan
@@ -402,7 +402,7 @@ def test_parameters_from_defaults_are_in_the_name_and_equal_losses_are_one(small
 
 def test_the_first_loss_again_on_its_rows_in_another_order(small, tmp_path):
     config, data = small
-    planned = api._prepared(config, data, ["focal_loss", "logit_adjusted_loss"], [0], None, "test", None)
+    planned = preparing.prepared(config, data, ["focal_loss", "logit_adjusted_loss"], [0], None, "test", None)
     runs, trainings = planned.runs(str(data), noise=True), Trainings()
     # The second loss has to know how many rows have each class, which the first one does not ask.
     assert [do(run, tmp_path / run.folder, False, trainings) for run in runs] == [None] * 3

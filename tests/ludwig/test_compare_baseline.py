@@ -14,7 +14,7 @@ from ludwig.api import LudwigModel
 
 import matrix
 from ludwig_losses.cli import main
-from ludwig_losses.comparison import api
+from ludwig_losses.comparison import preparing
 from ludwig_losses.comparison import trained as trained_module
 from ludwig_losses.comparison.baseline import Baseline
 from ludwig_losses.comparison.plan import FAILURE, RESULT
@@ -37,7 +37,7 @@ def trained(tmp_path_factory) -> tuple[dict, pathlib.Path, pathlib.Path]:
 
 
 def planned_runs(config: dict, data: pathlib.Path, results: pathlib.Path, seeds: tuple[int, ...] = (SEED,)) -> list:
-    planned = api._prepared(config, data, ["focal_loss"], list(seeds), None, "test", None)
+    planned = preparing.prepared(config, data, ["focal_loss"], list(seeds), None, "test", None)
     return replace(planned, baseline=Baseline.read(results)).runs(str(data), False)
 
 

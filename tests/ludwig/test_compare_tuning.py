@@ -14,7 +14,7 @@ import commands
 import declared
 import matrix
 from ludwig_losses.cli import main
-from ludwig_losses.comparison import api, calibration, threshold, trying
+from ludwig_losses.comparison import calibration, preparing, threshold, trying
 from ludwig_losses.comparison.plan import RESULT
 from ludwig_losses.comparison.settings import Budget, combinations
 from ludwig_losses.comparison.threshold import Goal
@@ -85,7 +85,7 @@ def test_labels_of_test_rows_change_nothing_that_is_chosen(tmp_path):
         folder = tmp_path / name
         folder.mkdir()
         of.to_csv(folder / "data.csv", index=False)
-        planned = api._prepared(config, folder / "data.csv", ["focal_loss"], [0], None, "test", "log_loss")
+        planned = preparing.prepared(config, folder / "data.csv", ["focal_loss"], [0], None, "test", "log_loss")
         planned = planned.tuned({"focal_loss": {"gamma": [0.0, 5.0]}}, Budget())
         runs, trainings = planned.runs(str(folder / "data.csv"), False), Trainings()
         assert [do(run, folder / run.folder, False, trainings) for run in runs] == [None] * 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc, binary_average_precision, binary_precision_recall_curve
 
 from ludwig_losses.metrics.functional._ranking import as_probabilities, order_of
 
@@ -18,11 +17,14 @@ def anomaly_values(predicted: Tensor, label: Tensor) -> dict[str, Tensor]:
     is_anomaly = label == 1
     if is_anomaly.all() or not is_anomaly.any():
         return {}
+    # Seconds, which the tables of a comparison do not need.
+    from torchmetrics.functional import classification as tm
+
     rank = as_probabilities(order_of(score))
-    precision, recall, _ = binary_precision_recall_curve(rank, is_anomaly.int())
+    precision, recall, _ = tm.binary_precision_recall_curve(rank, is_anomaly.int())
     return {
-        "anomaly_auroc": binary_auroc(rank, is_anomaly.int()),
-        "anomaly_average_precision": binary_average_precision(rank, is_anomaly.int()),
+        "anomaly_auroc": tm.binary_auroc(rank, is_anomaly.int()),
+        "anomaly_average_precision": tm.binary_average_precision(rank, is_anomaly.int()),
         "f1_max": (2 * precision * recall / (precision + recall)).nan_to_num().max(),
     }
 

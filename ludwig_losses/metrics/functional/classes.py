@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from sklearn import metrics as sk
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from ludwig_losses.metrics.catalogue import CALIBRATION_BINS, SMALLEST_PROBABILITY
 from ludwig_losses.metrics.functional import Values
@@ -33,7 +32,7 @@ def classification(
         "balanced_accuracy": float(recalls.mean()),
         "macro_f1": float(sk.f1_score(truth, predicted, average="macro", zero_division=0)),
         **_of_ranking(truth, probabilities),
-        **_of_probabilities(truth, probabilities),
+        **of_probabilities(truth, probabilities),
     }
     return values | {f"recall[{classes[c]}]": float(recall) for c, recall in zip(present, recalls, strict=True)}
 
@@ -49,7 +48,8 @@ def _of_ranking(truth: np.ndarray, probabilities: np.ndarray) -> Values:
     }
 
 
-def _of_probabilities(truth: np.ndarray, probabilities: np.ndarray) -> Values:
+def of_probabilities(truth: np.ndarray, probabilities: np.ndarray) -> Values:
+    """Measure probabilities ``[N, C]`` without what they rank or decide; arguments as of :func:`classification`."""
     count = probabilities.shape[1]
     exact = np.clip(probabilities.astype(np.float64), 0, 1)
     clipped = exact.clip(SMALLEST_PROBABILITY)
@@ -83,6 +83,9 @@ def hits_at_k(truth: np.ndarray, probabilities: np.ndarray, logits: np.ndarray, 
     count = probabilities.shape[1]
     if not len(truth) or count <= k:
         return {}
+    # Seconds, which the tables of a comparison do not need.
+    from torchmetrics.functional.classification import multiclass_accuracy
+
     rank = torch.from_numpy(_ranks(probabilities, logits) / count)
     return {"hits_at_k": float(multiclass_accuracy(rank, torch.from_numpy(truth.astype(np.int64)), count, top_k=k))}
 

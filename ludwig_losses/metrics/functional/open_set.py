@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc
 
 from ludwig_losses.metrics.functional._ranking import as_probabilities, order_of
 
@@ -26,6 +25,9 @@ def open_set_values(score: Tensor, predicted: Tensor, true: Tensor, background: 
     is_correct = predicted == true
     if is_known.all() or not is_known.any():
         return {}
+    # Seconds, which most tables of a comparison do not need.
+    from torchmetrics.functional.classification import binary_auroc
+
     rank = as_probabilities(order_of(score))
     # A misclassified known example ranks below every unknown one.
     of_correct = rank.where(~is_known | is_correct, 0.0)
