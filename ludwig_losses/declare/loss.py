@@ -127,7 +127,7 @@ class Loss(nn.Module, LogitsInputsMixin):
     def batch_means(self, preds: Tensor, target: Tensor) -> list[tuple[Tensor, float | Tensor]]:
         """Return the means that the loss of a batch is made of, each with its denominator."""
         value = self.value_of(preds, target)
-        known = self._divided_by.values(target).get("total")
+        known = self._divided_by.known(target).get("total")
         return [(value, self.denominator(preds, target) if known is None else known)]
 
     def from_means(self, means: Tensor) -> Tensor:

@@ -31,14 +31,24 @@ class Remembered(threading.local):
         """Return the values of some tensors, for reading and adding; empty if the tensors differ from the last ones."""
         if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
             return {}
-        key = []
-        for x in tensors:
-            if type(x) is not Tensor or x.is_inference():  # their changes are not tracked
-                return {}
-            # Equal only for views of the same, unchanged numbers.
-            key.append((x.data_ptr(), x._version, x.shape, x.stride(), x.dtype, x.device))
-        # Cache key; the address may be reused after the storage is freed.
-        if key != self._key or any(map(StorageWeakRef.expired, self._storages)):
+        key = self._key_of(tensors)
+        if key is None:
+            return {}
+        if not self._are_of(key):
             self._storages = [StorageWeakRef(x.untyped_storage()) for x in tensors]
             self._key, self._values = key, {}
         return self._values
+
+    def known(self, *tensors: Tensor) -> dict[str, Any]:
+        """Return the values of some tensors for reading; the last ones are kept if the tensors differ."""
+        return self._values if self._values and self._are_of(self._key_of(tensors)) else {}
+
+    def _key_of(self, tensors: tuple[Tensor, ...]) -> Any:
+        """Return what is equal only for views of the same, unchanged numbers; ``None`` where that is not known."""
+        if any(type(x) is not Tensor or x.is_inference() for x in tensors):  # their changes are not tracked
+            return None
+        return [(x.data_ptr(), x._version, x.shape, x.stride(), x.dtype, x.device) for x in tensors]
+
+    def _are_of(self, key: Any) -> bool:
+        # The address may be reused after the storage is freed.
+        return key is not None and key == self._key and not any(map(StorageWeakRef.expired, self._storages))

@@ -206,13 +206,13 @@ def _sigmoid_focal(
     # -1 for a positive, 1 for a negative.
     sign = torch.rsub(label, 1, alpha=2)
     del label
-    weight, nll, by_z = _sigmoid_focal_terms(z, positive, sign, alpha, gamma, threshold)
+    weight, nll, by_z = _sigmoid_focal_terms(z, sign, alpha, gamma, threshold)
     loss, slope = torch.mul(weight, nll, out=out[0]), torch.mul(weight, by_z, out=out[1])
     if not label_smoothing:
         return loss, slope
     # The other class has its share, unless it is masked (-inf): then it is no part of the label.
     masked = z.isneginf()
-    weight, nll, by_z = _sigmoid_focal_terms(z.masked_fill(masked, 0.0), ~positive, -sign, alpha, gamma, threshold)
+    weight, nll, by_z = _sigmoid_focal_terms(z.masked_fill(masked, 0.0), -sign, alpha, gamma, threshold)
     weight = weight.masked_fill(masked, 0.0)
     for each, of_other in ((loss, weight * nll), (slope, weight * by_z)):
         each.mul_(1 - label_smoothing / 2).add_(of_other, alpha=label_smoothing / 2)
@@ -222,7 +222,7 @@ def _sigmoid_focal(
 
 
 def _sigmoid_focal_terms(
-    z: Tensor, positive: Tensor, sign: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
+    z: Tensor, sign: Tensor, alpha: Tensor | None, gamma: float, threshold: float | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the weight, and what it multiplies in the loss and in its derivative by the logit."""
     # The logit of the class that is not the target.
@@ -241,10 +241,11 @@ def _sigmoid_focal_terms(
         weight = weight.clamp_min(torch.finfo(weight.dtype).tiny)
     weight = weight**gamma
     if alpha is not None:
-        of_negative, of_positive = alpha.to(z).unbind()
-        weight = weight * (of_negative + (of_positive - of_negative) * positive)
+        pair = alpha.to(z).unbind() if is_static(alpha) else alpha.tolist()
+        of_negative, of_positive = pair
+        weight = weight * ((of_negative - of_positive) / 2 * sign + (of_negative + of_positive) / 2)
         # A weight of 0 makes nothing of an infinite loss.
-        if is_static(alpha) or (alpha == 0).any():
+        if is_static(alpha) or 0 in pair:
             nll = nll.masked_fill(weight == 0, 0.0)
     # Of a masked (-inf) true class nll is infinite, and by_nll is 0.
     finite = nll.clamp_max(torch.finfo(nll.dtype).max)

@@ -7,7 +7,7 @@ from torch import Tensor
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import CROSS_ENTROPY, Panel, loss_and_gradient
 from ludwig_losses.declare.config import ClassificationLossConfig, ignore_index
-from ludwig_losses.declare.labels import LabelsLoss, are_labels
+from ludwig_losses.declare.labels import Kept, LabelsLoss, are_labels
 from ludwig_losses.declare.schema import BINARY, SET, field, loss_type
 from ludwig_losses.functional import asymmetric_loss
 from ludwig_losses.host.registration import register_loss
@@ -88,5 +88,5 @@ class AsymmetricLoss(LabelsLoss):
             return self.mean_of_labels(preds, target)
         return self.mean(asymmetric_loss(preds, target, **self.options), target, self.counted(target))
 
-    def of_labels(self, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+    def of_labels(self, logits: Tensor, target: Tensor, kept: Kept) -> Tensor:
         return asymmetric_loss(logits, target, **self.options)

@@ -8,7 +8,7 @@ from torch import Tensor
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_probability
 from ludwig_losses.declare.config import LABEL_SMOOTHING, TOP_K, ignore_index
-from ludwig_losses.declare.labels import LabelsLoss, are_labels, columns
+from ludwig_losses.declare.labels import Kept, LabelsLoss, are_labels, columns
 from ludwig_losses.declare.schema import BINARY, CATEGORY, IMAGE, SEQUENCE, SET, TEXT, field, loss_type
 from ludwig_losses.functional import sigmoid_focal_loss, softmax_focal_loss
 from ludwig_losses.host.registration import register_loss
@@ -173,14 +173,14 @@ class FocalLoss(TokenLoss, LabelsLoss):
             return foreground(columns(target, self.kept(preds)), None)
         return foreground(target, self.counted(target))
 
-    def of_labels(self, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+    def of_labels(self, logits: Tensor, target: Tensor, kept: Kept) -> Tensor:
         options = self.options | {"ignore_index": None}
         if self.two_classes_only:
             return sigmoid_focal_loss(logits, target, alpha=self.alpha, **options)
         loss = sigmoid_focal_loss(logits, target, **options)
         return loss if self.alpha is None else loss * columns(self.alpha, kept)
 
-    def reduce_labels(self, loss: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+    def reduce_labels(self, loss: Tensor, target: Tensor, kept: Kept) -> Tensor:
         if not self.normalize:
             return super().reduce_labels(loss, target, kept)
         weighted = loss if self.class_weights is None else loss * columns(self.class_weights, kept)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_lead
 from ludwig_losses.declare.config import ClassificationLossConfig, ignore_index
-from ludwig_losses.declare.labels import LabelsLoss, are_labels, columns
+from ludwig_losses.declare.labels import Kept, LabelsLoss, are_labels, columns
 from ludwig_losses.declare.schema import BINARY, CATEGORY, SET, field, loss_type
 from ludwig_losses.functional import logit_adjusted_loss, sigmoid_logit_adjusted_loss
 from ludwig_losses.functional._numerics import class_logits
@@ -200,7 +200,7 @@ class LogitAdjustedLoss(LabelsLoss):
         loss = logit_adjusted_loss(class_logits(preds), target, priors=priors, **self.options)
         return self.mean(loss, target, self.counted(target))
 
-    def of_labels(self, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+    def of_labels(self, logits: Tensor, target: Tensor, kept: Kept) -> Tensor:
         priors = None if self.probabilities.priors is None else columns(self.probabilities.priors, kept)
         return sigmoid_logit_adjusted_loss(logits, target, priors=priors, tau=self.options["tau"])
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_probability
 from ludwig_losses.declare.config import LABEL_SMOOTHING, TOP_K, ignore_index
-from ludwig_losses.declare.labels import LabelsLoss, are_labels
+from ludwig_losses.declare.labels import Kept, LabelsLoss, are_labels
 from ludwig_losses.declare.schema import CATEGORY, IMAGE, SEQUENCE, SET, TEXT, field, loss_type
 from ludwig_losses.functional import poly_loss, sigmoid_poly_loss
 from ludwig_losses.host.registration import register_loss
@@ -86,6 +86,6 @@ class PolyLoss(TokenLoss, LabelsLoss):
         loss = poly_loss(*tokens_as_rows(preds, target), **self.options)
         return self.mean(loss.view(target.shape), target, self.counted(target))
 
-    def of_labels(self, logits: Tensor, target: Tensor, kept: Tensor | None) -> Tensor:
+    def of_labels(self, logits: Tensor, target: Tensor, kept: Kept) -> Tensor:
         options = {name: value for name, value in self.options.items() if name != "ignore_index"}
         return sigmoid_poly_loss(logits, target, **options)

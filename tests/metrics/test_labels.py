@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -32,8 +34,11 @@ def test_the_values_are_those_of_sklearn(labels: tuple[np.ndarray, np.ndarray]) 
     assert {name: float(value) for name, value in found.items()} == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_precision_of_each_label_is_that_of_sklearn(labels: tuple[np.ndarray, np.ndarray]) -> None:
-    true, score = (part[:, :4] for part in labels)
+@pytest.mark.parametrize("lowest", [0.0, -0.3])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_precision_of_each_label_is_that_of_sklearn(labels: Any, dtype: type, lowest: float) -> None:
+    true, score = labels[0][:, :4], (labels[1][:, :4] + lowest).astype(dtype)
+    score[:5] *= -0.0
     expected = sk.average_precision_score(true, score, average=None)
     np.testing.assert_allclose(average_precisions(torch.from_numpy(score), torch.from_numpy(true)), expected)
 

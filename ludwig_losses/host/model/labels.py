@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from ludwig.constants import JACCARD, PROBABILITIES, SET
 from ludwig.features.base_feature import PredictModule
-from ludwig.modules.metric_modules import JaccardMetric
 from torch import Tensor, nn
 
 from ludwig_losses.host.registry import declaration_of, projects
-from ludwig_losses.metrics.functional.labels import jaccard
+from ludwig_losses.metrics.reported.labels import LabelsMetric
 
 
 def has_own_labels(feature: Any) -> bool:
@@ -27,7 +26,7 @@ def create_set_predict_module(create: Callable, feature: Any) -> PredictModule:
         return module
     loss = getattr(feature, "train_loss_function", None)
     projection = loss.label_projection if loss is not None and projects(feature.loss) else None
-    return PredictedLabels(module, projection or nn.Sigmoid(), feature.loss.ignored_classes, feature.threshold)
+    return PredictedLabels(module, projection, feature.loss.ignored_classes, feature.threshold)
 
 
 def postprocess_labels(original: Callable, feature: Any, result: Any, metadata: dict) -> Any:
@@ -42,17 +41,19 @@ def postprocess_labels(original: Callable, feature: Any, result: Any, metadata: 
 
 
 def ignore_in_jaccard(feature: Any) -> None:
-    """Replace Ludwig's Jaccard index for a loss of this package by one without the labels that are ignored."""
+    """Replace Ludwig's Jaccard index for a loss of this package by that of the other metrics of labels, without those
+    that are ignored."""
     if has_own_labels(feature):
-        metric = JaccardOfLabels(feature.loss.ignored_classes, feature.threshold)
-        feature._metric_functions[JACCARD] = metric
+        feature._metric_functions[JACCARD] = feature._metric_functions.pop(LabelsMetric.NAMES[0])
 
 
 class PredictedLabels(PredictModule):
     """Predicts the labels whose probability is at least a threshold, never an ignored one; TorchScript can compile
     it."""
 
-    def __init__(self, module: PredictModule, projection: nn.Module, ignored: list[int], threshold: float) -> None:
+    def __init__(
+        self, module: PredictModule, projection: nn.Module | None, ignored: list[int], threshold: float
+    ) -> None:
         super().__init__()
         self.module = module
         self.projection = projection
@@ -62,20 +63,11 @@ class PredictedLabels(PredictModule):
     def forward(self, inputs: dict[str, Tensor], feature_name: str) -> dict[str, Tensor]:
         outputs = self.module(inputs, feature_name)
         logits = outputs[self.logits_key]
+        probabilities, predictions = outputs[self.probabilities_key], outputs[self.predictions_key]
+        if self.projection is not None:
+            probabilities = self.projection(logits)
+            predictions = (probabilities >= self.threshold).long()
         ignored = self.ignored.to(logits.device)
-        probabilities = self.projection(logits).index_fill(1, ignored, 0.0)
-        outputs[self.probabilities_key] = probabilities
-        outputs[self.predictions_key] = (probabilities >= self.threshold).long().index_fill(1, ignored, 0)
+        outputs[self.probabilities_key] = probabilities.index_fill(1, ignored, 0.0)
+        outputs[self.predictions_key] = predictions.index_fill(1, ignored, 0)
         return outputs
-
-
-class JaccardOfLabels(JaccardMetric):
-    """Ludwig's Jaccard index without ignored labels; 1 for a row that has no label and for which none is predicted."""
-
-    def __init__(self, ignored: list[int], threshold: float) -> None:
-        super().__init__(threshold)
-        self.ignored = ignored
-
-    def get_current_value(self, preds: Tensor, target: Tensor) -> Tensor:
-        kept = [index for index in range(preds.shape[1]) if index not in self.ignored]
-        return jaccard(preds[:, kept] >= self.threshold, target[:, kept].bool()).float()
