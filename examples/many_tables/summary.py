@@ -12,9 +12,9 @@ from scipy import stats
 
 from ludwig_losses.metrics.catalogue import metric as described
 
-PARTS = ("imbalance", "order", "noise", "tails", "anomalies")
-TITLES = {"noise": "Noisy labels", "tails": "Long tails"}
-RARE_CLASSES = "recall[rarest third]"
+PARTS = ("imbalance", "tuned", "order", "noise", "tails", "anomalies")
+TITLES = {"tuned": "Imbalance, settings chosen", "noise": "Noisy labels", "tails": "Long tails"}
+RARE_CLASSES, COMMON_CLASSES = "recall[rarest third]", "recall[most frequent third]"
 LEVEL = 0.95
 SAMPLES = 10_000
 DIGITS = 4
@@ -158,5 +158,6 @@ def write(frame: pd.DataFrame, name: str, folder: pathlib.Path, seconds: float) 
 
 
 def read(path: pathlib.Path) -> pd.DataFrame:
-    """Return the numbers of a committed table as they were measured."""
-    return pd.read_csv(path).melt(["table", "loss", "seed"], var_name="metric").reset_index(drop=True)
+    """Return the numbers of a committed table as they were measured. Some losses lack a metric, on all tables."""
+    long = pd.read_csv(path).melt(["table", "loss", "seed"], var_name="metric")
+    return long.dropna(subset="value").reset_index(drop=True)

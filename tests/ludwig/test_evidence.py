@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -80,6 +81,18 @@ def test_what_is_said_of_intervals_follows_from_the_numbers():
     assert tables >= 5 and seeds >= 5 and find("quantile_loss").advice.found.endswith(f", {tables} tables")
     assert summary.methods(frame) == (folder / "table.md").read_text()
     assert summary.single_tables(frame) == (folder / "tables.md").read_text()
+
+
+def test_a_number_is_measured_as_the_class_that_it_is_rounded_to(monkeypatch):
+    monkeypatch.syspath_prepend(str(MANY))
+    import rounded
+
+    found = rounded.metrics(np.array([-0.7, 0.4, 2.6, 9.0]), np.array([0, 1, 2, 2]), classes=3)  # as 0, 0, 2, 2
+    assert found["rank_mae"] == 0.25 and found["accuracy"] == 0.75
+    # The sum of (p - t)**2 is 1; over all 16 pairs of a prediction and a truth it is 28, so 7 for four by chance.
+    assert found["quadratic_weighted_kappa"] == pytest.approx(1 - 1 / 7)
+    kept = {"truth": np.array([2, 0, 1]), "classes": np.array(["level 1", "level 3", "level 2"])}
+    assert rounded.ranks_of(kept, np.array(["level 1", "level 2", "level 3"])).tolist() == [1, 0, 2]
 
 
 def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):
