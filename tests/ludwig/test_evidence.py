@@ -95,6 +95,21 @@ def test_a_number_is_measured_as_the_class_that_it_is_rounded_to(monkeypatch):
     assert rounded.ranks_of(kept, np.array(["level 1", "level 2", "level 3"])).tolist() == [1, 0, 2]
 
 
+def test_an_interval_that_ends_at_one_half_is_no_verdict(monkeypatch):
+    monkeypatch.syspath_prepend(str(MANY))
+    import summary
+
+    better = {"a": 0, "b": 2, "c": 1, "d": 0, "e": 1, "f": 0}  # Of three seeds: a mean of 0.5 is 0.49999999999999994.
+    gains = {(table, seed): 1.0 if seed < count else -1.0 for table, count in better.items() for seed in range(3)}
+    gain = pd.Series(gains).rename_axis(["table", "seed"])
+    assert (summary._improvement(gain, comparisons=4) | {"probability": 0, "low": 0}) == {
+        "probability": 0,
+        "low": 0,
+        "high": 0.5,
+        "verdict": "no difference",
+    }
+
+
 def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):
     monkeypatch.syspath_prepend(str(MANY))
     import summary
