@@ -32,6 +32,7 @@ SEEDS = 3
 SEEDS_OF_TAILS = 5
 WRONG = (0.0, 0.2, 0.4)
 TABLES_WITH_NOISE, MOST_ROWS_WITH_NOISE = 10, 2000
+TABLES_WITH_CHOICES = 8
 TEMPERED = "tempered_softmax_cross_entropy"
 # Chooses the split and the wrong labels of a table, which are the same for all seeds.
 SEED_OF_NOISE = 1
@@ -69,6 +70,10 @@ def for_imbalance(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
         "poly_loss": {"type": "poly_loss"},
         "logit_adjusted_loss": {"type": "logit_adjusted_loss"},
     }
+
+
+def with_choices() -> dict[str, pd.DataFrame]:
+    return dict([*one_of_each_source().items()][:TABLES_WITH_CHOICES])
 
 
 def for_choosing(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -141,7 +146,7 @@ PARTS = {
         imbalanced, for_imbalance, ("average_precision", "balanced_accuracy", "macro_f1", "log_loss"), SEEDS
     ),
     "tuned": Part(
-        one_of_each_source,
+        with_choices,
         for_choosing,
         ("average_precision", "balanced_accuracy", "macro_f1", "log_loss"),
         SEEDS,
