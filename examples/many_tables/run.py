@@ -29,7 +29,6 @@ TRAINING, VALIDATION, TEST = 0, 1, 2
 SHARES = {TRAINING: 0.5, VALIDATION: 0.2, TEST: 0.3}
 CROSS_ENTROPY = {"type": "softmax_cross_entropy"}
 SEEDS = 3
-SEEDS_OF_TAILS = 5
 WRONG = (0.0, 0.2, 0.4)
 TABLES_WITH_NOISE, MOST_ROWS_WITH_NOISE = 10, 2000
 TABLES_WITH_CHOICES = 8
@@ -179,7 +178,7 @@ PARTS = {
             "log_loss",
             "expected_calibration_error",
         ),
-        SEEDS_OF_TAILS,
+        SEEDS,
     ),
 }
 
