@@ -34,7 +34,8 @@ def tried(plan: dict[str, Any]) -> dict[str, dict]:
     """Return the settings among which the validation rows choose, by their names in tables."""
     from ludwig_losses.comparison.plan import named_losses
 
-    return named_losses([loss for family in plan["families"].values() if len(family) > 1 for loss in family])
+    several = [loss for family in plan["families"].values() if len(family) > 1 for loss in family]
+    return named_losses(several) if several else {}
 
 
 def choose(plan: dict[str, Any], scores: pd.DataFrame | None) -> dict[str, dict]:

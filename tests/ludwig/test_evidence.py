@@ -19,7 +19,16 @@ from ludwig_losses.host.registry import find
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 MANY = EXAMPLES / "many_tables"
+SCORES = ["loss", "metric", "value"]
 CONFIGS = [path for path in sorted(EXAMPLES.glob("*/*.yaml")) if path.name != "losses.yaml"]
+
+
+def program(path):
+    """Return a program of the examples, of which several have the same name."""
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_of_{path.parent.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("page", sorted(EXAMPLES.glob("*/README.md")), ids=lambda page: page.parent.name)
@@ -40,11 +49,14 @@ def test_the_configurations_of_the_examples_parse(path):
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/losses.yaml")), ids=lambda path: path.parent.name)
-def test_the_losses_that_the_examples_compare_parse(path):
+def test_the_losses_that_the_examples_compare_parse_and_one_of_each_family_is_chosen(path):
     plan = yaml.safe_load(path.read_text())
     losses = {**plan["reference"], **named_losses([loss for family in plan["families"].values() for loss in family])}
     config = yaml.safe_load(path.with_name("config.yaml").read_text())
     candidates.check(str(path), config, 0, losses)
+    run = program(EXAMPLES / "run.py")
+    scores = pd.DataFrame([(loss, plan.get("choose_by"), 0.5) for loss in run.tried(plan)], columns=SCORES)
+    assert len(run.choose(plan, scores)) == len(plan["reference"]) + len(plan["families"])
 
 
 @pytest.mark.parametrize("path", sorted(MANY.glob("*.csv")), ids=lambda path: path.stem)
@@ -73,9 +85,7 @@ def test_the_picture_of_what_is_gained_shows_the_numbers(monkeypatch):
 
 def test_what_is_said_of_intervals_follows_from_the_numbers():
     folder = EXAMPLES / "intervals"
-    spec = importlib.util.spec_from_file_location("summary_of_intervals", folder / "summary.py")
-    summary = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(summary)
+    summary = program(folder / "summary.py")
     frame = pd.read_csv(folder / "intervals.csv")
     tables, seeds = frame.table.nunique(), frame.seed.nunique()
     assert tables >= 5 and seeds >= 5 and find("quantile_loss").advice.found.endswith(f", {tables} tables")
