@@ -11,7 +11,7 @@ DATA := $(RESULTS)/breast_cancer.csv
 COMPARED := rare-positives small-objects many-classes poly pronunciation
 
 # Over many tables: `make tables-imbalance`, which goes on where it was interrupted.
-OVER_TABLES := tables-imbalance tables-order tables-noise tables-tails tables-anomalies
+OVER_TABLES := tables-imbalance tables-tuned tables-order tables-noise tables-tails tables-anomalies
 
 .PHONY: train $(COMPARED) breast-cancer masks notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch dist dist-build dist-try $(OVER_TABLES) intervals
 

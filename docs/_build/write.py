@@ -135,6 +135,8 @@ def over_tables(part: str, loss: str, section: str = "") -> tuple[int, dict[str,
     found = {}
     for metric, rows in re.findall(r"^\| (.*) \(.* is better\).*\n\|[-|]*\n((?:\|.*\n)*)", text, re.MULTILINE):
         cells = {row[0]: row[1:] for row in (line.strip("| ").split(" | ") for line in rows.splitlines())}
+        if loss not in cells:  # As log loss, of what predicts no probabilities.
+            continue
         reference, (mean, _, chance, verdict) = next(iter(cells)), cells[loss]
         numbers = f"probability of improvement {chance}, mean {mean} against {cells[reference][0]}"
         found[metric] = verdict, numbers

@@ -1,9 +1,9 @@
 """Which loss helps on tables in general? ``python examples/many_tables/run.py PART FOLDER`` compares over many.
 
-PART is ``imbalance``, ``order``, ``noise``, ``tails`` or ``anomalies`` (see anomalies.py). Each table is one call of
-``ludwig_losses.compare``, whose runs are kept below the folder: an interrupted call goes on. ``PART.csv`` has the
-numbers of each run, ``PART.md`` what they say, ``PART.svg`` a picture; ``table.md`` joins the parts that are there. No
-setting is chosen but where a row of the table says "tuned": on the validation rows of each table and seed.
+PART is ``imbalance``, ``tuned``, ``order``, ``noise``, ``tails`` or ``anomalies`` (see anomalies.py). Each table is one
+call of ``ludwig_losses.compare``, whose runs are kept below the folder: an interrupted call goes on. ``PART.csv`` has
+the numbers of each run, ``PART.md`` what they say, ``PART.svg`` a picture; ``table.md`` joins the parts that are there.
+No setting is chosen but where a row of the table says "tuned": on the validation rows of each table and seed.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from typing import Any
 import anomalies
 import numpy as np
 import pandas as pd
-from summary import DIGITS, RARE_CLASSES, write
-from tables import COMMON, RARE, imbalanced, long_tails, ordered, several_classes
+import rounded
+from summary import COMMON_CLASSES, DIGITS, RARE_CLASSES, write
+from tables import COMMON, RARE, imbalanced, long_tails, one_of_each_source, ordered, several_classes
 
 HERE = pathlib.Path(__file__).parent
 sys.path.append(str(HERE.parent))
@@ -28,9 +29,9 @@ TRAINING, VALIDATION, TEST = 0, 1, 2
 SHARES = {TRAINING: 0.5, VALIDATION: 0.2, TEST: 0.3}
 CROSS_ENTROPY = {"type": "softmax_cross_entropy"}
 SEEDS = 3
-SEEDS_OF_TAILS = 5
 WRONG = (0.0, 0.2, 0.4)
 TABLES_WITH_NOISE, MOST_ROWS_WITH_NOISE = 10, 2000
+TABLES_WITH_CHOICES = 8
 TEMPERED = "tempered_softmax_cross_entropy"
 # Chooses the split and the wrong labels of a table, which are the same for all seeds.
 SEED_OF_NOISE = 1
@@ -45,28 +46,57 @@ class Part:
         losses: sections by name, the reference first, for a table.
         metrics: those to show, the deciding one first.
         seeds: how many.
-        tries: values by loss and parameter; those with the best accuracy on the validation rows are tested.
+        tries: values by loss and parameter, for a table.
+        choose_by: the metric that chooses among them on the validation rows.
+        as_number: whether rows of number features, which predict the rank of the class, stand beside them.
     """
 
     tables: Callable[[], dict[str, pd.DataFrame]]
     losses: Callable[[pd.DataFrame], dict[str, dict[str, Any]]]
     metrics: tuple[str, ...]
     seeds: int
-    tries: Mapping[str, Mapping[str, list[float]]] = field(default_factory=dict)
+    tries: Callable[[pd.DataFrame], Mapping[str, Mapping[str, list[Any]]]] = field(default=lambda table: {})
+    choose_by: str = "accuracy"
+    as_number: bool = False
 
 
 def for_imbalance(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The class weights are those that give both classes the same sum."""
-    rare = float((table.target == RARE).mean())
-    weights = {COMMON: round(0.5 / (1 - rare), 4), RARE: round(0.5 / rare, 4)}
     return {
         "cross-entropy": CROSS_ENTROPY,
-        "class weights": {**CROSS_ENTROPY, "class_weights": weights},
+        "class weights": {**CROSS_ENTROPY, "class_weights": balancing(table)},
         "focal_loss, default": {"type": "focal_loss"},
         "focal_loss, balanced": {"type": "focal_loss", "alpha": {COMMON: 0.25, RARE: 0.75}},
         "poly_loss": {"type": "poly_loss"},
         "logit_adjusted_loss": {"type": "logit_adjusted_loss"},
     }
+
+
+def with_choices() -> dict[str, pd.DataFrame]:
+    return dict([*one_of_each_source().items()][:TABLES_WITH_CHOICES])
+
+
+def for_choosing(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """What :func:`to_choose` has settings for, and cross-entropy as it is."""
+    return {
+        "cross-entropy": CROSS_ENTROPY,
+        "cross-entropy, tuned": CROSS_ENTROPY,
+        "focal_loss, tuned": {"type": "focal_loss", "alpha": {COMMON: 0.25, RARE: 0.75}},
+    }
+
+
+def to_choose(table: pd.DataFrame) -> dict[str, dict[str, list[Any]]]:
+    """With and without class weights; three gammas, each without and with more weight on the rare class."""
+    alphas = [{COMMON: 1 - alpha, RARE: alpha} for alpha in (0.5, 0.75)]
+    return {
+        "cross-entropy, tuned": {"class_weights": [balancing(table)]},
+        "focal_loss, tuned": {"alpha": alphas, "gamma": [0.5, 2.0, 5.0]},
+    }
+
+
+def balancing(table: pd.DataFrame) -> dict[str, float]:
+    """Return the class weights that give all classes the same sum."""
+    shares = table.target.value_counts(normalize=True)
+    return {name: round(1 / share / len(shares), 4) for name, share in shares.items()}
 
 
 def for_order(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
@@ -84,12 +114,9 @@ def for_noise(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def for_tails(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The class weights are those that give all classes the same sum."""
-    shares = table.target.value_counts(normalize=True)
-    weights = {name: round(1 / share / len(shares), 4) for name, share in shares.items()}
     return {
         "cross-entropy": CROSS_ENTROPY,
-        "class weights": {**CROSS_ENTROPY, "class_weights": weights},
+        "class weights": {**CROSS_ENTROPY, "class_weights": balancing(table)},
         "focal_loss, default": {"type": "focal_loss"},
         "focal_loss, class weights": {"type": "focal_loss", "class_weights": "balanced"},
         "logit_adjusted_loss": {"type": "logit_adjusted_loss"},
@@ -117,19 +144,41 @@ PARTS = {
     "imbalance": Part(
         imbalanced, for_imbalance, ("average_precision", "balanced_accuracy", "macro_f1", "log_loss"), SEEDS
     ),
-    "order": Part(ordered, for_order, ("rank_mae", "quadratic_weighted_kappa", "accuracy", "log_loss"), SEEDS),
+    "tuned": Part(
+        with_choices,
+        for_choosing,
+        ("average_precision", "balanced_accuracy", "macro_f1", "log_loss"),
+        SEEDS,
+        to_choose,
+        choose_by="average_precision",
+    ),
+    "order": Part(
+        ordered,
+        for_order,
+        ("rank_mae", "quadratic_weighted_kappa", "accuracy", "log_loss"),
+        SEEDS,
+        as_number=True,
+    ),
     "noise": Part(
         with_wrong_labels,
         for_noise,
         ("accuracy", "log_loss", "expected_calibration_error"),
         SEEDS,
-        {f"{TEMPERED}, tuned": {"t1": [0.2, 0.8], "t2": [1.2, 2.0]}},
+        lambda table: {f"{TEMPERED}, tuned": {"t1": [0.2, 0.8], "t2": [1.2, 2.0]}},
     ),
     "tails": Part(
         long_tails,
         for_tails,
-        ("balanced_accuracy", "macro_f1", RARE_CLASSES, "accuracy", "log_loss", "expected_calibration_error"),
-        SEEDS_OF_TAILS,
+        (
+            "balanced_accuracy",
+            "macro_f1",
+            RARE_CLASSES,
+            COMMON_CLASSES,
+            "accuracy",
+            "log_loss",
+            "expected_calibration_error",
+        ),
+        SEEDS,
     ),
 }
 
@@ -174,31 +223,38 @@ def measure(name: str, folder: pathlib.Path) -> pd.DataFrame:
                 seeds=part.seeds,
                 output_directory=output,
                 quiet=True,
-                **choosing(part.tries, losses),
+                **choosing(part.tries(table), losses, part.choose_by),
             )
             if result.attrs["failed"]:
                 raise RuntimeError(f"{table_name}: {result.attrs['failed']}")
+            if part.as_number:
+                result = pd.concat([result, rounded.measure(config(table), table, part.seeds, output)])
             if RARE_CLASSES in part.metrics:
-                result = pd.concat([result, of_rare_classes(result, table)])
+                result = pd.concat([result, *of_thirds(result, table)])
             shown = result[result.metric.isin(part.metrics)]
             found.append(shown.assign(table=table_name)[["table", "loss", "seed", "metric", "value"]])
             print(f"{number} of {len(tables)}: {table_name}", flush=True)
     return pd.concat(found, ignore_index=True)
 
 
-def of_rare_classes(result: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Return the mean recall of the rarest third of the classes."""
-    names = table.target.value_counts().index
-    recalls = result[result.metric.isin([f"recall[{name}]" for name in names[-(len(names) // 3) :]])]
-    mean = recalls.groupby(["loss", "seed"], sort=False, as_index=False).value.mean()
-    return mean.assign(metric=RARE_CLASSES)
+def of_thirds(result: pd.DataFrame, table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the mean recall of the rarest and of the most frequent third of the classes."""
+    names = [*table.target.value_counts().index]
+    third = len(names) // 3
+    thirds = {RARE_CLASSES: names[-third:], COMMON_CLASSES: names[:third]}
+    return [mean_recall(result, of).assign(metric=metric) for metric, of in thirds.items()]
 
 
-def choosing(tries: Mapping[str, Any], losses: Mapping[str, Any]) -> dict[str, Any]:
+def mean_recall(result: pd.DataFrame, names: list[str]) -> pd.DataFrame:
+    recalls = result[result.metric.isin([f"recall[{name}]" for name in names])]
+    return recalls.groupby(["loss", "seed"], sort=False, as_index=False).value.mean()
+
+
+def choosing(tries: Mapping[str, Any], losses: Mapping[str, Any], choose_by: str) -> dict[str, Any]:
     """Return how `compare` chooses settings. Nothing is tried of the losses that are not named."""
     if not tries:
         return {}
-    return {"tries": {name: dict(tries.get(name, {})) for name in losses}, "choose_by": "accuracy"}
+    return {"tries": {name: dict(tries.get(name, {})) for name in losses}, "choose_by": choose_by}
 
 
 def seconds(folder: pathlib.Path) -> float:

@@ -47,6 +47,15 @@ def imbalanced() -> dict[str, pd.DataFrame]:
     return {name: found[name] for name in chosen}
 
 
+def one_of_each_source() -> dict[str, pd.DataFrame]:
+    """The largest of the imbalanced tables of each source."""
+    largest: dict[str, tuple[str, pd.DataFrame]] = {}
+    for name, table in imbalanced().items():
+        if len(table) > len(largest.get(_source(name), ("", ()))[1]):
+            largest[_source(name)] = name, table
+    return dict(largest.values())
+
+
 def several_classes() -> dict[str, pd.DataFrame]:
     """The tables with at least three classes and 400 to 20,000 rows."""
     found = {}

@@ -7,6 +7,7 @@ import json
 import pathlib
 import re
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -18,7 +19,16 @@ from ludwig_losses.host.registry import find
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 MANY = EXAMPLES / "many_tables"
+SCORES = ["loss", "metric", "value"]
 CONFIGS = [path for path in sorted(EXAMPLES.glob("*/*.yaml")) if path.name != "losses.yaml"]
+
+
+def program(path):
+    """Return a program of the examples, of which several have the same name."""
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_of_{path.parent.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.mark.parametrize("page", sorted(EXAMPLES.glob("*/README.md")), ids=lambda page: page.parent.name)
@@ -39,11 +49,14 @@ def test_the_configurations_of_the_examples_parse(path):
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*/losses.yaml")), ids=lambda path: path.parent.name)
-def test_the_losses_that_the_examples_compare_parse(path):
+def test_the_losses_that_the_examples_compare_parse_and_one_of_each_family_is_chosen(path):
     plan = yaml.safe_load(path.read_text())
     losses = {**plan["reference"], **named_losses([loss for family in plan["families"].values() for loss in family])}
     config = yaml.safe_load(path.with_name("config.yaml").read_text())
     candidates.check(str(path), config, 0, losses)
+    run = program(EXAMPLES / "run.py")
+    scores = pd.DataFrame([(loss, plan.get("choose_by"), 0.5) for loss in run.tried(plan)], columns=SCORES)
+    assert len(run.choose(plan, scores)) == len(plan["reference"]) + len(plan["families"])
 
 
 @pytest.mark.parametrize("path", sorted(MANY.glob("*.csv")), ids=lambda path: path.stem)
@@ -72,14 +85,39 @@ def test_the_picture_of_what_is_gained_shows_the_numbers(monkeypatch):
 
 def test_what_is_said_of_intervals_follows_from_the_numbers():
     folder = EXAMPLES / "intervals"
-    spec = importlib.util.spec_from_file_location("summary_of_intervals", folder / "summary.py")
-    summary = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(summary)
+    summary = program(folder / "summary.py")
     frame = pd.read_csv(folder / "intervals.csv")
     tables, seeds = frame.table.nunique(), frame.seed.nunique()
     assert tables >= 5 and seeds >= 5 and find("quantile_loss").advice.found.endswith(f", {tables} tables")
     assert summary.methods(frame) == (folder / "table.md").read_text()
     assert summary.single_tables(frame) == (folder / "tables.md").read_text()
+
+
+def test_a_number_is_measured_as_the_class_that_it_is_rounded_to(monkeypatch):
+    monkeypatch.syspath_prepend(str(MANY))
+    import rounded
+
+    found = rounded.metrics(np.array([-0.7, 0.4, 2.6, 9.0]), np.array([0, 1, 2, 2]), classes=3)  # as 0, 0, 2, 2
+    assert found["rank_mae"] == 0.25 and found["accuracy"] == 0.75
+    # The sum of (p - t)**2 is 1; over all 16 pairs of a prediction and a truth it is 28, so 7 for four by chance.
+    assert found["quadratic_weighted_kappa"] == pytest.approx(1 - 1 / 7)
+    kept = {"truth": np.array([2, 0, 1]), "classes": np.array(["level 1", "level 3", "level 2"])}
+    assert rounded.ranks_of(kept, np.array(["level 1", "level 2", "level 3"])).tolist() == [1, 0, 2]
+
+
+def test_an_interval_that_ends_at_one_half_is_no_verdict(monkeypatch):
+    monkeypatch.syspath_prepend(str(MANY))
+    import summary
+
+    better = {"a": 0, "b": 2, "c": 1, "d": 0, "e": 1, "f": 0}  # Of three seeds: a mean of 0.5 is 0.49999999999999994.
+    gains = {(table, seed): 1.0 if seed < count else -1.0 for table, count in better.items() for seed in range(3)}
+    gain = pd.Series(gains).rename_axis(["table", "seed"])
+    assert (summary._improvement(gain, comparisons=4) | {"probability": 0, "low": 0}) == {
+        "probability": 0,
+        "low": 0,
+        "high": 0.5,
+        "verdict": "no difference",
+    }
 
 
 def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):
