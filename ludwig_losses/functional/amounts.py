@@ -131,28 +131,28 @@ def _half_deviance(z: Tensor, power: float, y: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _of_logarithm(z: Tensor, power: float, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what depends on the mean, whose powers are continued by their tangents, and its derivative by the logit.
+    """Return what depends on the mean ``exp(z)``, whose powers are continued by their tangents, and its derivative.
 
     The terms of large counts cancel, which is why they are in float64: those of a million leave nine digits. Apple's
     GPUs do not have it; there the value of counts from 10,000 on is rough, and the gradient, ``m - y``, is not.
     """
-    lowest = _LINEAR_FROM / (1 - power) if power > 1 else None
-    highest = _LINEAR_FROM / (2 - power) if power < 2 else None
-    x = z.clamp(lowest, highest)
-    loss, slope = _of_mean(x, power, y)
-    return torch.addcmul(loss, z - x, slope), slope
-
-
-def _of_mean(x: Tensor, power: float, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what depends on the mean ``exp(x)``, and its derivative by ``x``."""
     if power == 1:
+        x = z.clamp(max=_LINEAR_FROM)
         mean = x.exp()
-        return torch.addcmul(mean, y, x, value=-1), mean - y
+        slope = mean - y
+        return mean.addcmul(z - x, slope).addcmul(y, x, value=-1), slope
     if power == 2:
+        x = z.clamp(min=-_LINEAR_FROM)
         ratio = y * (-x).exp()
-        return ratio + x, 1 - ratio
-    of_mean, of_target = ((2 - power) * x).exp(), y * ((1 - power) * x).exp()
-    return torch.add(of_mean / (2 - power), of_target, alpha=1 / (power - 1)), of_mean - of_target
+        slope = 1 - ratio
+        return ratio.addcmul(z - x, slope) + x, slope
+    of_mean, of_target = 2 - power, power - 1
+    highest, lowest = _LINEAR_FROM / of_mean, -_LINEAR_FROM / of_target
+    by_mean, by_target = (of_mean * z.clamp(max=highest)).exp(), y * (-of_target * z.clamp(min=lowest)).exp()
+    # Each power divided by its exponent, plus its slope times how far the logit is beyond the bound.
+    loss = by_mean * (z - (highest - 1 / of_mean)).clamp_min(1 / of_mean)
+    loss = loss.addcmul(by_target, torch.rsub(z, lowest + 1 / of_target).clamp_min(1 / of_target))
+    return loss, by_mean - by_target
 
 
 def _least(y: Tensor, power: float) -> Tensor:

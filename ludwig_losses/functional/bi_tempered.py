@@ -172,7 +172,7 @@ def _tempered(logits: Tensor, t: float) -> tuple[Tensor, Tensor, Tensor]:
     behind, is_double = _behind(z, t), logits.dtype == torch.float64
     if not is_static(logits):
         shift = _shift_by_newton(behind, t, tolerance=1e-7 if is_double else 1e-3)
-    elif is_small(logits) and not is_double:
+    elif is_small(logits) and not is_double and logits.numel() > 0:  # no row: torch does not compile its norms
         shift = _shift_in_few_operators(behind, t)
     else:
         shift = _shift_by_newton(behind, t, steps=_STEPS_OF_FLOAT64 if is_double else _STEPS_OF_FLOAT32)

@@ -60,18 +60,18 @@ class _GaussianNLL(torch.autograd.Function):
     def forward(ctx: Any, z: Tensor, target: Tensor, beta: float) -> Tensor:
         """Return the loss, and keep its gradient by the logits."""
         nll, std, distance = _nll(z, target)
-        ctx.save_for_backward(z, target, _gradient(z, std, distance, beta))
+        ctx.save_for_backward(z, target, *_slopes(z, std, distance, beta))
         ctx.beta = beta
         return as_output(nll)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Multiply with the gradient by the logits."""
-        z, target, gradient = ctx.saved_tensors
+        z, target, *slopes = ctx.saved_tensors
         if torch.is_grad_enabled():  # for a second derivative
             _, std, distance = _nll(z, target)
-            gradient = _gradient(z, std, distance, ctx.beta)
-        return grad.unsqueeze(-1) * gradient, None, None
+            slopes = _slopes(z, std, distance, ctx.beta)
+        return torch.stack([grad * slope for slope in slopes], dim=-1), None, None
 
 
 def _nll(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -82,11 +82,10 @@ def _nll(z: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return nll, std, distance
 
 
-def _gradient(z: Tensor, std: Tensor, distance: Tensor, beta: float) -> Tensor:
-    """Return the gradient ``[..., 2]``, in which the weight of a target is a constant."""
+def _slopes(z: Tensor, std: Tensor, distance: Tensor, beta: float) -> list[Tensor]:
+    """Return the derivatives by the two logits, in which the weight of a target is a constant."""
     factor = std.detach() ** (2 * beta) / std
-    # Without names of their own, so that none of both lives on beside the gradient.
-    return torch.stack([-distance, torch.rsub(distance.square(), 1) * z[..., 1].sigmoid()], -1) * factor.unsqueeze(-1)
+    return [-distance * factor, torch.rsub(distance.square(), 1) * z[..., 1].sigmoid() * factor]
 
 
 def mean_and_std(logits: Tensor) -> Tensor:

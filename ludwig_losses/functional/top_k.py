@@ -70,8 +70,8 @@ def _part_taken(loss: Tensor, weight: Tensor | None, share: float) -> tuple[Tens
     cost = loss if weight is None or counted is None else (loss * weight).masked_fill(~counted, -torch.inf)
     least, places = (_least_cost_of_any_device if is_static(cost) else _least_cost)(cost.flatten(), counted, share)
     harder, equal = cost > least, cost == least
-    left = (places - harder.sum()) / equal.sum()
-    return torch.where(equal, left.to(loss.dtype), harder.to(loss.dtype)), places
+    left = (places - harder.sum()).to(loss.dtype) / equal.sum()
+    return torch.where(equal, left, harder.to(loss.dtype)), places
 
 
 def _least_cost(cost: Tensor, counted: Tensor | None, share: float) -> tuple[float | Tensor, int]:

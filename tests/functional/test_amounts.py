@@ -46,6 +46,14 @@ def test_far_away_it_is_finite_and_leads_back(loss) -> None:
     assert (log_link_mean(z).diff() >= 0).all() and log_link_mean(z).isfinite().all()
 
 
+@pytest.mark.parametrize("power", [1, 1.2, 1.5, 1.9])
+def test_a_mean_that_has_vanished_is_right_for_a_target_of_0(power: float) -> None:
+    value, gradient = value_and_gradient(
+        lambda z, y: tweedie_loss(z, y, power=power), torch.full((1,), -9000.0), torch.zeros(1)
+    )
+    assert value.item() == gradient.item() == 0
+
+
 @pytest.mark.parametrize(
     ("call", "said"),
     [

@@ -389,3 +389,9 @@ def test_the_row_that_takes_the_most_steps_is_found_exactly(static: bool, monkey
         leaf = logits.to(dtype).requires_grad_()
         _, p = loss_and_probabilities(leaf, torch.tensor([3]), 1.0, 2.0, 0.0)
         torch.testing.assert_close(p.double(), expected, rtol=tolerance, atol=0)
+
+
+def test_a_batch_of_no_rows_compiles() -> None:
+    torch.compiler.reset()
+    compiled = torch.compile(partial(bi_tempered_logistic_loss, t1=0.5, t2=1.4), fullgraph=True, backend="eager")
+    assert compiled(torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)).shape == (0,)

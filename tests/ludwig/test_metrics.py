@@ -84,7 +84,7 @@ MOST_OPERATORS = {
     "quantiles": 36,
     "normal": 44,
     "deviance, Poisson": 22,
-    "deviance, Tweedie": 27,
+    "deviance, Tweedie": 30,
     "anomaly ranking": 1,
     "anomaly threshold": 1,
 }
