@@ -189,7 +189,8 @@ def named_losses(losses: Iterable[Any] | Mapping[str, Any]) -> dict[str, Loss]:
     Raises:
         ValueError: one is none of these, two have the same name, or there is none.
     """
-    if isinstance(losses, str) or (isinstance(losses, Mapping) and isinstance(losses.get("type"), str)):
+    is_one = isinstance(losses, Mapping) and isinstance(losses.get("type"), str)
+    if is_one or isinstance(losses, str) or not isinstance(losses, Iterable):
         raise ValueError(f"--loss: got {losses!r}, expected a list of losses: [{losses!r}].")
     if isinstance(losses, Mapping):
         losses = [{name: loss} for name, loss in losses.items()]
