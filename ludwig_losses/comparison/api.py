@@ -91,7 +91,7 @@ def compare(
         OSError: there is no such file, or one could not be written.
     """
     begin = time.monotonic()
-    margins, output = _checked(split, workers, margins, miss_cost), pathlib.Path(output_directory)
+    margins, output = _checked(split, workers, gpus, margins, miss_cost), pathlib.Path(output_directory)
     asked = Asked.of(
         config,
         dataset,
@@ -107,6 +107,7 @@ def compare(
         choose_by=choose_by,
         budget=budget,
         miss_cost=miss_cost,
+        margins=[*margins],
     )
     with Crew(workers, gpus) as crew:
         planned, runs = _planned(asked, crew)
@@ -207,16 +208,18 @@ def _frame(trained: _Trained, answer: Answer | None) -> pd.DataFrame:
     return frame
 
 
-def _checked(
-    split: str, workers: int, margins: Mapping[str, float] | None, miss_cost: float | None
-) -> dict[str, float]:
+def _checked(split: str, workers: int, gpus: Any, margins: Any, miss_cost: Any) -> dict[str, float]:
     """Check the options that depend on nothing else; return the margins."""
     if split not in SPLITS:
         raise ValueError(f"--split: got {split!r}, expected one of {', '.join(SPLITS)}.")
-    if workers < 1:
-        raise ValueError(f"--workers: got {workers}, expected a number from 1.")
-    if miss_cost is not None and not 0 < miss_cost < float("inf"):
-        raise ValueError(f"--miss_cost: got {miss_cost}, expected a positive number.")
+    if not isinstance(workers, int) or workers < 1:
+        raise ValueError(f"--workers: got {workers!r}, expected a number from 1.")
+    if gpus is not None and not (isinstance(gpus, Sequence) and all(isinstance(gpu, int) for gpu in gpus)):
+        raise ValueError(f"--gpus: got {gpus!r}, expected a list of numbers.")
+    if miss_cost is not None and not (isinstance(miss_cost, (int, float)) and 0 < miss_cost < float("inf")):
+        raise ValueError(f"--miss_cost: got {miss_cost!r}, expected a positive number.")
+    if not isinstance(margins or {}, Mapping):
+        raise ValueError(f"--margin: got {margins!r}, expected a mapping: {{'accuracy': 0.01}}.")
     return checked_margins(margins or {})
 
 

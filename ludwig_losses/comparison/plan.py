@@ -6,17 +6,20 @@ import copy
 import difflib
 import hashlib
 import json
+import operator
 import pathlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
 from ludwig_losses.metrics.catalogue import METRICS, metric
+from ludwig_losses.parameters import shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,7 +189,8 @@ def named_losses(losses: Iterable[Any] | Mapping[str, Any]) -> dict[str, Loss]:
     Raises:
         ValueError: one is none of these, two have the same name, or there is none.
     """
-    if isinstance(losses, str) or (isinstance(losses, Mapping) and isinstance(losses.get("type"), str)):
+    is_one = isinstance(losses, Mapping) and isinstance(losses.get("type"), str)
+    if is_one or isinstance(losses, str) or not isinstance(losses, Iterable):
         raise ValueError(f"--loss: got {losses!r}, expected a list of losses: [{losses!r}].")
     if isinstance(losses, Mapping):
         losses = [{name: loss} for name, loss in losses.items()]
@@ -245,8 +249,11 @@ def column_names(config: Mapping[str, Any]) -> list[str]:
 
 
 def check_columns(config: Mapping[str, Any], columns: Iterable[Any]) -> None:
-    """Raise a ValueError for the columns that the data does not have."""
+    """Raise a ValueError for the columns that the data does not have, or has several times."""
     there = [*map(str, columns)]
+    twice = [name for name in column_names(config) if there.count(name) > 1]
+    if twice:
+        raise ValueError(f"--dataset: the column {twice[0]!r} stands there {there.count(twice[0])} times.")
     missing = [name for name in column_names(config) if name not in there]
     if missing:
         shown = ", ".join(map(repr, there[:20])) + (", ..." if len(there) > 20 else "")
@@ -259,7 +266,10 @@ def numbered_seeds(seeds: int | Iterable[int]) -> list[int]:
     Raises:
         ValueError: there is none, one stands twice, or is none that NumPy takes.
     """
-    found = [*range(seeds)] if isinstance(seeds, int) else [*map(int, seeds)]
+    try:
+        found = [*range(int(seeds))] if isinstance(seeds, (int, Integral)) else [*map(operator.index, seeds)]
+    except TypeError:
+        raise ValueError(f"--seeds: got {seeds!r}, expected a number of seeds, or a list of whole numbers.") from None
     wrong = [seed for seed in found if not 0 <= seed <= MOST_SEED]
     if wrong:
         raise ValueError(f"--seeds: got {wrong[0]}, expected numbers from 0 to {MOST_SEED}.")
@@ -333,8 +343,13 @@ def fingerprint_of(data: str | pathlib.Path | pd.DataFrame) -> str:
     """Return what identifies data, a table or the path of a file.
 
     Raises:
+        ValueError: it is neither.
         FileNotFoundError: there is no such file.
     """
+    if not (isinstance(data, (str, pathlib.Path)) or (hasattr(data, "columns") and hasattr(data, "iloc"))):
+        raise ValueError(f"--dataset: got {shown(data)}, expected the path of a file, or a table of pandas.")
+    if not isinstance(data, (str, pathlib.Path)) and not len(data):
+        raise ValueError("--dataset: the table has no rows.")
     return fingerprint(data) if isinstance(data, (str, pathlib.Path)) else frame_fingerprint(data)
 
 

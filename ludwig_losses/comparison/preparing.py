@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,8 @@ from ludwig_losses.comparison.plan import (
     with_batch_sizes,
 )
 from ludwig_losses.comparison.settings import Budget, deciding_metric, read_budget, read_tries
-from ludwig_losses.metrics.catalogue import judging
+from ludwig_losses.metrics.catalogue import judging, metric
+from ludwig_losses.parameters import shown
 
 if TYPE_CHECKING:
     from ludwig_losses.comparison.tuning import Tuning
@@ -48,6 +49,7 @@ class Asked:
         path: where the runs find it.
         losses: sections by name.
         tries: text, a mapping, or a list of these.
+        margins: the metrics that have one.
     """
 
     config: str | dict[str, Any]
@@ -65,15 +67,18 @@ class Asked:
     choose_by: str | None
     budget: int | str | None
     miss_cost: float | None
+    margins: Sequence[str] = ()
 
     @classmethod
     def of(cls, config: Any, dataset: Any, losses: Any, output: pathlib.Path, *, tries: Any, **options: Any) -> Asked:
         """Return what the arguments of a user mean.
 
         Raises:
-            ValueError: something is not what can be a loss.
+            ValueError: something is not what can be a configuration, data or a loss.
             FileNotFoundError: there is no such data.
         """
+        if not isinstance(config, (str, pathlib.Path, dict)):
+            raise ValueError(f"--config: got {shown(config)}, expected the path of a configuration, or a dictionary.")
         named = None if losses is None else named_losses(losses)
         data, is_path = fingerprint_of(dataset), isinstance(dataset, (str, pathlib.Path))
         path = pathlib.Path(dataset) if is_path else output / FRAME.format(data)
@@ -83,7 +88,7 @@ class Asked:
             data,
             str(path.absolute()),
             named,
-            tries=tries if tries is None or isinstance(tries, (str, Mapping)) else [*tries],
+            tries=[*tries] if isinstance(tries, Iterable) and not isinstance(tries, (str, Mapping)) else tries,
             **options,
         )
 
@@ -97,6 +102,7 @@ class Asked:
         options = (self.seeds, self.output_feature, self.split, self.choose_by)
         found = prepared(self.config, self.dataset, self.losses, *options, data=self.data)
         _check_costs(found, self.miss_cost)
+        _check_margins(found, self.margins)
         if self.baseline is not None:
             found = replace(found, baseline=Baseline.read(self.baseline))
         found = _with_choices(found, self.tune, self.tries, self.budget, self.noise)
@@ -181,6 +187,17 @@ def _check_costs(planned: Planned, miss_cost: float | None) -> None:
         raise ValueError(f"--miss_cost: got {miss_cost:g}, but --split is {planned.split}: {where}")
 
 
+def _check_margins(planned: Planned, margins: Iterable[str]) -> None:
+    """Raise a ValueError for the margin of a metric that the feature does not have."""
+    feature = planned.config["output_features"][planned.index]
+    for name in margins:
+        if (features := metric(name).features) and feature["type"] not in features:
+            raise ValueError(
+                f"--margin: {name} is a metric of {', '.join(features)} features, but {feature['name']!r} is a "
+                f"{feature['type']} feature."
+            )
+
+
 def _with_choices(planned: Planned, tune: bool, tries: Any, budget: int | str | None, noise: bool) -> Planned:
     """Return the same with settings to choose among, if there are some."""
     if tune or tries is not None:
@@ -229,9 +246,9 @@ def prepared(
     where = "config" if isinstance(config, dict) else str(config)
     read = with_batch_sizes(copy.deepcopy(config) if isinstance(config, dict) else dry_run.read(where))
     index = output_index(read, output_feature)
-    columns = _columns(dataset)
-    if columns is not None:
-        check_columns(read, columns)
+    head = _head(dataset)
+    if head is not None:
+        check_columns(read, head.columns)
     with each_checked_once():
         if named is None:
             named = candidates.default_losses(read, index)
@@ -247,13 +264,23 @@ def prepared(
     return Planned(read, index, named, said, seeds, split, data, where, decides)
 
 
-def _columns(dataset: Any) -> list[Any] | None:
-    """Return the columns of a table, or of a CSV file as its first line has them; ``None`` where a run will tell."""
+def _head(dataset: Any) -> Any:
+    """Return a table, or the first row of a CSV file; ``None`` where a run will tell.
+
+    Raises:
+        ValueError: there is none.
+    """
     if not isinstance(dataset, (str, pathlib.Path)):
-        return [*dataset.columns]
+        return dataset
     if pathlib.Path(dataset).suffix.lower() != ".csv":
         return None
     import ludwig.utils.data_utils
     import pandas as pd
 
-    return [*ludwig.utils.data_utils.read_csv(str(dataset), pd, nrows=1).columns]
+    try:
+        found = ludwig.utils.data_utils.read_csv(str(dataset), pd, nrows=1)
+    except pd.errors.EmptyDataError:
+        raise ValueError(f"--dataset: {dataset}: the file is empty.") from None
+    if not len(found):
+        raise ValueError(f"--dataset: {dataset}: there are no rows.")
+    return found

@@ -8,7 +8,7 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -92,7 +92,7 @@ def read_budget(written: int | str | None) -> Budget:
 
 
 def read_tries(
-    written: Iterable[Any] | Mapping[str, Any], losses: Mapping[str, Loss]
+    written: Sequence[Any] | Mapping[str, Any] | str, losses: Mapping[str, Loss]
 ) -> dict[str, dict[str, list[Any]]]:
     """Return the values to try by loss and parameter.
 
@@ -105,7 +105,7 @@ def read_tries(
         ValueError: it is none of these, there is no such loss, or one stands twice.
     """
     found: dict[str, dict[str, list[Any]]] = {}
-    for part in [written] if isinstance(written, (str, Mapping)) else written:
+    for part in written if isinstance(written, (list, tuple)) else [written]:
         mapping = parsed("--try", part)
         if not isinstance(mapping, Mapping) or not all(isinstance(of, Mapping) for of in mapping.values()):
             raise ValueError(f"--try: got {part!r}, expected values by loss: '{{focal_loss: {{gamma: [1, 2, 5]}}}}'.")

@@ -24,7 +24,7 @@ def load(run: Run, data: Any, ours: Mapping[str, Any]) -> tuple[LudwigModel, dic
     Args:
         run: the baseline.
         data: as it was prepared for the other runs of its seed.
-        ours: the complete configuration of one of them.
+        ours: the complete configuration of the comparison with the loss of the baseline.
 
     Raises:
         ValueError: it has seen other data or another split.

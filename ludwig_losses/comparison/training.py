@@ -20,7 +20,16 @@ from ludwig_losses.comparison import trained
 from ludwig_losses.comparison.calibration import calibrated
 from ludwig_losses.comparison.memory import Peak
 from ludwig_losses.comparison.outcome import LOGITS, Outcome, measure
-from ludwig_losses.comparison.plan import MODEL, VALIDATION, Run, column_names, fingerprint_of, load
+from ludwig_losses.comparison.plan import (
+    MODEL,
+    VALIDATION,
+    Run,
+    column_names,
+    fingerprint_of,
+    load,
+    output_index,
+    with_loss,
+)
 from ludwig_losses.comparison.resampling import ROWS, identities
 from ludwig_losses.host.data.rows import rows_of
 from ludwig_losses.host.model.held_out import batches, describe_output, describe_roles
@@ -91,7 +100,7 @@ class Trainings:
 
     def _loaded(self, run: Run, data: Any, folder: pathlib.Path) -> tuple[LudwigModel, dict[str, Any]]:
         """Return a model that was there before, and what there is to know of its training."""
-        model, details = trained.load(run, data, self._model(run.preprocessing, folder).config)
+        model, details = trained.load(run, data, self._model(with_loss_of_baseline(run), folder).config)
         return model, {**details, "costs": {}}
 
     def prepare(self, run: Run, folder: pathlib.Path) -> Any:
@@ -152,6 +161,13 @@ class Trainings:
     def _measure(self, run: Run, model: LudwigModel, held_out: Any, described: Feature) -> Outcome:
         feature = next(feature for feature in run.preprocessing["output_features"] if feature["name"] == run.feature)
         return measure(feature["type"], batches(model, held_out, run.feature), described, run.pairs)
+
+
+def with_loss_of_baseline(run: Run) -> dict[str, Any]:
+    """Return the configuration of the comparison with the loss of a baseline: some defaults, as the metric that chooses
+    the best epoch, follow from the loss."""
+    (loss,) = (feature["loss"] for feature in run.config["output_features"] if feature["name"] == run.feature)
+    return with_loss(run.preprocessing, output_index(run.preprocessing, run.feature), loss)
 
 
 class Stopwatch(Callback):

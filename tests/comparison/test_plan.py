@@ -90,9 +90,9 @@ def test_yaml_that_is_wrong_and_losses_that_stand_twice():
         plans.named_losses(["focal_loss", "focal_loss"])
 
 
-@pytest.mark.parametrize("losses", ["focal_loss", {"type": "focal_loss"}])
+@pytest.mark.parametrize("losses", ["focal_loss", {"type": "focal_loss"}, 5])
 def test_one_loss_is_no_list_of_losses(losses):
-    with pytest.raises(ValueError, match=r"got .*focal_loss.*, expected a list of losses: \["):
+    with pytest.raises(ValueError, match=r"got .*, expected a list of losses: \["):
         plans.named_losses(losses)
 
 
@@ -113,6 +113,14 @@ def test_columns_that_the_data_does_not_have():
     plans.check_columns(config, ["y", "B", "a", "more"])
     with pytest.raises(ValueError, match="there is no column 'B', 'y'; there are 'a', 'b'"):
         plans.check_columns(config, ["a", "b"])
+    with pytest.raises(ValueError, match="the column 'a' stands there 2 times"):
+        plans.check_columns(config, ["a", "B", "a", "y"])
+
+
+@pytest.mark.parametrize("data", [None, {"x": [1]}, [1, 2]])
+def test_what_is_no_data(data):
+    with pytest.raises(ValueError, match=r"--dataset: got .*, expected the path of a file, or a table of pandas"):
+        plans.fingerprint_of(data)
 
 
 def test_margins():
@@ -145,7 +153,8 @@ def test_the_output_feature():
 def test_seeds():
     assert plans.numbered_seeds(3) == [0, 1, 2] and plans.numbered_seeds([7, 5]) == [7, 5]
     assert plans.numbered_seeds([0, 2**32 - 1]) == [0, 2**32 - 1]
-    for wrong in (0, [], [1, 1], [-1], [0, 2**33], -3):
+    assert plans.numbered_seeds(np.int64(2)) == [0, 1] == plans.numbered_seeds(np.arange(2))
+    for wrong in (0, [], [1, 1], [-1], [0, 2**33], -3, 2.0, "3", [1.5], ["3"], None):
         with pytest.raises(ValueError, match="--seeds"):
             plans.numbered_seeds(wrong)
 

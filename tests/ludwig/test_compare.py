@@ -20,10 +20,11 @@ import declared
 import ludwig_losses
 import matrix
 from ludwig_losses.cli import main
-from ludwig_losses.comparison import candidates, preparing
+from ludwig_losses.comparison import candidates, pool, preparing
 from ludwig_losses.comparison import plan as plans
 from ludwig_losses.comparison import training as training_module
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, fingerprint, plan
+from ludwig_losses.comparison.preparing import Asked
 from ludwig_losses.comparison.results import Results
 from ludwig_losses.comparison.training import Trainings
 from ludwig_losses.comparison.worker import do
@@ -315,6 +316,14 @@ def small(tmp_path_factory) -> tuple[dict, pathlib.Path]:
         ({"seeds": [2**33]}, "--seeds: got 8589934592"),
         ({"miss_cost": 9, "split": "validation"}, r"--miss_cost: got 9, .* --split test"),
         ({"margins": {"acuracy": 0.1}}, "there is no metric 'acuracy'"),
+        ({"margins": {"mean_iou": 0.1}}, "mean_iou is a metric of image features, but 'y' is a binary feature"),
+        ({"margins": ["accuracy=0.1"]}, "--margin: got .*, expected a mapping"),
+        ({"config": None}, "--config: got None"),
+        ({"dataset": pd.DataFrame({"f0": [], "y": []})}, "the table has no rows"),
+        ({"workers": "2"}, "--workers: got '2'"),
+        ({"gpus": 0}, "--gpus: got 0, expected a list"),
+        ({"miss_cost": "9"}, "--miss_cost: got '9'"),
+        ({"tries": 5}, "--try: got 5, expected values by loss"),
         ({"config": {"input_features": [{"name": "f0", "type": "number"}]}}, "output_features: got None"),
     ],
 )
@@ -324,6 +333,40 @@ def test_mistakes_are_found_before_the_first_run(small, tmp_path, options, messa
     with pytest.raises(ValueError, match=message):
         ludwig_losses.compare(**arguments, output_directory=tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("content", "message"), [("", "the file is empty"), ("f0,y\n", "there are no rows")])
+def test_files_without_rows_are_found_before_the_first_run(small, tmp_path, content, message):
+    (tmp_path / "empty.csv").write_text(content)
+    with pytest.raises(ValueError, match=rf"empty\.csv: {message}"):
+        ludwig_losses.compare(small[0], tmp_path / "empty.csv", ["focal_loss"], output_directory=tmp_path / "out")
+
+
+def test_the_process_that_trains_checks_the_configuration_and_imports_ludwig_once(small, tmp_path):
+    config, data = small
+    names = ("output_feature", "baseline", "choose_by", "budget", "miss_cost", "tries")
+    options = {**dict.fromkeys(names), "split": "test", "noise": False, "tune": False, "seeds": [0]}
+    right, wrong = (
+        Asked.of(config, data, [{"type": "focal_loss", name: 1.0}], tmp_path, **options) for name in ("gamma", "gama")
+    )
+    reasons: list[str | None] = []
+    with pool.Crew(1, None) as crew:
+        with pytest.raises(ValueError, match="Did you mean 'gamma'"):
+            crew.call(wrong.planned)
+        process = crew.workers[0].process
+        planned, runs = crew.call(right.planned)
+        here, expected = right.planned()
+        assert planned == here and [run.key for run in runs] == [run.key for run in expected]
+        pool.do_all(
+            runs,
+            lambda run: tmp_path / "run",
+            lambda run, reason: reasons.append(reason),
+            crew=crew,
+            keep_models=False,
+            log_folder=tmp_path,
+        )
+        assert reasons == [None] and crew.workers[0].process is process
+    assert (tmp_path / "run" / RESULT).exists() and process.wait(timeout=300) < 0
 
 
 def test_costs_of_a_missed_positive_need_a_binary_feature(tmp_path):

@@ -14,10 +14,10 @@ from ludwig.api import LudwigModel
 
 import matrix
 from ludwig_losses.cli import main
-from ludwig_losses.comparison import preparing
+from ludwig_losses.comparison import preparing, training
 from ludwig_losses.comparison import trained as trained_module
-from ludwig_losses.comparison.baseline import Baseline
-from ludwig_losses.comparison.plan import FAILURE, RESULT
+from ludwig_losses.comparison.baseline import Baseline, differing_sections
+from ludwig_losses.comparison.plan import FAILURE, RESULT, plan, with_loss
 from ludwig_losses.comparison.training import Trainings
 from ludwig_losses.comparison.worker import do
 
@@ -87,6 +87,23 @@ def test_another_configuration_is_named(trained, tmp_path):
     run = planned_runs(changed, data, results)[-1]
     assert do(run, tmp_path / run.folder, False, Trainings()) is None
     assert json.loads((tmp_path / run.folder / RESULT).read_text())["differs"] == ["trainer.learning_rate"]
+
+
+@pytest.mark.parametrize(
+    ("trainer", "differs"), [({}, []), ({"validation_metric": "accuracy"}, ["trainer.validation_metric"])]
+)
+def test_a_metric_that_follows_from_the_loss_is_no_difference(tmp_path, trainer, differs):
+    config, data = matrix.write("category", {"type": "softmax_cross_entropy"}, tmp_path)
+    names = sorted(pd.read_csv(data)["y"].unique())
+    theirs = LudwigModel(with_loss(config, 0, {"type": "corn", "order": names})).config
+    assert (
+        theirs["trainer"]["validation_metric"] == "loss" != LudwigModel(config).config["trainer"]["validation_metric"]
+    )
+    config["trainer"] |= trainer
+    (run,) = plan(config, {"a": {"type": "focal_loss"}}, [0], index=0, dataset=str(data), data="1")
+    baseline = replace(run, config=theirs, baseline="results")
+    ours = LudwigModel(training.with_loss_of_baseline(baseline)).config
+    assert differing_sections(ours, theirs, "y") == differs
 
 
 @pytest.mark.parametrize("change", ["order of the rows", "share of the rows", "data", "preparation"])

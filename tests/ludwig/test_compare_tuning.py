@@ -63,7 +63,7 @@ def test_killed_and_called_again_gives_the_numbers_of_an_uninterrupted_call(tmp_
         )
         for name in ("killed", "whole")
     ]
-    pd.testing.assert_series_equal(*frames)
+    pd.testing.assert_series_equal(*frames, check_exact=True)
     tables = [
         (tmp_path / name / "comparison.md").read_text().partition("## accuracy")[0] for name in ("killed", "whole")
     ]

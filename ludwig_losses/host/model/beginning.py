@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,32 +10,23 @@ import numpy as np
 from ludwig_losses.declare.loss import Loss
 from ludwig_losses.host.config.sections import place_of
 from ludwig_losses.host.model.forward import of_all_ranks
+from ludwig_losses.host.model.targets import before_training, targets_by_split
 from ludwig_losses.host.registry import declaration_of
 from ludwig_losses.parameters import Place
 
 _ROWS = 4096
 
 
-def begin_and_train(
-    original: Callable,
-    trainer: Any,
-    training_set: Any,
-    validation_set: Any = None,
-    test_set: Any = None,
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    """Tell losses the mean and the standard deviation of the targets, and train, unless a target is no amount.
+@before_training
+def begin_and_train(trainer: Any, sets: Mapping[str, Any]) -> None:
+    """Tell losses the mean and the standard deviation of the targets, unless a target is no amount.
 
     Raises:
         ValueError: names the feature, the row and its value.
     """
     for feature in _features(trainer.model):
-        where = place_of(trainer.model, feature.feature_name)
-        for split, data in (("training", training_set), ("validation", validation_set), ("test", test_set)):
-            _check_rows(feature, data, where, split)
-        feature.train_loss_function.begin(*_mean_and_std(trainer, training_set, feature.proc_column))
-    return original(trainer, training_set, validation_set, test_set, *args, **kwargs)
+        _check_rows(trainer.model, feature, sets)
+        feature.train_loss_function.begin(*_mean_and_std(trainer, sets["training"], feature.proc_column))
 
 
 def check_and_evaluate(original: Callable, predictor: Any, dataset: Any, *args: Any, **kwargs: Any) -> Any:
@@ -45,7 +36,7 @@ def check_and_evaluate(original: Callable, predictor: Any, dataset: Any, *args: 
         ValueError: names the feature, the row and its value.
     """
     for feature in _features(predictor.model):
-        _check_rows(feature, dataset, place_of(predictor.model, feature.feature_name), "evaluated")
+        _check_rows(predictor.model, feature, {"evaluated": dataset})
     return original(predictor, dataset, *args, **kwargs)
 
 
@@ -62,10 +53,10 @@ def _features(model: Any) -> list[Any]:
     ]
 
 
-def _check_rows(feature: Any, data: Any, where: Place, split: str) -> None:
-    rows = getattr(data, "dataset", None)
-    if feature.loss.of_amounts and isinstance(rows, dict):  # not under Ray, whose workers see batches only
-        _check(np.asarray(rows[feature.proc_column]), feature.loss, where, split)
+def _check_rows(model: Any, feature: Any, sets: Mapping[str, Any]) -> None:
+    if feature.loss.of_amounts:
+        for split, amounts in targets_by_split(sets, feature):
+            _check(amounts, feature.loss, place_of(model, feature.feature_name), split)
 
 
 def _check(amounts: np.ndarray, loss: Any, where: Place, split: str) -> None:

@@ -8,7 +8,7 @@ takes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from ludwig.features.base_feature import PredictModule
 from torch import Tensor
 
 from ludwig_losses.host.config.sections import place_of
+from ludwig_losses.host.model.targets import before_training, targets_by_split
 from ludwig_losses.parameters import Place
 
 # Rows are often written with three decimals: rounding errors add up.
@@ -28,26 +29,16 @@ def predict_distributions(create: Callable, feature: Any) -> PredictModule:
     return PredictedDistribution(create(feature)) if _has_soft_labels(feature) else create(feature)
 
 
-def refuse_bad_distributions(
-    original: Callable,
-    trainer: Any,
-    training_set: Any,
-    validation_set: Any = None,
-    test_set: Any = None,
-    *args: Any,
-    **kwargs: Any,
-) -> Any:
-    """Train, unless a row that should be a distribution over classes is none.
+@before_training
+def refuse_bad_distributions(trainer: Any, sets: Mapping[str, Any]) -> None:
+    """Refuse to train if a row that should be a distribution over classes is none.
 
     Raises:
         ValueError: names the feature, the row, and its sum or its smallest value.
     """
     for feature in filter(_has_soft_labels, trainer.model.output_features.values()):
-        for split, data in (("training", training_set), ("validation", validation_set), ("test", test_set)):
-            rows = getattr(data, "dataset", None)
-            if isinstance(rows, dict):  # not under Ray, whose workers see batches only
-                _check_rows(np.asarray(rows[feature.proc_column]), place_of(trainer.model, feature.feature_name), split)
-    return original(trainer, training_set, validation_set, test_set, *args, **kwargs)
+        for split, rows in targets_by_split(sets, feature):
+            _check_rows(rows, place_of(trainer.model, feature.feature_name), split)
 
 
 def length(builtin: Callable, obj: Any) -> int:
