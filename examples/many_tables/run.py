@@ -80,7 +80,7 @@ def for_choosing(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {
         "cross-entropy": CROSS_ENTROPY,
         "cross-entropy, tuned": CROSS_ENTROPY,
-        "focal_loss, tuned": {"type": "focal_loss", "alpha": {COMMON: 0.25, RARE: 0.75}},
+        "focal_loss, tuned": {"type": "focal_loss", "alpha": {COMMON: 0.25, RARE: 0.75}, "gamma": 2.0},
     }
 
 
