@@ -325,6 +325,12 @@ GROUPS = (
                 "a loss could bring metrics.",
             ),
             Patch(
+                "ludwig.api:LudwigModel.load",
+                f"{_HOST}.model.evaluation:load_with_names_of_classes",
+                "The F1 of a class of tokens has an index in place of the name, in evaluations of a saved model.",
+                "a feature knew its metadata.",
+            ),
+            Patch(
                 "ludwig.trainers.trainer:Trainer.train",
                 f"{_HOST}.model.evaluation:refuse_missing_metric",
                 "A validation metric that the validation data cannot have chooses the first model.",

@@ -264,6 +264,7 @@ def _metrics(_: str) -> str:
     ]
     lines += [
         "| `recall[class]` | higher | binary, category | | Share of the true rows of a class that are predicted as such. |",
+        "| `token_f1[class]` | higher | text, sequence | at most 64 classes | F1 of the tokens of a class. |",
         "| `iou_0`, `iou_1`, ... | higher | image | | IoU of each class. |",
     ]
     return "\n".join(lines)

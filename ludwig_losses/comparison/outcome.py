@@ -21,6 +21,7 @@ from ludwig_losses.metrics.functional.labels import average_precisions, label_va
 from ludwig_losses.metrics.functional.numbers import error_sums, error_values
 from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_counts, smallest_class
 from ludwig_losses.metrics.functional.sequences import TRUE, token_counts, token_values
+from ludwig_losses.metrics.functional.token_classes import MOST_CLASSES, token_class_f1, token_class_rows
 
 if TYPE_CHECKING:
     from ludwig_losses.host.model.held_out import Batch
@@ -32,6 +33,8 @@ PICTURES = 4
 KNOWN_SCORE = "known_score"
 # Those with the predicted quantiles [N, ..., K], and with their levels [K].
 QUANTILES, LEVELS = "quantiles", "levels"
+# Those with the counts of the classes of tokens of each row, and with their names.
+TOKEN_CLASSES, TOKEN_NAMES = "token_classes", "token_names"
 # The array with the logits, by which calibration is fitted; it is not kept.
 LOGITS = "logits"
 
@@ -182,10 +185,33 @@ def _sequence(rows: Iterable[Batch], feature: Feature, _: bool) -> _Measured:
     counts = token_counts(truth, predicted)
     values = token_values(counts.mean(axis=0)) if counts[:, TRUE].any() else {}
     found, arrays = {name: float(value) for name, value in values.items()}, {"tokens": counts}
+    labels = _token_labels(feature)
+    if 0 < len(labels) <= MOST_CLASSES:
+        arrays |= {
+            TOKEN_CLASSES: token_class_rows(truth, predicted, [*labels]),
+            TOKEN_NAMES: np.array([*labels.values()]),
+        }
+        found |= {name: float(value) for name, value in token_class_values(arrays).items()}
     if zeros:
         found["zero_probabilities"] = float(np.mean(zeros))
         arrays["zeros"] = np.array(zeros)
     return found, arrays
+
+
+def _token_labels(feature: Feature) -> dict[int, str]:
+    """Return the names of the classes of tokens by their indices, without symbols."""
+    names = enumerate(map(str, feature.classes or ()))
+    return {index: name for index, name in names if name not in feature.symbols and index != feature.padding}
+
+
+def token_class_values(kept: Mapping[str, np.ndarray], weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Return the F1 of the classes of tokens that a run has kept the counts of; of weights ``[b, N]`` of the rows that
+    of each ``b``."""
+    rows = kept[TOKEN_CLASSES]
+    total = rows.sum(axis=0)
+    flat = rows.reshape(len(rows), -1).astype(float)
+    counts = total if weights is None else (weights @ flat).reshape(-1, *rows.shape[1:])
+    return token_class_f1(counts, total > 0, kept[TOKEN_NAMES].tolist())
 
 
 def _cutter(feature: Feature) -> Callable[[np.ndarray], list[int]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ludwig_losses.comparison.outcome import QUANTILES, quantile_values
+from ludwig_losses.comparison.outcome import QUANTILES, TOKEN_CLASSES, quantile_values, token_class_values
 from ludwig_losses.comparison.ranking import Ranking
 from ludwig_losses.comparison.roles import Roles, known, ranks
 from ludwig_losses.metrics.catalogue import CALIBRATION_BINS, SMALLEST_PROBABILITY
@@ -174,6 +174,7 @@ def _of_sequences(kept: Kept) -> _Measure:
     def measure(weights: np.ndarray) -> Samples:
         rows = weights.sum(axis=1)
         found = token_values(weights @ counts / rows[:, None])
+        found |= token_class_values(kept, weights) if TOKEN_CLASSES in kept else {}
         return found if zeros is None else {**found, "zero_probabilities": weights @ zeros / rows}
 
     return measure

@@ -163,6 +163,15 @@ class LossConfig(DeclaredLossConfig):
         a binary or a set feature."""
         return False
 
+    @property
+    def names_of_classes(self) -> list[str] | None:
+        """The names of the classes by their indices, once preprocessing knows them."""
+        return vars(self).get("_named")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the parameters, as Ludwig saves them: not the names of the classes, which the data has."""
+        return {name: value for name, value in super().to_dict().items() if name != "_named"}
+
     def indices(self, name: str) -> list[int] | None:
         """The indices of the classes that a parameter names, once they are resolved."""
         return getattr(self, name)
@@ -188,6 +197,7 @@ class LossConfig(DeclaredLossConfig):
         """
         if feature.num_classes == 1:
             raise ValueError(f"{feature.place()}: {one_class(self.type, feature.classes)}")
+        object.__setattr__(self, "_named", feature.classes)
         # Classes first: an order may leave out those that are ignored.
         parameters = parameters_of(type(self)).items()
         for name, parameter in sorted(parameters, key=lambda each: not isinstance(each[1], Classes)):

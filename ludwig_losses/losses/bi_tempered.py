@@ -1,13 +1,15 @@
 from functools import partial
 from typing import Any, ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, by_lead
 from ludwig_losses.declare.config import LABEL_SMOOTHING, TOP_K, ignore_index
+from ludwig_losses.declare.labels import Kept, LabelsLoss, are_labels
 from ludwig_losses.declare.probabilities import Probabilities
-from ludwig_losses.declare.schema import BINARY, CATEGORY, SEQUENCE, TEXT, field, loss_type
+from ludwig_losses.declare.schema import BINARY, CATEGORY, SEQUENCE, SET, TEXT, field, loss_type
 from ludwig_losses.functional import bi_tempered_logistic_loss, tempered_softmax
 from ludwig_losses.functional._numerics import class_logits
 from ludwig_losses.functional.bi_tempered import loss_and_probabilities
@@ -67,9 +69,9 @@ class TemperedSoftmaxCrossEntropyConfig(TokenLossConfig):
         return {"bi_tempered": by_lead(losses, reach=8)}
 
 
-@register_loss(TemperedSoftmaxCrossEntropyConfig, features=[BINARY, CATEGORY, SEQUENCE, TEXT])
-class TemperedSoftmaxCrossEntropy(TokenLoss):
-    """Mean bi-tempered logistic loss; a binary feature's logit ``z`` is the pair ``[0, z]``."""
+@register_loss(TemperedSoftmaxCrossEntropyConfig, features=[BINARY, CATEGORY, SEQUENCE, SET, TEXT])
+class TemperedSoftmaxCrossEntropy(TokenLoss, LabelsLoss):
+    """Mean bi-tempered logistic loss; the logit ``z`` of a binary feature, or of a label, is the pair ``[0, z]``."""
 
     def __init__(self, config: TemperedSoftmaxCrossEntropyConfig) -> None:
         super().__init__(config)
@@ -77,6 +79,7 @@ class TemperedSoftmaxCrossEntropy(TokenLoss):
             name: getattr(config, name) for name in ("t1", "t2", "label_smoothing", "ignore_index")
         }
         self.probabilities = TemperedProbabilities(config.t2)
+        self.label_probabilities = TemperedLabels(config.t2)
 
     @classmethod
     def projects(cls, config: TemperedSoftmaxCrossEntropyConfig) -> bool:
@@ -86,7 +89,17 @@ class TemperedSoftmaxCrossEntropy(TokenLoss):
     def projection(self) -> nn.Module:
         return self.probabilities
 
+    @property
+    def label_projection(self) -> nn.Module:
+        return self.label_probabilities
+
+    def of_labels(self, logits: Tensor, target: Tensor, kept: Kept) -> Tensor:
+        options = self.options | {"ignore_index": None}
+        return loss_and_probabilities(pairs_of_labels(logits), target.long(), **options)[0]
+
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
+        if are_labels(preds, target):
+            return self.mean_of_labels(preds, target)
         loss, p = loss_and_probabilities(class_logits(preds), target, **self.options)
         if preds.dim() > 1:
             self.probabilities.remember(preds, p)
@@ -103,3 +116,19 @@ class TemperedProbabilities(Probabilities):
     def project(self, logits: Tensor) -> Tensor:
         p = tempered_softmax(class_logits(logits), self.t)
         return p[:, 1] if logits.dim() == 1 else p
+
+
+class TemperedLabels(nn.Module):
+    """The tempered probability of each label; TorchScript can compile it."""
+
+    def __init__(self, t: float) -> None:
+        super().__init__()
+        self.t = t
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return tempered_softmax(pairs_of_labels(logits), self.t)[..., 1]
+
+
+def pairs_of_labels(logits: Tensor) -> Tensor:
+    """Return ``[0, z]`` for the logit of each label, ``[B, L, 2]``."""
+    return torch.stack([torch.zeros_like(logits), logits], dim=-1)

@@ -53,7 +53,7 @@ _PARTNERS = "rows that are partners"
 # Ludwig's own tables have the errors of numbers as they were normalized.
 _UNITS = "in the units of the data"
 _OF_LUDWIG_ONLY = "in the tables of ludwig train and evaluate only"
-_TOKEN_CLASSES = f"a loss of this package; {_OF_LUDWIG_ONLY}"
+_TOKEN_CLASSES = "at most 64 classes; in the tables of ludwig train and evaluate a loss of this package"
 _LABELS = "labelled rows of both kinds"
 _AMOUNTS = "targets >= 0"
 _MEANS = f"each of which counts as at least {SMALLEST_MEAN:g}; 0 where every one is the target"
@@ -180,19 +180,16 @@ METRICS = {
     ),
     "token_macro_f1": Metric(
         True,
-        "Mean of the F1 of the classes of tokens, without symbols and ignored classes.",
+        "Mean of the F1 of the classes of tokens, without symbols and, in Ludwig's tables, ignored classes.",
         _TOKENS,
         _TOKEN_CLASSES,
-        is_main=False,
-        is_compared=False,
     ),
     "token_micro_f1": Metric(
         True,
-        "F1 of all classes of tokens together, without symbols and ignored classes.",
+        "F1 of all classes of tokens together, without symbols and, in Ludwig's tables, ignored classes.",
         _TOKENS,
         _TOKEN_CLASSES,
         is_main=False,
-        is_compared=False,
     ),
     "edit_distance": Metric(
         False, "Insertions, deletions and substitutions, divided by the number of true tokens.", _TOKENS
@@ -297,8 +294,8 @@ METRICS = {
 
 
 def metric(name: str) -> Metric:
-    """Return what is known of a metric, also of those of single classes, ``iou_1``, ``token_f1_4`` and
-    ``recall[malignant]``.
+    """Return what is known of a metric, also of those of single classes, ``iou_1``, ``recall[malignant]`` and
+    ``token_f1[O]``, which is ``token_f1_O`` in Ludwig's tables.
 
     Raises:
         KeyError: there is no such metric.
@@ -307,9 +304,10 @@ def metric(name: str) -> Metric:
         return METRICS[name]
     if (found := re.fullmatch(r"iou_(\d+)", name)) is not None:
         return Metric(True, f"IoU of class {found[1]}.", ("image",), is_main=False, margin=0.02)
-    if (found := re.fullmatch(r"token_f1_(\d+)", name)) is not None:
-        meaning = f"F1 of the tokens of class {found[1]}."
-        return Metric(True, meaning, _TOKENS, is_main=False, margin=0.02, is_compared=False)
+    if (found := re.fullmatch(r"token_f1(?:_(.+)|\[(.*)\])", name, re.DOTALL)) is not None:
+        in_ludwigs_tables = found[1] is not None
+        meaning = f"F1 of the tokens of the class: {found[1] if in_ludwigs_tables else found[2]}."
+        return Metric(True, meaning, _TOKENS, is_main=False, margin=0.02, is_compared=not in_ludwigs_tables)
     if (found := re.fullmatch(r"recall\[(.*)\]", name, re.DOTALL)) is not None:
         meaning = f"Share of the true rows of the class that are predicted as such: {found[1]}."
         return Metric(True, meaning, (*_CLASSES, *_SET), is_main=False, margin=0.02)

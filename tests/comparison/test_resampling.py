@@ -52,7 +52,8 @@ def sequences(generator: np.random.Generator) -> tuple[list[Batch], Feature]:
     for row, length in enumerate(generator.integers(7, size=ROWS)):
         truth[row, length:] = predicted[row, max(length + row % 3 - 1, 0) :] = 0
     probabilities = generator.random((ROWS, 6, 4)).round(1)
-    return batches(truth, predictions=predicted, probabilities=probabilities), Feature("y", num_classes=4, padding=0)
+    feature = Feature("y", ["<PAD>", "a", "b", "c"], 4, symbols=frozenset(["<PAD>"]), padding=0)
+    return batches(truth, predictions=predicted, probabilities=probabilities), feature
 
 
 def vectors(generator: np.random.Generator) -> tuple[list[Batch], Feature]:

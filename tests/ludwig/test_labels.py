@@ -32,6 +32,7 @@ CROSS_ENTROPY: list[dict[str, Any]] = [
     {"type": "asymmetric_loss", "gamma_pos": 0.0, "gamma_neg": 0.0, "clip": 0.0},
     {"type": "poly_loss", "epsilon": 0.0},
     {"type": "logit_adjusted_loss", "tau": 0.0, "priors": SHARES},
+    {"type": "tempered_softmax_cross_entropy", "t1": 1.0, "t2": 1.0},
 ]
 
 
@@ -81,6 +82,15 @@ def test_alpha_is_a_balance_or_a_weight_of_each_label() -> None:
     expected = functional.sigmoid_focal_loss(z, y).sum() / y.sum()
     torch.testing.assert_close(by_positives(logits, target), expected)
     assert by_positives.batch_means(logits, target)[0][1] == y.sum()
+
+
+def test_a_tempered_label_is_a_pair_of_classes() -> None:
+    logits, target = batch()
+    loss = create_loss(resolved(type="tempered_softmax_cross_entropy", t1=0.5, t2=1.5, label_smoothing=0.1))
+    pairs = torch.stack([torch.zeros(6, 4), logits[:, KEPT]], dim=-1)
+    each = functional.bi_tempered_logistic_loss(pairs, target[:, KEPT].long(), t1=0.5, t2=1.5, label_smoothing=0.1)
+    torch.testing.assert_close(loss(logits, target), each.mean())
+    torch.testing.assert_close(loss.label_projection(logits[:, KEPT]), functional.tempered_softmax(pairs, 1.5)[..., 1])
 
 
 def test_priors_are_shares_of_rows() -> None:

@@ -307,6 +307,13 @@ def test_a_generator_is_trained_and_predicts(feature: str, tmp_path) -> None:
     assert np.isfinite(values).all() and values[-1] < values[0]
     evaluated, predictions, _ = model.evaluate(str(path), collect_predictions=True)
     assert 0 <= evaluated["y"]["token_macro_f1"] <= 1 and len(predictions) == 300
+    again = LudwigModel.load(f"{result.output_directory}/model", logging_level=logging.ERROR)
+    found = [
+        {name for name in each["y"] if name.startswith("token_f1_")}
+        for each in (evaluated, again.evaluate(str(path))[0])
+    ]
+    assert found == [{"token_f1_BLACK", "token_f1_BLUE", "token_f1_GREEN"}] * 2  # RED is ignored
+    assert "_named" not in again.config["output_features"][0]["loss"]
 
 
 def test_a_resumed_training_keeps_the_weights(tmp_path) -> None:

@@ -25,7 +25,12 @@ from ludwig_losses.metrics.functional.open_set import open_set_values
 from ludwig_losses.metrics.functional.ordinal import rank_sums, rank_values
 from ludwig_losses.metrics.functional.segmentation import mask_values, pixel_counts, smallest_class
 from ludwig_losses.metrics.functional.sequences import tokens
-from ludwig_losses.metrics.functional.token_classes import token_class_counts, token_class_values
+from ludwig_losses.metrics.functional.token_classes import (
+    token_class_counts,
+    token_class_f1,
+    token_class_rows,
+    token_class_values,
+)
 
 TRUTH = np.array([0, 0, 1, 1, 2, 2, 2, 0])
 PROBABILITIES = np.array(
@@ -285,6 +290,25 @@ def test_classes_of_tokens_beyond_a_prediction_are_missed():
     }  # fmt: skip
     assert token_class_values(torch.zeros(3, 6), ()) == {}
     assert {*token_class_values(torch.ones(3, 65), ())} == {"token_macro_f1", "token_micro_f1"}
+    names = {*token_class_values(torch.ones(3, 4), (0,), ["<PAD>", "O", "PRP$", "B-LOC"])}
+    assert names == {"token_macro_f1", "token_micro_f1", "token_f1_O", "token_f1_index_2", "token_f1_B-LOC"}
+
+
+def test_classes_of_the_tokens_of_each_row():
+    generator = np.random.default_rng(0)
+    true, said = (
+        [row[:n].tolist() for row, n in zip(generator.integers(1, 6, (20, 9)), lengths, strict=True)]
+        for lengths in generator.integers(1, 10, (2, 20))
+    )
+    rows, labels = token_class_rows(true, said, [2, 3, 4]), [2, 3, 4]
+    flat = [(t, dict(enumerate(p)).get(i, 0)) for row, p in zip(true, said, strict=True) for i, t in enumerate(row)]
+    expected = f1_score(*zip(*flat, strict=True), labels=labels, average=None)
+    present = rows.sum(axis=0) > 0
+    found = token_class_f1(rows.sum(axis=0), present, ["a", "b", "c"])
+    assert [found[f"token_f1[{name}]"] for name in "abc"] == pytest.approx(expected)
+    assert found["token_macro_f1"] == pytest.approx(expected.mean())
+    assert found["token_micro_f1"] == pytest.approx(f1_score(*zip(*flat, strict=True), labels=labels, average="micro"))
+    assert token_class_f1(rows[:0].sum(axis=0), np.zeros((3, 3), dtype=bool), ["a", "b", "c"]) == {}
 
 
 def test_anomalies_are_measured_on_labelled_rows():

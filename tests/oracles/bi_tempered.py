@@ -118,6 +118,7 @@ LOSSES = {
             "binary": {"t1": 0.5, "t2": 1.5},
             "category": {"t1": 0.8, "t2": 2.0, "label_smoothing": 0.1},
             "sequence": {"t1": 0.5, "t2": 1.5},
+            "set": {"t1": 0.5, "t2": 1.5},
             "text": {"t1": 0.8, "t2": 2.0, "label_smoothing": 0.1},
         },
         changes={
@@ -134,12 +135,14 @@ LOSSES = {
             *(("category", {"t1": 0.5, "t2": t2}) for t2 in (1.0, 1.5)),
             ("binary", {"t2": 2.0}),
             ("text", {"t2": 2.0}),
+            ("set", {"t2": 2.0}),
         ),
         validates_by=(
             ("category", {}, "accuracy"),
             ("category", {"ignore_index": 0}, "loss"),
             ("binary", {}, "roc_auc"),
             ("sequence", {}, "loss"),
+            ("set", {}, "jaccard"),
         ),
     ),
 }

@@ -14,6 +14,7 @@ from ludwig_losses.host.config.sections import place_of
 from ludwig_losses.host.model.labels import ignore_in_jaccard
 from ludwig_losses.host.model.predictions import predict_as_trained
 from ludwig_losses.host.registry import declaration_of, metrics_of_feature, metrics_of_losses
+from ludwig_losses.metrics.reported.token_classes import TokenClassMetric
 
 
 def create_metrics(create: Callable, feature: Any) -> None:
@@ -45,6 +46,16 @@ def get_metrics(original: Callable, model: Any) -> dict[str, dict[str, float]]:
         losses = [feature.loss.weight * metrics[name][LOSS] for name, feature in features.items()]
         metrics[COMBINED][LOSS] = sum(losses) + get_scalar_from_ludwig_metric(model.eval_additional_losses_metrics)
     return metrics
+
+
+def load_with_names_of_classes(original: Callable, *args: Any, **kwargs: Any) -> Any:
+    """Return a saved model whose metrics name the classes as those of the training did."""
+    loaded = original(*args, **kwargs)
+    for name, feature in loaded.model.output_features.items():
+        for metric in feature._metric_functions.values():
+            if isinstance(metric, TokenClassMetric):
+                metric.names = loaded.training_set_metadata[name]["idx2str"]
+    return loaded
 
 
 class HitsOfProbabilities(HitsAtKMetric):
