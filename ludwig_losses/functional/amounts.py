@@ -154,6 +154,6 @@ def _box_cox(x: Tensor, power: float) -> Tensor:
 
 
 def _below(x: Tensor, most: float) -> Tensor:
-    """Return ``x``, or ``most`` where it is larger, with a gradient of 1 at ``most``, where newer versions of torch give
-    ``clamp`` one of 0, as ``relu`` has at 0: an ``exp`` that goes on as a line would have none there."""
+    """Return ``x``, or ``most`` where it is larger, with a gradient of 1 at ``most``: newer versions of torch give
+    ``clamp`` one of 0 there, as ``relu`` has at 0, and an ``exp`` that goes on as a line would have none."""
     return x.masked_fill(x > most, most)

@@ -70,11 +70,30 @@ def test_the_picture_of_what_is_gained_shows_the_numbers(monkeypatch):
         assert gained[key] == pytest.approx(means.loc[loss, gained["metric"]], abs=5e-4)
 
 
+def module_of(path: pathlib.Path):
+    spec = importlib.util.spec_from_file_location(f"{path.stem}_of_{path.parent.name}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_is_said_of_counts_follows_from_the_numbers(monkeypatch):
+    monkeypatch.syspath_prepend(str(MANY))
+    folder = EXAMPLES / "counts"
+    report, frame, said = (
+        module_of(folder / "report.py"),
+        pd.read_csv(folder / "counts.csv"),
+        (folder / "table.md").read_text(),
+    )
+    assert frame.table.nunique() >= 4 and (frame.groupby(["table", "loss"]).seed.nunique() == 5).all()
+    (facts,) = re.findall(r"^- (ludwig .*)$", said, re.MULTILINE)
+    assert said == report.page(frame, facts)
+    assert report.single_tables(frame) == (folder / "tables.md").read_text()
+
+
 def test_what_is_said_of_intervals_follows_from_the_numbers():
     folder = EXAMPLES / "intervals"
-    spec = importlib.util.spec_from_file_location("summary_of_intervals", folder / "summary.py")
-    summary = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(summary)
+    summary = module_of(folder / "summary.py")
     frame = pd.read_csv(folder / "intervals.csv")
     tables, seeds = frame.table.nunique(), frame.seed.nunique()
     assert tables >= 5 and seeds >= 5 and find("quantile_loss").advice.found.endswith(f", {tables} tables")
@@ -122,6 +141,10 @@ def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):
         ("deep_sad", "anomalies", "deep_sad, 1% labelled"),
         ("deep_svdd", "anomalies", "deep_svdd"),
         ("drocc", "anomalies", "drocc"),
+        ("poisson_nll_loss", "counts", "poisson_nll_loss"),
+        ("tweedie_loss", "counts", "tweedie_loss"),
+        ("gaussian_nll_loss", "counts", "gaussian_nll_loss"),
+        ("log_cosh_loss", "counts", "log_cosh_loss"),
     ],
 )
 def test_the_advice_says_what_many_tables_say(name, part, row, monkeypatch):
@@ -132,5 +155,5 @@ def test_the_advice_says_what_many_tables_say(name, part, row, monkeypatch):
     verdict, tables, metric = re.fullmatch(r"(.*), (\d+) tables, by (\w+)", advice.found).groups()
     # With noisy labels the last section, with the most of them, decides.
     counted, found = write.over_tables(part, row, [*write.sections_of_tables(part)][-1])
-    assert advice.evidence == "many_tables"
+    assert advice.evidence == (part if part == "counts" else "many_tables")
     assert (int(tables), verdict) == (counted, found[metric][0])
