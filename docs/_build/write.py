@@ -143,9 +143,15 @@ def over_tables(part: str, loss: str, section: str = "") -> tuple[int, dict[str,
     return int(re.search(r"^- (\d+) tables", text, re.MULTILINE)[1]), found
 
 
+def _of_tables(part: str) -> tuple[str, str]:
+    """Return the example, and the file, that has what many tables say: one of its own, or a part of ``many_tables``."""
+    return (part, "table.md") if (ROOT / "examples" / part).is_dir() else ("many_tables", f"{part}.md")
+
+
 def sections_of_tables(part: str) -> dict[str, str]:
     """Return what is said of many tables by the titles of its sections; the title of a part without any is empty."""
-    head, *titled = re.split(r"^\*\*(.*)\*\*$", _file(f"examples/many_tables/{part}.md"), flags=re.MULTILINE)
+    folder, file = _of_tables(part)
+    head, *titled = re.split(r"^\*\*(.*)\*\*$", _file(f"examples/{folder}/{file}"), flags=re.MULTILINE)
     return dict(zip(titled[::2], titled[1::2], strict=True)) or {"": head}
 
 
@@ -161,7 +167,7 @@ def _over_tables(argument: str) -> str:
         verdict_there, numbers_there = over_tables(part, loss, other)[1][metric]
         also.append(f"where {other}, `{metric}` {verdict_there} ({numbers_there})")
     against = f"`{loss}` against {reference}, by `{metric}`" + (f", where {section}" if section else "")
-    link = f"[{tables} tables](../../examples/many_tables/README.md)"
+    link = f"[{tables} tables](../../examples/{_of_tables(part)[0]}/README.md)"
     return f"On {link} {against}: **{verdict}** ({numbers}). Also: {'; '.join(also)}."
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from ludwig_losses.metrics.catalogue import metric as described
+from ludwig_losses.metrics.catalogue import Metric, metric
 
 PARTS = ("imbalance", "tuned", "order", "noise", "tails", "anomalies")
 TITLES = {"tuned": "Imbalance, settings chosen", "noise": "Noisy labels", "tails": "Long tails"}
@@ -24,6 +24,11 @@ LEGEND = (
     "that the loss is better than the first line with the same seed, averaged over the tables, with its interval over "
     "tables (bootstrap, 95 %, corrected for the number of losses): *helped* and *worse* exclude 0.5."
 )
+
+
+def described(name: str) -> Metric:
+    """Return what is known of a metric; what stands behind a semicolon says how it was measured."""
+    return metric(name.partition("; ")[0])
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
@@ -122,8 +127,8 @@ def draw(name: str, frame: pd.DataFrame, path: pathlib.Path) -> None:
     metrics = frame.metric.unique()[:2]
     figure, (*axes, diagram) = plt.subplots(1, 3, figsize=(13, 3.2), layout="constrained")
     found = summary(frame).dropna(subset="verdict")
-    for axis, metric in zip(axes, metrics, strict=True):
-        rows = found[found.metric == metric].iloc[::-1]
+    for axis, of_axis in zip(axes, metrics, strict=True):
+        rows = found[found.metric == of_axis].iloc[::-1]
         axis.errorbar(
             rows.probability,
             rows.loss,
@@ -132,7 +137,7 @@ def draw(name: str, frame: pd.DataFrame, path: pathlib.Path) -> None:
             capsize=3,
         )
         axis.axvline(0.5, color="gray", linestyle="--")
-        axis.set(xlim=(0, 1), title=metric, xlabel="probability of improvement")
+        axis.set(xlim=(0, 1), title=of_axis, xlabel="probability of improvement")
     axes[1].set_yticklabels([])
     means = frame[frame.metric == metrics[0]].pivot_table(index="table", columns="loss", values="value", sort=False)
     ranks = means.rank(axis=1, ascending=not described(metrics[0]).higher_is_better)

@@ -43,6 +43,8 @@ class PoissonNLLLossConfig(AmountLossConfig):
         start="{type: poisson_nll_loss}",
         watch=("deviance",),
         page="counts",
+        evidence="counts",
+        found="no difference, 5 tables, by poisson_deviance",
     )
 
     @classmethod
@@ -74,6 +76,8 @@ class TweedieLossConfig(AmountLossConfig):
         start="{type: tweedie_loss, power: 1.5}",
         watch=("deviance",),
         page="counts",
+        evidence="counts",
+        found="no difference, 5 tables, by poisson_deviance",
     )
 
     power: float = field(

@@ -38,6 +38,8 @@ class GaussianNLLLossConfig(LossConfig):
         start="{type: gaussian_nll_loss}",
         watch=("interval_coverage", "interval_score", "root_mean_squared_error"),
         page="gaussian",
+        evidence="counts",
+        found="no difference, 5 tables, by root_mean_squared_error",
     )
 
     beta: float = field(

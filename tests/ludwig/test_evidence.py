@@ -83,6 +83,20 @@ def test_the_picture_of_what_is_gained_shows_the_numbers(monkeypatch):
         assert gained[key] == pytest.approx(means.loc[loss, gained["metric"]], abs=5e-4)
 
 
+def test_what_is_said_of_counts_follows_from_the_numbers(monkeypatch):
+    monkeypatch.syspath_prepend(str(MANY))
+    folder = EXAMPLES / "counts"
+    report, frame, said = (
+        program(folder / "report.py"),
+        pd.read_csv(folder / "counts.csv"),
+        (folder / "table.md").read_text(),
+    )
+    assert frame.table.nunique() >= 4 and (frame.groupby(["table", "loss"]).seed.nunique() == 5).all()
+    (facts,) = re.findall(r"^- (ludwig .*)$", said, re.MULTILINE)
+    assert said == report.page(frame, facts)
+    assert report.single_tables(frame) == (folder / "tables.md").read_text()
+
+
 def test_what_is_said_of_intervals_follows_from_the_numbers():
     folder = EXAMPLES / "intervals"
     summary = program(folder / "summary.py")
@@ -160,6 +174,10 @@ def test_a_verdict_over_tables_needs_an_interval_on_one_side(monkeypatch):
         ("deep_sad", "anomalies", "deep_sad, 1% labelled"),
         ("deep_svdd", "anomalies", "deep_svdd"),
         ("drocc", "anomalies", "drocc"),
+        ("poisson_nll_loss", "counts", "poisson_nll_loss"),
+        ("tweedie_loss", "counts", "tweedie_loss"),
+        ("gaussian_nll_loss", "counts", "gaussian_nll_loss"),
+        ("log_cosh_loss", "counts", "log_cosh_loss"),
     ],
 )
 def test_the_advice_says_what_many_tables_say(name, part, row, monkeypatch):
@@ -170,5 +188,5 @@ def test_the_advice_says_what_many_tables_say(name, part, row, monkeypatch):
     verdict, tables, metric = re.fullmatch(r"(.*), (\d+) tables, by (\w+)", advice.found).groups()
     # With noisy labels the last section, with the most of them, decides.
     counted, found = write.over_tables(part, row, [*write.sections_of_tables(part)][-1])
-    assert advice.evidence == "many_tables"
+    assert advice.evidence == (part if part == "counts" else "many_tables")
     assert (int(tables), verdict) == (counted, found[metric][0])
