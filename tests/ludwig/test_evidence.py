@@ -105,6 +105,7 @@ def test_what_is_said_of_intervals_follows_from_the_numbers():
     assert tables >= 5 and seeds >= 5 and find("quantile_loss").advice.found.endswith(f", {tables} tables")
     assert summary.methods(frame) == (folder / "table.md").read_text()
     assert summary.single_tables(frame) == (folder / "tables.md").read_text()
+    assert summary.of_series(pd.read_csv(folder / "series.csv")) == (folder / "series.md").read_text()
 
 
 def test_a_number_is_measured_as_the_class_that_it_is_rounded_to(monkeypatch):
