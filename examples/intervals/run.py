@@ -28,7 +28,7 @@ from tables import SHARES, inputs, series, tables, targets
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 from one_process import runs_in_this_process
 
-SEEDS = 5
+SEEDS = 10
 LEVELS = [0.05, 0.1, 0.5, 0.9, 0.95]
 INTERVALS = {0.9: (0, 4), 0.8: (1, 3)}
 LOSS = {"type": "quantile_loss", "quantiles": LEVELS}
