@@ -93,7 +93,10 @@ METRICS: dict[str, tuple[Callable[[], LudwigMetric], Callable[[], Batch]]] = {
     ),
     "mean IoU, Dice, pixel accuracy": (lambda: SegmentationMetric(CLASSES), masks),
     "the same with an ignored class": (lambda: SegmentationMetric(CLASSES, ignored=(2,)), masks),
-    "F1, Hamming distance, average precision of labels": (lambda: LabelsMetric([*range(1, CLASSES)], 0.5), labels),
+    "F1, Hamming distance, average precision of labels": (
+        lambda: LabelsMetric([*range(1, CLASSES)], CLASSES, 0.5),
+        labels,
+    ),
     "F1 of token classes": (lambda: TokenClassMetric(CLASSES, (0,), (0, 1, 2, 3)), tokens),
     "quantiles and their interval": (lambda: IntervalMetric(loss("number", "quantile_loss")), quantiles),
     "interval of a normal distribution": (lambda: IntervalMetric(loss("number", "gaussian_nll_loss")), pairs),

@@ -61,7 +61,7 @@ METRICS = {
     "open set": lambda: OpenSetMetric(create_loss(resolved("category", "entropic_open_set", background_class=[1]))),
     "ordinal": lambda: OrdinalMetric(create_loss(resolved("category", "corn", order=[{"a": 2}, {"b": 0}]))),
     "segmentation": lambda: SegmentationMetric(CLASSES, ignored=(2,)),
-    "labels": lambda: LabelsMetric([0, 2], 0.5),
+    "labels": lambda: LabelsMetric([0, 2], CLASSES, 0.5),
     "token classes": lambda: TokenClassMetric(CLASSES, (0,), (0,)),
     "quantiles": lambda: IntervalMetric(create_loss(resolved("number", "quantile_loss"))),
     "normal": lambda: IntervalMetric(create_loss(resolved("number", "gaussian_nll_loss"))),
