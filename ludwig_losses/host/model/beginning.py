@@ -47,7 +47,7 @@ def _features(model: Any) -> list[Any]:
     return [
         feature
         for feature in found
-        if isinstance(feature.train_loss_function, Loss)
+        if isinstance(getattr(feature, "train_loss_function", None), Loss)
         and declaration_of(type(feature.loss)) is not None
         and feature.loss.begins
     ]

@@ -51,8 +51,8 @@ def get_metrics(original: Callable, model: Any) -> dict[str, dict[str, float]]:
 def load_with_names_of_classes(original: Callable, *args: Any, **kwargs: Any) -> Any:
     """Return a saved model whose metrics name the classes as those of the training did."""
     loaded = original(*args, **kwargs)
-    for name, feature in loaded.model.output_features.items():
-        for metric in feature._metric_functions.values():
+    for name, feature in (getattr(loaded.model, "output_features", None) or {}).items():
+        for metric in getattr(feature, "_metric_functions", {}).values():
             if isinstance(metric, TokenClassMetric):
                 metric.names = loaded.training_set_metadata[name]["idx2str"]
     return loaded
