@@ -25,7 +25,7 @@ from ludwig_losses.comparison.plan import (
     plan,
     with_batch_sizes,
 )
-from ludwig_losses.comparison.settings import Budget, deciding_metric, read_budget, read_tries
+from ludwig_losses.comparison.settings import Budget, deciding_metric, losses_tried, read_budget, read_tries
 from ludwig_losses.metrics.catalogue import judging, metric
 from ludwig_losses.parameters import shown
 
@@ -100,7 +100,7 @@ class Asked:
             OSError: there is no such configuration.
         """
         options = (self.seeds, self.output_feature, self.split, self.choose_by)
-        found = prepared(self.config, self.dataset, self.losses, *options, data=self.data)
+        found = prepared(self.config, self.dataset, self.losses, *options, data=self.data, tries=self.tries)
         _check_costs(found, self.miss_cost)
         _check_margins(found, self.margins)
         if self.baseline is not None:
@@ -228,6 +228,7 @@ def prepared(
     split: str,
     choose_by: str | None,
     data: str | None = None,
+    tries: Any = None,
 ) -> Planned:
     """Return what is going to be compared, of which all is checked that needs no other option.
 
@@ -257,6 +258,9 @@ def prepared(
         feature = read["output_features"][index]["type"]
         decides = judging(feature) if choose_by is None else deciding_metric(feature, choose_by)
         equal = candidates.equal_losses(read, index, named)
+    # Losses that begin alike differ if values are tried of one of them.
+    tried = losses_tried(tries or {})
+    equal = {name: first for name, first in equal.items() if not {name, first} & tried}
     said = [
         f"{name} is {first}, with the same parameters: it is trained and counted once." for name, first in equal.items()
     ]

@@ -8,7 +8,7 @@ import itertools
 import json
 import random
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -105,16 +105,26 @@ def read_tries(
         ValueError: it is none of these, there is no such loss, or one stands twice.
     """
     found: dict[str, dict[str, list[Any]]] = {}
+    for called, values in _tries(written):
+        for name in _losses_called(called, losses):
+            if name in found:
+                raise ValueError(f"--try: {name} stands twice.")
+            found[name] = {str(key): _list(f"{called}: {key}", of) for key, of in values.items()}
+    return found
+
+
+def losses_tried(written: Any) -> set[str]:
+    """Return the names that :func:`read_tries` finds values for, as they are written."""
+    return {called for called, _ in _tries(written)}
+
+
+def _tries(written: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for part in written if isinstance(written, (list, tuple)) else [written]:
         mapping = parsed("--try", part)
         if not isinstance(mapping, Mapping) or not all(isinstance(of, Mapping) for of in mapping.values()):
             raise ValueError(f"--try: got {part!r}, expected values by loss: '{{focal_loss: {{gamma: [1, 2, 5]}}}}'.")
         for called, values in mapping.items():
-            for name in _losses_called(str(called), losses):
-                if name in found:
-                    raise ValueError(f"--try: {name} stands twice.")
-                found[name] = {str(key): _list(f"{called}: {key}", of) for key, of in values.items()}
-    return found
+            yield str(called), values
 
 
 def _losses_called(name: str, losses: Mapping[str, Loss]) -> list[str]:

@@ -16,7 +16,7 @@ import matrix
 from ludwig_losses.cli import main
 from ludwig_losses.comparison import calibration, preparing, threshold, trying
 from ludwig_losses.comparison.plan import RESULT
-from ludwig_losses.comparison.settings import Budget, combinations
+from ludwig_losses.comparison.settings import Budget, combinations, read_budget
 from ludwig_losses.comparison.threshold import Goal
 from ludwig_losses.comparison.training import Trainings
 from ludwig_losses.comparison.tuning import Tuned
@@ -124,6 +124,18 @@ def test_what_the_user_has_written_is_not_tried(tmp_path):
     values = trying.worth_trying("binary", {"type": "focal_loss", "gamma": 2.0})
     assert values == {"alpha": [0.25, 0.5, 0.75]}
     assert trying.worth_trying("category", {"type": "focal_loss"}).keys() == {"gamma", "class_weights"}
+
+
+def test_losses_that_begin_alike_differ_if_values_are_tried_of_one(tmp_path):
+    config, data = matrix.write("binary", {"type": "focal_loss"}, tmp_path)
+    losses = {"as it is": {"type": "focal_loss"}, "chosen": {"type": "focal_loss"}}
+    options = (config, data, losses, [0], None, "test", None)
+    assert [*preparing.prepared(*options).losses] == ["as it is"]
+    tries = "{as it is: {}, chosen: {gamma: [1, 5]}}"
+    planned = preparing.prepared(*options, tries=tries)
+    assert [*planned.losses] == ["as it is", "chosen"] and not planned.equal
+    tuned = planned.tuned(tries, read_budget(None)).tuning
+    assert {name: len(of) for name, of in tuned.settings.items()} == {"as it is": 1, "chosen": 3}
 
 
 def test_the_reference_has_class_weights_to_choose_from(tmp_path):
