@@ -121,8 +121,8 @@ OF_THE_HOUSE = {
         "type",
         "weight",
     ),
-    *("create_metrics", "divide_by", "for_metrics", "indices", "is_default", "register_numbers", "reporter"),
-    *("value_of", "weighted_mean", "weights_by_frequency"),
+    *("create_metrics", "divide_by", "for_metrics", "indices", "is_default", "names_of_classes"),
+    *("register_numbers", "reporter", "to_dict", "value_of", "weighted_mean", "weights_by_frequency"),
 }
 
 
