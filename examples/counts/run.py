@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from ludwig.data.split import RandomSplitter
-from tables import tables
 
 sys.path += [str(pathlib.Path(__file__).parents[1] / folder) for folder in ("", "many_tables")]
 from one_process import runs_in_this_process
+from tables import tables
 
 from report import BOUNDED, METRICS, NEGATIVE, SMALLEST_SHARE, write
 

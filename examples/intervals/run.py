@@ -23,10 +23,10 @@ from ludwig.data.split import RandomSplitter
 from mapie.regression import ConformalizedQuantileRegressor
 from sklearn.ensemble import GradientBoostingRegressor
 from summary import write, write_series
-from tables import SHARES, inputs, series, tables, targets
 
 sys.path.append(str(pathlib.Path(__file__).parents[1]))
 from one_process import runs_in_this_process
+from tables import SHARES, inputs, series, tables, targets
 
 SEEDS = 10
 LEVELS = [0.05, 0.1, 0.5, 0.9, 0.95]

