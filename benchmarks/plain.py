@@ -24,6 +24,11 @@ def poly(logits: Tensor, target: Tensor, epsilon: float = 1.0) -> Tensor:
     return (nll + epsilon * (1 - torch.exp(-nll))).mean()
 
 
+def poly_labels(logits: Tensor, target: Tensor, epsilon: float = 1.0) -> Tensor:
+    nll = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    return (nll + epsilon * (1 - torch.exp(-nll))).mean()
+
+
 def dice(
     logits: Tensor,
     target: Tensor,
@@ -151,7 +156,7 @@ def generalized_cross_entropy(logits: Tensor, target: Tensor, q: float = 0.7) ->
 def top_k_focal(logits: Tensor, target: Tensor, share: float, gamma: float = 2.0) -> Tensor:
     nll = F.cross_entropy(logits, target, reduction="none")
     loss = (1 - torch.exp(-nll)) ** gamma * nll
-    return loss.topk(round(share * loss.numel())).values.mean()
+    return loss.flatten().topk(round(share * loss.numel())).values.mean()
 
 
 def corn(logits: Tensor, target: Tensor) -> Tensor:

@@ -230,6 +230,62 @@ TEMPERED = {
     "plain": partial(plain.bi_tempered, t1=0.5, t2=1.5),
 }
 
+
+def shares(classes: int) -> Tensor:
+    return torch.linspace(0.01, 0.1, classes, device=DEVICE)
+
+
+def _hardest_half(logits: Tensor, target: Tensor) -> Tensor:
+    return functional.top_k_mean(functional.softmax_focal_loss(logits, target), top_k=0.5)
+
+
+def _adjusted(classes: int) -> dict[str, Loss]:
+    priors = shares(classes)
+    ours = mean_of(partial(functional.logit_adjusted_loss, priors=priors))
+    return {"ludwig-losses": ours, "plain": partial(plain.logit_adjusted, priors=priors)}
+
+
+def _adjusted_labels(classes: int) -> dict[str, Loss]:
+    priors = shares(classes)
+    ours = mean_of(partial(functional.sigmoid_logit_adjusted_loss, priors=priors))
+    return {"ludwig-losses": ours, "plain": partial(plain.logit_adjusted_labels, priors=priors)}
+
+
+POLY_OF_LABELS = {"ludwig-losses": mean_of(functional.sigmoid_poly_loss), "plain": plain.poly_labels}
+ASYMMETRIC = {
+    "ludwig-losses": mean_of(functional.asymmetric_loss),
+    "plain": plain.asymmetric,
+    "timm": timm.AsymmetricLossMultiLabel(gamma_neg=4, gamma_pos=1, clip=0.05, reduction="mean"),
+}
+GENERALIZED = {
+    "ludwig-losses": mean_of(functional.generalized_cross_entropy_loss),
+    "plain": plain.generalized_cross_entropy,
+}
+HARDEST_HALF = {"ludwig-losses": _hardest_half, "plain": partial(plain.top_k_focal, share=0.5)}
+
+
+def newer(shape: Shape) -> list[Work]:
+    """Losses of several labels a row, of long tails and of wrong labels, for ``[rows, classes]``."""
+    labels = partial(
+        Work,
+        shape=shape,
+        bar=None,
+        limit=F.binary_cross_entropy_with_logits,
+        limit_name="binary cross-entropy",
+        make=elements,
+    )
+    classes = partial(Work, shape=shape, bar=None)
+    return [
+        labels("focal, labels", losses=BINARY_FOCAL),
+        labels("poly, labels", losses=POLY_OF_LABELS),
+        labels("asymmetric, labels", losses=ASYMMETRIC),
+        labels("logit-adjusted, labels", losses=_adjusted_labels(shape[1])),
+        classes("logit-adjusted", losses=_adjusted(shape[1])),
+        classes("generalized cross-entropy", losses=GENERALIZED),
+        classes("focal, hardest half", losses=HARDEST_HALF),
+    ]
+
+
 _PIXELS = tuple((1, 21, side, side) for side in (32, 64, 128, 256, 512))
 _VOCABULARIES = tuple((64, size) for size in (100, 1000, 10_000, 100_000))
 _image = partial(Work, sizes=_PIXELS, axis="pixels (21 classes)")
@@ -250,6 +306,7 @@ WORKS = [
         axis="elements",
     ),
     Work("poly", (4096, 1000), POLY, 1.15, sizes=tuple((10**k, 100) for k in (1, 2, 3, 4)), axis="rows (100 classes)"),
+    _image("focal, hardest half", (8, 21, 128, 128), HARDEST_HALF, None, sizes=()),
     _image("Dice", (8, 21, 128, 128), DICE, 1.25),
     Work("Dice", (4, 2, 256, 256), DICE, 1.0),
     _image("Lovász", (8, 21, 128, 128), LOVASZ, 5),
@@ -270,6 +327,7 @@ WORKS = [
             ((4096, 100), 4.5, ()),
         )
     ),
+    *newer((4096, 1000)),
 ]
 
 # What most training runs of Ludwig have: tables in small batches, where calling operators costs more than computing.
@@ -293,21 +351,17 @@ WORKS += [
         Work("sparsemax", (rows, 10), SPARSEMAX, None),
         Work("tempered", (rows, 10), TEMPERED, 4.0),
         _gram_work("NT-Xent", (rows, 64), SMALL_NT_XENT, None),
+        *newer((rows, 10)),
     )
 ]
 WORKS += [Work("Dice", (4, 2, 64, 64), DICE, None), Work("Lovász", (4, 2, 64, 64), LOVASZ, 5)]
 
 LEVELS = torch.tensor([0.05, 0.5, 0.95])
-SHARES = torch.linspace(0.01, 0.1, 10)
 
 
 def _torchs_gaussian(logits: Tensor, target: Tensor) -> Tensor:
     mean, std = logits[..., 0], F.softplus(logits[..., 1]) + 1e-3
     return F.gaussian_nll_loss(mean, target, std**2, full=True)
-
-
-def _hardest_half(logits: Tensor, target: Tensor) -> Tensor:
-    return functional.top_k_mean(functional.softmax_focal_loss(logits, target), top_k=0.5)
 
 
 def _corn(logits: Tensor, target: Tensor) -> Tensor:
@@ -350,34 +404,6 @@ FORMULAS = [
     ),
     _counted("Tweedie", (4096,), _ours(functional.tweedie_loss), plain.tweedie, counts),
     _counted("log-cosh", (4096,), _ours(functional.log_cosh_loss), plain.log_cosh, numbers),
-    _counted(
-        "asymmetric",
-        (4096, 10),
-        _ours(functional.asymmetric_loss),
-        plain.asymmetric,
-        elements,
-        timm=timm.AsymmetricLossMultiLabel(gamma_neg=4, gamma_pos=1, clip=0.05, reduction="mean"),
-    ),
-    _counted(
-        "logit-adjusted",
-        (4096, 10),
-        _ours(functional.logit_adjusted_loss, priors=SHARES),
-        partial(plain.logit_adjusted, priors=SHARES),
-    ),
-    _counted(
-        "logit-adjusted, labels",
-        (4096, 10),
-        _ours(functional.sigmoid_logit_adjusted_loss, priors=SHARES),
-        partial(plain.logit_adjusted_labels, priors=SHARES),
-        elements,
-    ),
-    _counted(
-        "generalized cross-entropy",
-        (4096, 10),
-        _ours(functional.generalized_cross_entropy_loss),
-        plain.generalized_cross_entropy,
-    ),
-    _counted("focal, hardest half", (4096, 10), _hardest_half, partial(plain.top_k_focal, share=0.5)),
     _counted(
         "CORN",
         (4096, 9),
