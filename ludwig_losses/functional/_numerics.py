@@ -128,11 +128,6 @@ def count_true_of_rows(mask: Tensor) -> list[int]:
     return [int(np.count_nonzero(row)) for row in mask.numpy()] if _is_on_cpu(mask) else mask.sum(dim=1).tolist()
 
 
-def is_equal(x: Tensor, y: Tensor) -> bool:
-    """True if two tensors are known to be equal; never where values may not be read."""
-    return not is_static(x) and torch.equal(x, y)
-
-
 def equal_rows(rows: Tensor) -> Tensor:
     """Return a number for each row of ``[B, D]``, the same for equal rows."""
     if not is_static(rows):
@@ -336,18 +331,33 @@ def check_class_logits(logits: Tensor, target: Tensor, class_dim: int) -> None:
 
 
 def check_element_logits(logits: Tensor, target: Tensor) -> None:
-    """Raise unless ``target`` has a whole number, of any real type, for each logit.
+    """Raise unless ``target`` has a number, of any real type, for each logit.
 
     Raises:
         TypeError: the logits are no floating-point numbers, or the target is complex.
-        ValueError: the shapes differ, or some target is no whole number.
+        ValueError: the shapes differ.
     """
     check_floating("logits", logits)
+    if target.dtype.is_complex:
+        raise TypeError(f"target must be bool or of a real number type; got {target.dtype}.")
     if logits.shape != target.shape:
         raise ValueError(
             f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
         )
+
+
+def sign_of_negatives(target: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return -1 for each target that is not 0, else 1, which takes a logit to that of the class that is not true.
+
+    Raises:
+        ValueError: some target is no whole number (looked at where that does not synchronise).
+    """
+    if target.dtype == dtype and not is_static(target):
+        sign = torch.rsub(target, 1, alpha=2)
+        if torch.equal(sign, sign.reciprocal()):  # for 0s and 1s only, and in the fewest operators
+            return sign
     check_whole_numbers("target", target)
+    return minus_where(target.to(torch.bool), dtype)
 
 
 def minus_where(mask: Tensor, dtype: torch.dtype) -> Tensor:

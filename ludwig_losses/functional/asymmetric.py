@@ -10,6 +10,7 @@ from ludwig_losses.functional._numerics import (
     LINEAR,
     check_element_logits,
     check_number,
+    check_whole_numbers,
     each_element_loss,
     full_precision,
 )
@@ -53,6 +54,7 @@ def asymmetric_loss(
     if clip == 1:
         raise ValueError("clip must be a number < 1: with 1 no negative costs anything.")
     check_element_logits(logits, target)
+    check_whole_numbers("target", target)
     parameter = gamma_pos, gamma_neg, clip
     return each_element_loss(full_precision(logits), _asymmetric, parameter, target.to(torch.bool))
 
@@ -60,30 +62,30 @@ def asymmetric_loss(
 def _asymmetric(z: Tensor, parameter: tuple[float, float, float], positive: Tensor) -> tuple[Tensor, Tensor]:
     """Return the loss and its derivative by the logit."""
     gamma_pos, gamma_neg, clip = parameter
-    of_positive = _of_positive(z, gamma_pos)
-    of_negative = _of_negative(z, gamma_neg, clip) if clip else _of_positive(-z, gamma_neg)
-    sign = 1.0 if clip else -1.0
-    loss = torch.where(positive, of_positive[0], of_negative[0])
-    return loss, torch.where(positive, of_positive[1], sign * of_negative[1])
+    p, rest = z.sigmoid(), (-z).sigmoid()
+    of_positive, by_minus_z = _focal(-z, rest, p, gamma_pos)
+    of_negative, by_z = _clipped(p, rest, gamma_neg, clip) if clip else _focal(z, p, rest, gamma_neg)
+    return torch.where(positive, of_positive, of_negative), torch.where(positive, -by_minus_z, by_z)
 
 
-def _of_positive(z: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
-    nll, miss, hit = softplus(-z, threshold=LINEAR), (-z).sigmoid(), z.sigmoid()
-    weight = _power(miss, gamma)
+def _focal(wrong_way: Tensor, miss: Tensor, hit: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+    """Return focal loss and its derivative by the logit of the class that is not true."""
+    nll, weight = softplus(wrong_way, threshold=LINEAR), _power(miss, gamma)
     # Of a masked (-inf) logit nll is infinite, and hit is 0.
     finite = nll.clamp_max(torch.finfo(nll.dtype).max)
-    return weight * nll, -weight * (miss + gamma * hit * finite)
+    return weight * nll, weight * torch.addcmul(miss, hit, finite, value=gamma)
 
 
-def _of_negative(z: Tensor, gamma: float, clip: float) -> tuple[Tensor, Tensor]:
-    p, rest = z.sigmoid(), (-z).sigmoid()
+def _clipped(p: Tensor, rest: Tensor, gamma: float, clip: float) -> tuple[Tensor, Tensor]:
     # In (0, 1), so that nll / p_m has its limit 1 where p_m is 0.
     p_m = (p - clip).clamp_min(torch.finfo(p.dtype).tiny)
     nll, weight = -torch.log1p(-p_m), _power(p_m, gamma) * (p > clip)
-    return weight * nll, weight * (gamma * nll / p_m + 1 / (1 - p_m)) * p * rest
+    return weight * nll, torch.addcdiv((1 - p_m).reciprocal(), nll, p_m, value=gamma) * weight * p * rest
 
 
 def _power(base: Tensor, gamma: float) -> Tensor:
     if torch.is_grad_enabled():  # for a second derivative: that of a power is infinite at 0
         base = base.clamp_min(torch.finfo(base.dtype).tiny)
-    return base**gamma
+    if gamma == 4:  # the default; torch has a fast way for 2 and 3
+        return base.square().square()
+    return base if gamma == 1 else base**gamma

@@ -13,22 +13,20 @@ from ludwig_losses.functional._elementwise import elementwise, is_transformed
 from ludwig_losses.functional._numerics import (
     as_output,
     check_class_logits,
-    check_floating,
+    check_element_logits,
     check_number,
     check_per_class,
-    check_whole_numbers,
     class_nll,
     each_element_loss,
     elements_per_block,
     full_precision,
-    indicator,
     infinite_where_masked,
     is_counted,
-    is_equal,
     is_on_accelerator,
     is_small,
     is_static,
     loss_where_counted,
+    sign_of_negatives,
     true_class_loss,
 )
 
@@ -82,13 +80,7 @@ def sigmoid_focal_loss(
     """
     _check_options(gamma, label_smoothing, reduced_threshold)
     check_per_class("alpha", alpha, 2)
-    check_floating("logits", logits)
-    if target.dtype.is_complex:
-        raise TypeError(f"target must be bool or of a real number type; got {target.dtype}.")
-    if logits.shape != target.shape:
-        raise ValueError(
-            f"target must have the shape of logits; got logits {tuple(logits.shape)} and target {tuple(target.shape)}."
-        )
+    check_element_logits(logits, target)
     counted, z = is_counted(target, ignore_index), full_precision(logits)
     if is_transformed(z):
         options = gamma, label_smoothing, reduced_threshold
@@ -198,14 +190,7 @@ def _sigmoid_focal(
     out: tuple[Tensor, Tensor] | tuple[None, None] = (None, None),
 ) -> tuple[Tensor, Tensor]:
     """Return the loss and its derivative by the logit, written into the two tensors of ``out`` if they are given."""
-    positive = target.to(torch.bool)
-    label = indicator(positive, z.dtype)
-    # A target of 0s and 1s in the type of the label is recognised by one comparison.
-    if target.dtype.is_floating_point and not (target.dtype == label.dtype and is_equal(target, label)):
-        check_whole_numbers("target", target)
-    # -1 for a positive, 1 for a negative.
-    sign = torch.rsub(label, 1, alpha=2)
-    del label
+    sign = sign_of_negatives(target, z.dtype)
     weight, nll, by_z = _sigmoid_focal_terms(z, sign, alpha, gamma, threshold)
     loss, slope = torch.mul(weight, nll, out=out[0]), torch.mul(weight, by_z, out=out[1])
     if not label_smoothing:

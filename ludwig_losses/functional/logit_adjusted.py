@@ -15,7 +15,7 @@ from ludwig_losses.functional._numerics import (
     false_sign_nll,
     full_precision,
     loss_where_counted,
-    minus_where,
+    sign_of_negatives,
     true_class_nll,
 )
 
@@ -126,7 +126,7 @@ def sigmoid_logit_adjusted_loss(
     if priors is not None:
         check_per_class("priors", priors, logits.shape[-1] if logits.dim() else 1)
     z = full_precision(logits)
-    sign = minus_where(target.to(torch.bool), z.dtype)
+    sign = sign_of_negatives(target, z.dtype)
     return false_sign_nll((z if priors is None else adjusted_labels(z, priors, tau)) * sign)
 
 

@@ -20,7 +20,7 @@ from ludwig_losses.functional._numerics import (
     infinite_where_masked,
     is_small,
     loss_where_counted,
-    minus_where,
+    sign_of_negatives,
     true_class_loss,
     true_class_nll,
 )
@@ -81,8 +81,7 @@ def poly_loss(
         if gamma or len(coefficients) != 1:
             return true_class_loss(logits, target, _poly_n_of_nll, (coefficients, gamma))
         if is_small(logits):
-            nll = true_class_nll(full_precision(logits), target)
-            return torch.sub(nll, torch.expm1(-nll), alpha=coefficients[0])
+            return _poly_of_small(true_class_nll(full_precision(logits), target), coefficients[0])
         return true_class_loss(logits, target, _poly_of_nll, coefficients[0])
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)
@@ -96,6 +95,11 @@ def _coefficients(epsilon: float | Sequence[float]) -> tuple[float, ...]:
     for j, coefficient in enumerate(coefficients):
         check_number("epsilon" if one else f"epsilon[{j}]", coefficient, minimum=-1 / (j + 1))
     return coefficients
+
+
+def _poly_of_small(nll: Tensor, epsilon: float) -> Tensor:
+    """Return the loss of a small batch, in which torch's own derivatives are sooner called than one of ours."""
+    return torch.sub(nll, torch.expm1(-nll), alpha=epsilon)
 
 
 def _poly_of_nll(nll: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -183,12 +187,16 @@ def sigmoid_poly_loss(
     check_number("gamma", gamma, minimum=0)
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
     check_element_logits(logits, target)
-    z, positive = full_precision(logits), target.to(torch.bool)
+    z = full_precision(logits)
+    sign = sign_of_negatives(target, z.dtype)
     if label_smoothing:
+        positive = sign < 0
         pairs = torch.stack([torch.zeros_like(z), z], dim=-1).reshape(-1, 2)
         loss = _smoothed_poly_loss(pairs, positive.reshape(-1), coefficients, gamma, label_smoothing)
         return loss.reshape(z.shape)
-    nll = false_sign_nll(z * minus_where(positive, z.dtype))
+    nll = false_sign_nll(z * sign)
     if gamma or len(coefficients) != 1:
         return each_element_loss(nll, _poly_n_of_nll, (coefficients, gamma))
+    if is_small(nll):
+        return _poly_of_small(nll, coefficients[0])
     return each_element_loss(nll, _poly_of_nll, coefficients[0])

@@ -13,6 +13,7 @@ from ludwig_losses.functional._numerics import (
     check_number,
     count_true,
     full_precision,
+    is_small,
     is_static,
     summation_dtype,
     weighted_mean,
@@ -59,8 +60,26 @@ def top_k_mean(loss: Tensor, weight: Tensor | None = None, *, top_k: float) -> T
     weight = None if weight is None else weight.to(loss)
     if top_k == 1 or not loss.numel():
         return weighted_mean(loss, weight)
+    if weight is None and is_small(loss) and not is_static(loss):
+        hardest = _hardest(loss.flatten(), top_k)
+        if hardest is not None:
+            return hardest.mean()
     taken, places = _part_taken(loss.detach(), weight, top_k)
     return (loss * taken).sum() / places if weight is None else weighted_mean(loss, weight * taken)
+
+
+def _hardest(loss: Tensor, share: float) -> Tensor | None:
+    """Return the hardest elements, or ``None`` where others are as hard as the last of them.
+
+    Torch selects few elements in fewer operators than the others of this module need.
+    """
+    hardest = loss.topk(_places(share, loss.numel()), sorted=False).values
+    costs, least = loss.detach().numpy(), hardest.detach().numpy().min()
+    return hardest if np.count_nonzero(costs >= least) == len(hardest) else None
+
+
+def _places(share: float, elements: int) -> int:
+    return max(math.floor(share * elements + 0.5), 1)
 
 
 def _part_taken(loss: Tensor, weight: Tensor | None, share: float) -> tuple[Tensor, int | Tensor]:
@@ -77,7 +96,7 @@ def _part_taken(loss: Tensor, weight: Tensor | None, share: float) -> tuple[Tens
 def _least_cost(cost: Tensor, counted: Tensor | None, share: float) -> tuple[float | Tensor, int]:
     """Return the cost of the last of the hardest elements, and how many they are; NumPy selects it without sorting."""
     elements = cost.numel() if counted is None else count_true(counted)
-    places = max(math.floor(share * elements + 0.5), 1)
+    places = _places(share, elements)
     return float(np.partition(cost.numpy(), -places)[-places]), places
 
 
@@ -85,7 +104,7 @@ def _least_cost_of_any_device(cost: Tensor, counted: Tensor | None, share: float
     """Return the same with shapes that do not depend on values, none of which is read."""
     falling = cost.sort(descending=True).values
     if counted is None:
-        places = max(math.floor(share * cost.numel() + 0.5), 1)
+        places = _places(share, cost.numel())
         return falling[places - 1], places
     elements = counted.sum().to(summation_dtype(cost.device))
     hardest = torch.floor(share * elements + 0.5).clamp_min(1).long()
