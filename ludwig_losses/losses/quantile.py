@@ -8,6 +8,7 @@ from ludwig_losses.advice import Advice
 from ludwig_losses.curves import Panel, rounded
 from ludwig_losses.declare.config import LossConfig
 from ludwig_losses.declare.loss import Loss
+from ludwig_losses.declare.remembered import Remembered
 from ludwig_losses.declare.schema import NUMBER, TIMESERIES, field, loss_type
 from ludwig_losses.functional import conformal_offset, conformal_rank, ordered_quantiles, quantile_loss
 from ludwig_losses.host.registration import register_loss
@@ -149,8 +150,9 @@ class QuantileLoss(Loss):
         return self.intervals
 
     def forward(self, preds: Tensor, target: Tensor) -> Tensor:
-        loss = quantile_loss(ordered_quantiles(preds), target, quantiles=self.levels)
-        return self.weighted_mean(loss, None, target)
+        q = ordered_quantiles(preds)
+        self.intervals.remember(preds, q)
+        return self.weighted_mean(quantile_loss(q, target, quantiles=self.levels), None, target)
 
     def denominator(self, preds: Tensor, target: Tensor) -> float | Tensor:
         return target.numel()
@@ -188,6 +190,11 @@ class Quantiles(nn.Module):
         # What share of the targets each pair of quantiles promises to have inside, the outermost first.
         self.shares = [levels[-1 - pair] - levels[pair] for pair in range(len(levels) // 2)]
         self.register_buffer("offsets", None)
+        self._memory = Remembered()
+
+    def remember(self, logits: Tensor, q: Tensor) -> None:
+        """Keep the quantiles of the logits of a batch, before any calibration, for the metrics of the batch."""
+        self._memory.values(logits)["q"] = q.detach()
 
     def forward(self, logits: Tensor) -> dict[str, Tensor]:
         q = self.of(logits)
@@ -198,7 +205,19 @@ class Quantiles(nn.Module):
 
     def of(self, logits: Tensor) -> Tensor:
         """Return the quantiles ``[..., K]``, calibrated if the loss calibrates."""
-        q = ordered_quantiles(logits)
+        if not torch.jit.is_scripting():
+            known = self.known(logits)
+            if known is not None:
+                return self.calibrated(known)
+        return self.calibrated(ordered_quantiles(logits))
+
+    def known(self, logits: Tensor) -> Tensor | None:
+        """Return the quantiles that were kept, where no gradient is asked for."""
+        differentiated = logits.requires_grad and torch.is_grad_enabled()
+        return None if differentiated else self._memory.values(logits).get("q")
+
+    def calibrated(self, q: Tensor) -> Tensor:
+        """Return calibrated quantiles, if the loss calibrates."""
         offsets = self.offsets
         return q if offsets is None else widened(q, offsets.to(q.dtype))
 

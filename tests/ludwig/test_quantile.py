@@ -318,3 +318,16 @@ def test_too_small_a_share_is_refused(amounts, tmp_path):
     config = config_of({"type": "quantile_loss", "calibrate": True, "calibration_share": 0.1})
     with pytest.raises(ValueError, match=r"at least 9 validation rows .*; got 6, calibration_share: 0\.1 of them\."):
         trained(config, amounts, tmp_path)
+
+
+def test_metrics_take_the_quantiles_that_the_loss_has_computed() -> None:
+    loss = create_loss(get_loss_cls("number", "quantile_loss").from_dict({"type": "quantile_loss"}))
+    logits, target = torch.randn(5, 3, requires_grad=True), torch.randn(5)
+    loss(logits, target)
+    known = loss.intervals.of(logits.detach())
+    assert known is loss.intervals.of(logits.detach())
+    assert torch.equal(known, functional.ordered_quantiles(logits))
+    assert loss.intervals.of(logits).requires_grad  # where a gradient is asked for, there is one
+    with torch.no_grad():
+        logits += 1
+        assert torch.equal(loss.intervals.of(logits), functional.ordered_quantiles(logits))

@@ -22,21 +22,37 @@ def interval_values(quantiles: Tensor, target: Tensor, levels: Tensor) -> dict[s
         target: ``[...]``.
         levels: ``[K]``.
     """
+    pinball = _pinball(quantiles, target.to(quantiles), levels.to(quantiles)).mean(dim=-1)
+    if len(levels) == 1:
+        return {"pinball_loss": pinball}
+    outside, width = _outside(quantiles, target.to(quantiles)), quantiles[..., -1] - quantiles[..., 0]
+    return {
+        "pinball_loss": pinball,
+        "interval_coverage": (outside == 0).to(quantiles),
+        "interval_width": width,
+        "interval_score": width + 2 / (1 - (levels[-1] - levels[0])) * outside,
+    }
+
+
+def interval_means(quantiles: Tensor, target: Tensor, levels: Tensor, share: float) -> dict[str, Tensor]:
+    """Return the means of :func:`interval_values` over all targets, in few operators: each batch has them computed.
+
+    Args:
+        share: which share of the targets the outermost pair promises to have inside; 0 where there is no pair.
+    """
     target = target.to(quantiles)
-    t = levels.to(quantiles)
-    found = {"pinball_loss": _pinball(quantiles, target, t).mean(dim=-1)}
-    if len(levels) > 1:
-        low, high = quantiles[..., 0], quantiles[..., -1]
-        outside = (low - target).clamp_min(0) + (target - high).clamp_min(0)
-        found["interval_coverage"] = (outside == 0).to(quantiles)
-        found["interval_width"] = high - low
-        found["interval_score"] = high - low + 2 / (1 - (t[-1] - t[0])) * outside
-    return found
+    found = {"pinball_loss": _pinball(quantiles, target, levels.to(quantiles)).mean()}
+    if not share:
+        return found
+    outside, width = _outside(quantiles, target), (quantiles[..., -1] - quantiles[..., 0]).mean()
+    coverage = (outside == 0).to(quantiles).mean()
+    score = torch.add(width, outside.mean(), alpha=2 / (1 - share))
+    return {**found, "interval_coverage": coverage, "interval_width": width, "interval_score": score}
 
 
-def interval_means(quantiles: Tensor, target: Tensor, levels: Tensor) -> dict[str, Tensor]:
-    """Return the means of :func:`interval_values` over all targets."""
-    return {name: values.mean() for name, values in interval_values(quantiles, target, levels).items()}
+def _outside(quantiles: Tensor, target: Tensor) -> Tensor:
+    """Return by how much each target is outside of the outermost pair."""
+    return (target - target.clamp(quantiles[..., 0], quantiles[..., -1])).abs()
 
 
 def crps_values(quantiles: Tensor, target: Tensor, levels: Sequence[float]) -> Tensor | None:

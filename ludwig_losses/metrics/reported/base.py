@@ -90,9 +90,15 @@ class MeansMetric(RowsMetric):
     def keep_means(self, means: Sequence[tuple[Tensor, float | Tensor]]) -> None:
         """Keep the means of a batch, each with its denominator."""
         columns: list[Tensor] = []
+        made: dict[float, Tensor] = {}  # Most means of a batch have the same denominator.
         for mean, denominator in means:
             value = mean.float()
-            columns += [value, denominator if isinstance(denominator, Tensor) else value.new_full((), denominator)]
+            if isinstance(denominator, Tensor):
+                columns += [value, denominator]
+                continue
+            if denominator not in made:
+                made[denominator] = value.new_full((), denominator)
+            columns += [value, made[denominator]]
         self.keep_rows(*columns)
 
     def kept_means(self) -> tuple[Tensor, Tensor]:

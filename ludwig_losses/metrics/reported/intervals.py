@@ -23,9 +23,11 @@ class IntervalMetric(MetricOfLoss, MeansMetric):
         super().__init__(loss, **kwargs)
         self.names = self.NAMES if len(loss.levels) > 1 else self.NAMES[:1]
         self.columns = 2 * len(self.names)
+        self.share = float(loss.levels[-1] - loss.levels[0])
 
     def update(self, preds: Tensor, target: Tensor) -> None:
-        means = interval_means(self.loss_function.intervals.of(preds), target, self.loss_function.levels)
+        loss = self.loss_function
+        means = interval_means(loss.intervals.of(preds), target, loss.levels, self.share)
         self.keep_means([(means[name], target.numel()) for name in self.names])
 
     def compute(self) -> dict[str, Tensor]:
