@@ -251,6 +251,8 @@ def _adjusted_labels(classes: int) -> dict[str, Loss]:
     return {"ludwig-losses": ours, "plain": partial(plain.logit_adjusted_labels, priors=priors)}
 
 
+# Ludwig takes rows of logits for those of classes.
+FOCAL_OF_LABELS = {name: loss for name, loss in BINARY_FOCAL.items() if name != "Ludwig"}
 POLY_OF_LABELS = {"ludwig-losses": mean_of(functional.sigmoid_poly_loss), "plain": plain.poly_labels}
 ASYMMETRIC = {
     "ludwig-losses": mean_of(functional.asymmetric_loss),
@@ -276,7 +278,7 @@ def newer(shape: Shape) -> list[Work]:
     )
     classes = partial(Work, shape=shape, bar=None)
     return [
-        labels("focal, labels", losses=BINARY_FOCAL),
+        labels("focal, labels", losses=FOCAL_OF_LABELS),
         labels("poly, labels", losses=POLY_OF_LABELS),
         labels("asymmetric, labels", losses=ASYMMETRIC),
         labels("logit-adjusted, labels", losses=_adjusted_labels(shape[1])),

@@ -51,6 +51,10 @@ LINEAR = 40.0
 # Below this many elements operator overhead dominates.
 _SMALL = 2**14
 
+# Elements that are computed at a time on a CPU: 0.5 MB of float32, so that the temporaries stay in its cache, and still
+# enough for every thread.
+_BLOCK = 2**17
+
 # Devices where reading a value does not synchronise.
 HOST_DEVICES = frozenset({"cpu"})
 
@@ -475,26 +479,58 @@ def true_class_loss(logits: Tensor, target: Tensor, of_nll: ValueAndSlope, param
     return _TrueClassLoss.apply(logits, target, of_nll, parameter)
 
 
+def sigmoid_loss(z: Tensor, target: Tensor, of_nll: ValueAndSlope, parameter: Any) -> Tensor:
+    """Return a loss that is a function of ``nll = -log sigmoid(z)`` of a positive, ``-log sigmoid(-z)`` of a negative.
+
+    Args:
+        z: full-precision logits, one per element.
+        target: the same shape; what is not 0 is positive.
+        of_nll: from ``nll`` and ``parameter`` to the loss and its derivative by ``nll``.
+    """
+    if is_small(z):
+        return each_element_loss(sigmoid_nll(z, target), of_nll, parameter)
+    return each_element_loss(z, _of_sigmoid_nll, (of_nll, parameter), target)
+
+
+def sigmoid_nll(z: Tensor, target: Tensor) -> Tensor:
+    """Return ``-log sigmoid(z)`` of a positive, ``-log sigmoid(-z)`` of a negative, for full-precision logits."""
+    return false_sign_nll(z * sign_of_negatives(target, z.dtype))
+
+
+def _of_sigmoid_nll(z: Tensor, parameter: tuple[ValueAndSlope, Any], target: Tensor) -> tuple[Tensor, Tensor]:
+    of_nll, options = parameter
+    sign = sign_of_negatives(target, z.dtype)
+    wrong_way = z * sign
+    loss, slope = of_nll(false_sign_nll(wrong_way), options)
+    return loss, wrong_way.sigmoid() * sign * slope
+
+
 def true_class_nll(logits: Tensor, target: Tensor) -> Tensor:
     """Return ``-log softmax(logits)[target]`` per element, for full-precision logits ``[B, C, ...]``."""
     return cross_entropy(logits, target.long(), reduction="none", ignore_index=_NO_INDEX)
 
 
-def each_element_loss(x: Tensor, of: ValueAndSlope, parameter: Any, *tensors: Tensor | None) -> Tensor:
-    """Return the same function of every element of ``x``, with the derivative that ``of(x, parameter, *tensors)``
-    gives."""
+def each_element_loss(x: Tensor, of: ValueAndSlope, parameter: Any, *tensors: Tensor) -> Tensor:
+    """Return the same function of every element of ``x``, and of tensors of its shape, with the derivative that
+    ``of(x, parameter, *tensors)`` gives."""
     if is_transformed(x):
         return elementwise(of, x, parameter, *tensors)
     return _EachElementLoss.apply(x, of, parameter, *tensors)
 
 
 class _EachElementLoss(torch.autograd.Function):
-    """Computes the derivative along with the loss, and keeps it in place of all temporaries."""
+    """Computes the derivative along with the loss, and keeps it in place of all temporaries.
+
+    On a CPU many elements are computed in blocks, whose temporaries stay in its cache.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, of: Callable, parameter: Any, *tensors: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, of: Callable, parameter: Any, *tensors: Tensor) -> Tensor:
         """Return the loss, and keep its derivative by ``x``."""
-        loss, slope = of(x, parameter, *tensors)
+        if x.numel() > _BLOCK and not is_static(x):
+            loss, slope = _in_blocks(of, x, parameter, *tensors)
+        else:
+            loss, slope = of(x, parameter, *tensors)
         ctx.save_for_backward(x, slope, *tensors)
         ctx.of, ctx.parameter = of, parameter
         return as_output(loss)
@@ -506,6 +542,16 @@ class _EachElementLoss(torch.autograd.Function):
         if torch.is_grad_enabled():  # for a second derivative
             _, slope = ctx.of(x, ctx.parameter, *tensors)
         return grad * slope, None, None, *[None for _ in tensors]
+
+
+def _in_blocks(of: Callable, x: Tensor, parameter: Any, *tensors: Tensor) -> tuple[Tensor, Tensor]:
+    loss, slope = (torch.empty_like(x, memory_format=torch.contiguous_format) for _ in range(2))
+    blocks = zip(*(each.reshape(-1).split(_BLOCK) for each in (loss, slope, x, *tensors)), strict=True)
+    for of_loss, of_slope, *inputs in blocks:
+        value, derivative = of(inputs[0], parameter, *inputs[1:])
+        of_loss.copy_(value)
+        of_slope.copy_(derivative)
+    return loss, slope
 
 
 class _TrueClassLoss(torch.autograd.Function):

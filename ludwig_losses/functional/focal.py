@@ -11,6 +11,7 @@ from torch.nn.functional import softplus
 
 from ludwig_losses.functional._elementwise import elementwise, is_transformed
 from ludwig_losses.functional._numerics import (
+    LINEAR,
     as_output,
     check_class_logits,
     check_element_logits,
@@ -33,8 +34,6 @@ from ludwig_losses.functional._numerics import (
 # Elements of the binary loss that are computed at a time. On a CPU 0.5 MB of float32, so that the temporaries stay in
 # its cache, and still enough for every thread; on an accelerator 16 MB, enough to occupy it.
 _BLOCK, _BLOCK_ON_ACCELERATOR = 2**17, 2**22
-# From here on log(1 + exp(x)) is x, to the last digit of float64.
-_LINEAR = 40.0
 
 
 def sigmoid_focal_loss(
@@ -213,7 +212,7 @@ def _sigmoid_focal_terms(
     # The logit of the class that is not the target.
     wrong_way = z * sign
     # sigmoid(wrong_way) is 1 - p_t without a subtraction. Its power is never divided by it, hence finite at 0.
-    miss, nll = wrong_way.sigmoid(), softplus(wrong_way, threshold=_LINEAR)
+    miss, nll = wrong_way.sigmoid(), softplus(wrong_way, threshold=LINEAR)
     # A large gamma would show the digits that a subtraction loses.
     hit = 1 - miss if threshold is None and gamma <= 5 else (-wrong_way).sigmoid()
     del wrong_way

@@ -12,10 +12,9 @@ from ludwig_losses.functional._numerics import (
     check_element_logits,
     check_number,
     check_per_class,
-    false_sign_nll,
     full_precision,
     loss_where_counted,
-    sign_of_negatives,
+    sigmoid_nll,
     true_class_nll,
 )
 
@@ -81,7 +80,7 @@ def adjusted(logits: Tensor, priors: Tensor, tau: float, class_dim: int) -> Tens
     """
     logarithms = priors.to(logits).log().view([-1] + [1] * (logits.dim() - 1 - class_dim % logits.dim()))
     behind = logits - logits.detach().amax(dim=class_dim, keepdim=True)
-    return behind.add(logarithms, alpha=tau)
+    return behind.add_(logarithms, alpha=tau)
 
 
 def adjusted_softmax(logits: Tensor, priors: Tensor, tau: float) -> Tensor:
@@ -126,8 +125,7 @@ def sigmoid_logit_adjusted_loss(
     if priors is not None:
         check_per_class("priors", priors, logits.shape[-1] if logits.dim() else 1)
     z = full_precision(logits)
-    sign = sign_of_negatives(target, z.dtype)
-    return false_sign_nll((z if priors is None else adjusted_labels(z, priors, tau)) * sign)
+    return sigmoid_nll(z if priors is None else adjusted_labels(z, priors, tau), target)
 
 
 def adjusted_labels(logits: Tensor, priors: Tensor, tau: float) -> Tensor:

@@ -14,12 +14,12 @@ from ludwig_losses.functional._numerics import (
     check_element_logits,
     check_number,
     class_nll,
-    each_element_loss,
-    false_sign_nll,
     full_precision,
     infinite_where_masked,
     is_small,
     loss_where_counted,
+    sigmoid_loss,
+    sigmoid_nll,
     sign_of_negatives,
     true_class_loss,
     true_class_nll,
@@ -188,15 +188,13 @@ def sigmoid_poly_loss(
     check_number("label_smoothing", label_smoothing, minimum=0, maximum=1)
     check_element_logits(logits, target)
     z = full_precision(logits)
-    sign = sign_of_negatives(target, z.dtype)
     if label_smoothing:
-        positive = sign < 0
+        positive = sign_of_negatives(target, z.dtype) < 0
         pairs = torch.stack([torch.zeros_like(z), z], dim=-1).reshape(-1, 2)
         loss = _smoothed_poly_loss(pairs, positive.reshape(-1), coefficients, gamma, label_smoothing)
         return loss.reshape(z.shape)
-    nll = false_sign_nll(z * sign)
     if gamma or len(coefficients) != 1:
-        return each_element_loss(nll, _poly_n_of_nll, (coefficients, gamma))
-    if is_small(nll):
-        return _poly_of_small(nll, coefficients[0])
-    return each_element_loss(nll, _poly_of_nll, coefficients[0])
+        return sigmoid_loss(z, target, _poly_n_of_nll, (coefficients, gamma))
+    if is_small(z):
+        return _poly_of_small(sigmoid_nll(z, target), coefficients[0])
+    return sigmoid_loss(z, target, _poly_of_nll, coefficients[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 import re
 import subprocess
@@ -14,8 +15,9 @@ from torch import Tensor
 
 import ludwig_losses
 import oracles
-from functional.cases import CASES, Case, assert_close, class_last, ranks, value_and_gradient
+from functional.cases import CASES, Case, assert_close, class_last, per_element, ranks, value_and_gradient
 from ludwig_losses import functional
+from oracles._inputs import amounts
 
 every_case = pytest.mark.parametrize("case", CASES, ids=str)
 
@@ -32,6 +34,22 @@ def test_a_single_example_is_a_batch_of_one(case: Case) -> None:
     single = value_and_gradient(case.loss, logits, target)
     for alone, in_batch in zip(single, value_and_gradient(case.loss, logits[None], target[None]), strict=True):
         assert_close(alone, in_batch[0], 1e-13)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.make_target in (per_element, amounts)], ids=str)
+def test_many_elements_are_computed_as_few_are(case: Case) -> None:
+    """Many are computed in blocks; here they are every other row of a tensor, and the last block is not full."""
+    inner = case.shapes[-1][1:]
+    logits, target = case.batch((2**17 // math.prod(inner) + 3, *inner), torch.float32)
+    logits = logits.repeat_interleave(2, dim=0)[::2]
+    found = value_and_gradient(case.loss, logits, target)
+    few = zip(logits.split(1_000), target.split(1_000), found[1].split(1_000), strict=True)
+    weights = torch.linspace(0.5, 1.5, found[0].numel()).reshape(found[0].shape).split(1_000)
+    for values, weight, (some, of_some, gradient) in zip(found[0].split(1_000), weights, few, strict=True):
+        leaf = some.detach().requires_grad_()
+        value = case.loss(leaf, of_some)
+        assert_close(values, value, 1e-6)
+        assert_close(gradient, torch.autograd.grad(value, leaf, weight)[0], 1e-6)
 
 
 @every_case
