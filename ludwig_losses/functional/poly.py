@@ -14,12 +14,14 @@ from ludwig_losses.functional._numerics import (
     check_element_logits,
     check_number,
     class_nll,
+    each_element_loss,
+    false_sign_nll,
     full_precision,
     infinite_where_masked,
     is_small,
+    is_static,
     loss_where_counted,
     sigmoid_loss,
-    sigmoid_nll,
     sign_of_negatives,
     true_class_loss,
     true_class_nll,
@@ -81,7 +83,8 @@ def poly_loss(
         if gamma or len(coefficients) != 1:
             return true_class_loss(logits, target, _poly_n_of_nll, (coefficients, gamma))
         if is_small(logits):
-            return _poly_of_small(true_class_nll(full_precision(logits), target), coefficients[0])
+            nll = true_class_nll(full_precision(logits), target)
+            return torch.sub(nll, torch.expm1(-nll), alpha=coefficients[0])
         return true_class_loss(logits, target, _poly_of_nll, coefficients[0])
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)
@@ -95,11 +98,6 @@ def _coefficients(epsilon: float | Sequence[float]) -> tuple[float, ...]:
     for j, coefficient in enumerate(coefficients):
         check_number("epsilon" if one else f"epsilon[{j}]", coefficient, minimum=-1 / (j + 1))
     return coefficients
-
-
-def _poly_of_small(nll: Tensor, epsilon: float) -> Tensor:
-    """Return the loss of a small batch, in which torch's own derivatives are sooner called than one of ours."""
-    return torch.sub(nll, torch.expm1(-nll), alpha=epsilon)
 
 
 def _poly_of_nll(nll: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
@@ -195,6 +193,18 @@ def sigmoid_poly_loss(
         return loss.reshape(z.shape)
     if gamma or len(coefficients) != 1:
         return sigmoid_loss(z, target, _poly_n_of_nll, (coefficients, gamma))
-    if is_small(z):
-        return _poly_of_small(sigmoid_nll(z, target), coefficients[0])
-    return sigmoid_loss(z, target, _poly_of_nll, coefficients[0])
+    if is_small(z) or is_static(z):  # the fewest operators
+        return _poly_of_wrong_way(z * sign_of_negatives(target, z.dtype), coefficients[0])
+    return each_element_loss(z, _sigmoid_poly, coefficients[0], target)
+
+
+def _poly_of_wrong_way(z: Tensor, epsilon: float) -> Tensor:
+    """Return the loss by the logit of the class that is not the target, whose probability is that of a miss."""
+    return torch.add(false_sign_nll(z), z.sigmoid(), alpha=epsilon)
+
+
+def _sigmoid_poly(z: Tensor, epsilon: float, target: Tensor) -> tuple[Tensor, Tensor]:
+    sign = sign_of_negatives(target, z.dtype)
+    wrong_way = z * sign
+    miss = wrong_way.sigmoid()
+    return _poly_of_wrong_way(wrong_way, epsilon), torch.addcmul(miss, miss, 1 - miss, value=epsilon) * sign
