@@ -89,7 +89,7 @@ BARS = [
     ("Lovász, 21 classes, ignored pixels", ignoring_lovasz, MANY, partly_ignored, 50, 7.5),
     ("Lovász, 21 classes, of each image", partial(lovasz, per_image=True), MANY, class_first, 50, 7.5),
     ("Lovász, 21 classes, one chosen", partial(lovasz, classes=[3]), MANY, class_first, 50, 7.5),
-    ("quantile", quantile, (4096, 3), amounts, 12, 3.5),
+    ("quantile", quantile, (4096, 3), amounts, 13, 3.5),
     ("Gaussian", gaussian, (4096, 2), amounts, 23, 4.1),
     ("Gaussian, beta 0", plain_gaussian, (4096, 2), amounts, 23, 4.1),
     # In float64, of one number for each row.
@@ -101,7 +101,7 @@ BARS = [
     ("asymmetric", functional.asymmetric_loss, (4096, 10), per_element, 33, 10.5),
     ("logit-adjusted", adjusted, (4096, 10), class_first, 11, 3.2),
     ("logit-adjusted, labels", adjusted_labels, (4096, 10), per_element, 12, 5.1),
-    ("poly, labels", functional.sigmoid_poly_loss, (4096, 10), per_element, 14, 5.3),
+    ("poly, labels", functional.sigmoid_poly_loss, (4096, 10), per_element, 14, 6.1),
     ("generalized cross-entropy", functional.generalized_cross_entropy_loss, (4096, 10), class_first, 15, 2.6),
     ("focal, hardest half", hardest_half, (4096, 10), class_first, 33, 2.5),
     ("focal, hardest half of those that count", hardest_half_of_counted, (4096, 10), class_first, 70, 3.7),
