@@ -10,8 +10,12 @@ from torch import Tensor
 from ludwig_losses.functional._numerics import (
     check_class_logits,
     check_number,
+    full_precision,
+    is_small,
+    is_static,
     loss_where_counted,
     true_class_loss,
+    true_class_nll,
 )
 
 
@@ -58,12 +62,18 @@ def generalized_cross_entropy_loss(
 
     def loss(logits: Tensor, target: Tensor) -> Tensor:
         """Return the loss per element, as if all of them counted."""
+        if is_small(logits) and not is_static(logits):  # on a CPU torch's own derivatives are sooner called
+            return _minus(true_class_nll(full_precision(logits), target), q) / -q
         return true_class_loss(logits, target, _of_nll, q)
 
     return loss_where_counted(loss, logits, target, ignore_index, class_dim=1)
 
 
 def _of_nll(nll: Tensor, q: float) -> tuple[Tensor, Tensor]:
-    # Not 1 - p**q: that would lose the digits of a small loss.
-    minus = torch.expm1(-q * nll)
+    minus = _minus(nll, q)
     return minus / -q, 1 + minus
+
+
+def _minus(nll: Tensor, q: float) -> Tensor:
+    """Return ``p**q - 1``, with the digits of a small loss."""
+    return torch.expm1(-q * nll)
