@@ -168,7 +168,7 @@ def test_seeds():
 
 @pytest.mark.parametrize("seeds", [True, [0, True], np.True_, [np.True_], np.array([False, True])])
 def test_true_is_no_number_of_seeds(seeds):
-    with pytest.raises(ValueError, match="--seeds: got .*, expected a number of seeds, or a list of whole numbers"):
+    with pytest.raises(ValueError, match=r"--seeds: got .*, expected a number of seeds, or a list of whole numbers"):
         plans.numbered_seeds(seeds)
 
 
