@@ -15,6 +15,7 @@ from typing import Any
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 _MADE = re.compile(r"```bash\n.*?```\n|<!-- table.*?<!-- /table -->\n|!\[.*?\]\(.*?\)\n", re.DOTALL)
+_IMPORTED = re.compile(r"^ *(?:from|import) (\w+)", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]*)\]\((?!http)[^)]*\)")
 
 _SHOW = """from pathlib import Path
@@ -33,7 +34,7 @@ def notebook(name: str) -> dict[str, Any]:
     question, _, answer = _LINK.sub(r"\1", readme).partition("\n## ")
     files = _files(name)
     folders = sorted({file.parent.as_posix() for file in files})
-    arguments = f"examples/run.py {name}" if pathlib.Path("examples/run.py") in files else f"examples/{name}/run.py"
+    arguments = f"examples/run.py {name}" if _is_compared(name) else f"examples/{name}/run.py"
     cells = [
         _cell("markdown", f"{question.strip()}\n\nIt needs ludwig-losses with its extras `examples` and `compare`."),
         _cell("code", f"import pathlib\n\nfor folder in {folders}:\n    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)"),
@@ -47,11 +48,18 @@ def notebook(name: str) -> dict[str, Any]:
     return {"cells": numbered, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
+def _is_compared(name: str) -> bool:
+    """Whether the program that examples share compares the losses of this one."""
+    return (EXAMPLES / name / "losses.yaml").exists()
+
+
 def _files(name: str) -> list[pathlib.Path]:
-    """What an example consists of, by paths in the repository."""
+    """What an example consists of, by paths in the repository: its own files, and those that it shares with others."""
     own = sorted(path for pattern in ("*.py", "*.yaml") for path in (EXAMPLES / name).glob(pattern))
-    shared = EXAMPLES / ("run.py" if (EXAMPLES / name / "losses.yaml").exists() else "digits.py")
-    return [path.relative_to(EXAMPLES.parent) for path in (shared, *own)]
+    needed = set(_IMPORTED.findall("\n".join(path.read_text() for path in own if path.suffix == ".py")))
+    needed |= {"run"} if _is_compared(name) else set()
+    shared = [path for path in sorted(EXAMPLES.glob("*.py")) if path.stem in needed]
+    return [path.relative_to(EXAMPLES.parent) for path in (*shared, *own)]
 
 
 def _cell(kind: str, source: str) -> dict[str, Any]:

@@ -162,16 +162,25 @@ def with_batch_sizes(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "trainer": trainer}
 
 
+def features_of(config: Mapping[str, Any], key: str) -> list[dict[str, Any]]:
+    """Return the input or output features of a configuration.
+
+    Raises:
+        ValueError: it has none.
+    """
+    features = config.get(key)
+    if not isinstance(features, list) or not features or not all(isinstance(part, Mapping) for part in features):
+        raise ValueError(f"config: {key}: got {features!r}, expected a list of features.")
+    return features
+
+
 def output_index(config: dict[str, Any], name: str | None) -> int:
     """Return the index of the output feature to compare losses of.
 
     Raises:
         ValueError: there is none with this name, there are several and no name, or the configuration has none.
     """
-    features = config.get("output_features")
-    if not isinstance(features, list) or not features or not all(isinstance(part, Mapping) for part in features):
-        raise ValueError(f"config: output_features: got {features!r}, expected a list of features.")
-    names = [feature.get("name") for feature in features]
+    names = [feature.get("name") for feature in features_of(config, "output_features")]
     if name is None and len(names) == 1:
         return 0
     if name not in names:
@@ -267,7 +276,7 @@ def numbered_seeds(seeds: int | Iterable[int]) -> list[int]:
         ValueError: there is none, one stands twice, or is none that NumPy takes.
     """
     try:
-        found = [*range(int(seeds))] if isinstance(seeds, (int, Integral)) else [*map(operator.index, seeds)]
+        found = [*range(_whole(seeds))] if isinstance(seeds, (int, Integral)) else [*map(_whole, seeds)]
     except TypeError:
         raise ValueError(f"--seeds: got {seeds!r}, expected a number of seeds, or a list of whole numbers.") from None
     wrong = [seed for seed in found if not 0 <= seed <= MOST_SEED]
@@ -276,6 +285,13 @@ def numbered_seeds(seeds: int | Iterable[int]) -> list[int]:
     if not found or len(set(found)) < len(found):
         raise ValueError(f"--seeds: got {seeds!r}, expected a number of seeds from 1, or different seeds.")
     return found
+
+
+def _whole(number: Any) -> int:
+    """Return a whole number; True and False, which Python and NumPy take for 1 and 0, are none."""
+    if isinstance(number, (bool, np.bool_)):
+        raise TypeError
+    return operator.index(number)
 
 
 def checked_margins(margins: Mapping[str, float]) -> dict[str, float]:

@@ -19,6 +19,7 @@ from ludwig_losses.comparison.plan import (
     Loss,
     Run,
     check_columns,
+    features_of,
     fingerprint_of,
     named_losses,
     output_index,
@@ -246,7 +247,7 @@ def prepared(
 
     where = "config" if isinstance(config, dict) else str(config)
     read = with_batch_sizes(copy.deepcopy(config) if isinstance(config, dict) else dry_run.read(where))
-    index = output_index(read, output_feature)
+    index, _ = output_index(read, output_feature), features_of(read, "input_features")
     head = _head(dataset)
     if head is not None:
         check_columns(read, head.columns)

@@ -332,8 +332,13 @@ def _of_known(score: np.ndarray, is_right: np.ndarray, is_known: np.ndarray) -> 
     everything = Ranking(score, is_known)
     # A known row that is taken for another class is never accepted before an unknown one.
     right = Ranking(np.where(~is_known | is_right, score, -np.inf), is_known)
+    found, count = (is_known & is_right).astype(float), is_known.astype(float)
 
     def measure(weights: np.ndarray) -> Samples:
-        return {"open_set_auroc": everything.curve(weights).roc_auc, "oscr": right.curve(weights).roc_auc}
+        return {
+            "open_set_auroc": everything.curve(weights).roc_auc,
+            "oscr": right.curve(weights).roc_auc,
+            "closed_set_accuracy": weights @ found / (weights @ count),
+        }
 
     return measure

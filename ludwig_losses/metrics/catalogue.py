@@ -130,6 +130,12 @@ METRICS = {
         _CLASSES,
         _BACKGROUND,
     ),
+    "closed_set_accuracy": Metric(
+        True,
+        "Share of the rows of known classes whose most probable known class is the true one.",
+        _CLASSES,
+        _BACKGROUND,
+    ),
     "log_loss": Metric(
         False,
         "Mean of -log of the probability of the true class, which counts as at least 1.2e-7.",

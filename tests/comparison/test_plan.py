@@ -108,6 +108,13 @@ def test_a_configuration_without_output_features(features):
         plans.output_index(features, None)
 
 
+@pytest.mark.parametrize("features", [None, [], ["x"], {"name": "x"}])
+def test_a_configuration_without_input_features(features):
+    config = CONFIG | {"input_features": features}
+    with pytest.raises(ValueError, match=r"^config: input_features: got .*, expected a list of features\.$"):
+        plans.features_of(config, "input_features")
+
+
 def test_columns_that_the_data_does_not_have():
     config = {"input_features": [{"name": "a"}, {"name": "b", "column": "B"}], "output_features": [{"name": "y"}]}
     plans.check_columns(config, ["y", "B", "a", "more"])
@@ -157,6 +164,12 @@ def test_seeds():
     for wrong in (0, [], [1, 1], [-1], [0, 2**33], -3, 2.0, "3", [1.5], ["3"], None):
         with pytest.raises(ValueError, match="--seeds"):
             plans.numbered_seeds(wrong)
+
+
+@pytest.mark.parametrize("seeds", [True, [0, True], np.True_, [np.True_], np.array([False, True])])
+def test_true_is_no_number_of_seeds(seeds):
+    with pytest.raises(ValueError, match=r"--seeds: got .*, expected a number of seeds, or a list of whole numbers"):
+        plans.numbered_seeds(seeds)
 
 
 def test_fingerprints(tmp_path):

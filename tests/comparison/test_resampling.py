@@ -113,7 +113,7 @@ def test_metrics_that_need_roles():
     roles = Roles(["2", "1", "3"], ["4", "3"])
     kept = outcome("category").arrays
     found, expected = measured(kept, np.ones(ROWS), roles), roles.measure(kept)
-    assert len(expected) == 4 and {name: found[name] for name in expected} == pytest.approx(expected)
+    assert len(expected) == 5 and {name: found[name] for name in expected} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("feature_type", ["category", "binary", "image", "sequence", "set", "anomaly", "timeseries"])

@@ -48,9 +48,11 @@ def test_scores_of_a_loss_are_its_own_or_the_probability_of_the_likeliest_known_
     arrays = kept([0, 2, 3, 0], [1, 2, 3, 0], rows)
     background = Roles(None, ["<UNK>", "1"])
     # Known rows score .3 and .9, background rows .3 and .1.
-    assert background.measure(arrays) == pytest.approx({"open_set_auroc": 3.5 / 4, "oscr": 3.5 / 4})
+    expected = {"open_set_auroc": 3.5 / 4, "oscr": 3.5 / 4, "closed_set_accuracy": 1}
+    assert background.measure(arrays) == pytest.approx(expected)
     arrays["known_score"] = np.array([1.0, 2.0, 3.0, 0.0])
-    assert background.measure(arrays) == pytest.approx({"open_set_auroc": 2 / 4, "oscr": 2 / 4})
+    expected = {"open_set_auroc": 2 / 4, "oscr": 2 / 4, "closed_set_accuracy": 1}
+    assert background.measure(arrays) == pytest.approx(expected)
 
 
 def test_runs_from_before_are_measured_by_a_loss_that_joins_them(tmp_path):

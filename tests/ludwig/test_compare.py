@@ -325,6 +325,7 @@ def small(tmp_path_factory) -> tuple[dict, pathlib.Path]:
         ({"miss_cost": "9"}, "--miss_cost: got '9'"),
         ({"tries": 5}, "--try: got 5, expected values by loss"),
         ({"config": {"input_features": [{"name": "f0", "type": "number"}]}}, "output_features: got None"),
+        ({"config": {"output_features": [{"name": "y", "type": "binary"}]}}, "config: input_features: got None"),
     ],
 )
 def test_mistakes_are_found_before_the_first_run(small, tmp_path, options, message):

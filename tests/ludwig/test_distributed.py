@@ -147,7 +147,7 @@ def test_uneven_shards_and_metrics_of_all_ranks(tmp_path):
     commands.run(commands.ludwig, *evaluate, *output, folder=tmp_path, log="evaluate.txt")
     alone = json.loads((tmp_path / "evaluated" / "test_statistics.json").read_text())["c"]
     best = int(np.argmax(first["metrics"]["validation"]["c"]["accuracy"]))
-    for metric in ("accuracy", "open_set_auroc", "oscr"):
+    for metric in ("accuracy", "open_set_auroc", "oscr", "closed_set_accuracy"):
         assert first["metrics"]["test"]["c"][metric][best] == pytest.approx(alone[metric], abs=1e-6)
 
 

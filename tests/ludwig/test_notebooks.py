@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import pathlib
+import re
 
 import pytest
 
@@ -22,6 +23,11 @@ def test_every_program_of_a_notebook_is_there(name):
     (command,) = [source.split() for source in sources if source.startswith("%run ")]
     assert command[1] in written and command[-1] == f"results/{name}"
     assert all((ROOT / path).exists() for path in written)
+    shared = {path.stem for path in ROOT.glob("examples/*.py")}
+    imported = {
+        module for source in sources for module in re.findall(r"^ *(?:from|import) (\w+)", source, re.MULTILINE)
+    }
+    assert {f"examples/{module}.py" for module in shared & imported} <= {*written}
 
 
 def test_the_notebook_of_a_quick_example_runs(tmp_path):

@@ -134,6 +134,7 @@ def test_metrics_are_the_areas_under_their_curves(name, strategy):
     score = loss.score(logits).numpy()
     assert measured["open_set_auroc"] == pytest.approx(roc_auc_score(known, score), abs=1e-6)
     assert measured["oscr"] == pytest.approx(oscr(score, known, correct), abs=1e-6)
+    assert measured["closed_set_accuracy"] == pytest.approx(correct[known].mean(), abs=1e-6)
 
 
 def test_metrics_need_known_and_unknown_examples(strategy):
@@ -167,7 +168,7 @@ def test_predictions_leave_the_background_out(name, tmp_path):
     model = LudwigModel(config, logging_level=logging.ERROR)
     result = model.train(str(path), output_directory=str(tmp_path), skip_save_processed_input=True)
     for split in (result.train_stats.training, result.train_stats.validation):
-        assert len(split["y"]["oscr"]) == len(split["y"]["open_set_auroc"]) == 2
+        assert all(len(split["y"][metric]) == 2 for metric in ("oscr", "open_set_auroc", "closed_set_accuracy"))
         assert split["y"]["hits_at_k"] == pytest.approx(split["y"]["accuracy"]), "the background is no hit"
     assert isinstance(model.model.output_features.get("y")._metric_functions["hits_at_k"], HitsOfProbabilities)
     predicted, _ = model.predict(str(path))

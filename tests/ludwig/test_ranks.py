@@ -92,7 +92,7 @@ def test_metrics_are_those_of_all_ranks(results):
     metric = OpenSetMetric(create_loss(config))
     metric.update(torch.randn(12, 3, generator=torch.Generator().manual_seed(7)), torch.arange(12) % 3)
     expected = {name: float(value) for name, value in metric.compute().items()}
-    assert set(expected) == {"open_set_auroc", "oscr"}
+    assert set(expected) == {"open_set_auroc", "oscr", "closed_set_accuracy"}
     assert [rank["metrics"] for rank in results] == [pytest.approx(expected)] * len(results)
 
 

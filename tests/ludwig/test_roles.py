@@ -22,7 +22,7 @@ LOSSES = {
     "ordinal": {"type": "corn", "order": ORDER},
     "open": {"type": "objectosphere", "background_class": "class_2"},
 }
-NEW = ("rank_mae", "quadratic_weighted_kappa", "open_set_auroc", "oscr", "hits_at_k")
+NEW = ("rank_mae", "quadratic_weighted_kappa", "open_set_auroc", "oscr", "closed_set_accuracy", "hits_at_k")
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_every_loss_has_every_metric(results):
 
 
 @pytest.mark.parametrize(
-    ("loss", "names"), [("ordinal", NEW[:2]), ("open", NEW[2:4]), ("default", NEW[4:]), ("ordinal", NEW[4:])]
+    ("loss", "names"), [("ordinal", NEW[:2]), ("open", NEW[2:5]), ("default", NEW[5:]), ("ordinal", NEW[5:])]
 )
 def test_a_loss_that_has_the_metric_in_ludwig_has_the_same_value(results, loss, names):
     curves = results.found[loss, 0]["curves"]["validation"]
@@ -71,6 +71,8 @@ def test_other_losses_are_measured_by_the_same_classes_on_the_same_rows(results)
     score = kept["probabilities"][:, known].max(axis=1)
     assert found["open_set_auroc"] == pytest.approx(roc_auc_score(is_known, score))
     assert found["oscr"] <= found["open_set_auroc"]
+    likeliest = np.array(known)[kept["probabilities"][:, known].argmax(axis=1)]
+    assert found["closed_set_accuracy"] == pytest.approx((likeliest == kept["truth"])[is_known].mean())
 
 
 def test_what_a_loss_advises_to_watch_is_in_the_catalogue():

@@ -394,5 +394,9 @@ def test_unknown_rows():
     pairs = [(score[i], right[i], score[j]) for i in np.flatnonzero(known) for j in np.flatnonzero(~known)]
     wins = np.array([(a > b) + 0.5 * (a == b) for a, _, b in pairs])
     found = numbers(open_set_values(*map(torch.from_numpy, (score, predicted, true)), [3, 4]))
-    expected = {"open_set_auroc": wins.mean(), "oscr": (wins * [right for _, right, _ in pairs]).mean()}
+    expected = {
+        "open_set_auroc": wins.mean(),
+        "oscr": (wins * [right for _, right, _ in pairs]).mean(),
+        "closed_set_accuracy": np.mean([right[i] for i in np.flatnonzero(known)]),
+    }
     assert found == pytest.approx(expected)

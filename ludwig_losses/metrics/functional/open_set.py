@@ -9,11 +9,13 @@ from ludwig_losses.metrics.functional._ranking import as_probabilities, order_of
 
 
 def open_set_values(score: Tensor, predicted: Tensor, true: Tensor, background: list[int]) -> dict[str, Tensor]:
-    """Return ``open_set_auroc`` and ``oscr``; nothing where the rows are all of known classes, or none is.
+    """Return ``open_set_auroc``, ``oscr`` and ``closed_set_accuracy``; nothing where the rows are all of known classes,
+    or none is.
 
     ``open_set_auroc`` is the probability that an example of a known class has a higher score than an unknown one.
     ``oscr`` asks in addition that the known example is classified correctly; it equals the area under the curve of the
     correct classification rate over the false positive rate (Dhamija et al., NeurIPS 2018, section 4).
+    ``closed_set_accuracy`` is the share of the known examples that are classified correctly, whatever their score.
 
     Args:
         score: ``[N]``, the higher, the more likely an example is of a known class.
@@ -34,4 +36,5 @@ def open_set_values(score: Tensor, predicted: Tensor, true: Tensor, background: 
     return {
         "open_set_auroc": binary_auroc(rank, is_known.int()),
         "oscr": binary_auroc(of_correct, is_known.int()),
+        "closed_set_accuracy": is_correct[is_known].float().mean(),
     }

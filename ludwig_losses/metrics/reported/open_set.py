@@ -10,10 +10,10 @@ from ludwig_losses.metrics.reported.base import MetricOfLoss, RowsMetric
 
 
 class OpenSetMetric(MetricOfLoss, RowsMetric):
-    """``open_set_auroc`` and ``oscr`` of the score by which unknown examples can be rejected, see
-    :func:`open_set_values`."""
+    """``open_set_auroc`` and ``oscr`` of the score by which unknown examples can be rejected, and
+    ``closed_set_accuracy``, see :func:`open_set_values`."""
 
-    NAMES = ("open_set_auroc", "oscr")
+    NAMES = ("open_set_auroc", "oscr", "closed_set_accuracy")
     columns = 3
 
     def update(self, preds: Tensor, target: Tensor) -> None:
