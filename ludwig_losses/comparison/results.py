@@ -288,6 +288,10 @@ class Results:
             if row.difference is not None
         ]
 
+    def kept(self) -> list[dict[str, Any]]:
+        """Return where each loss and seed has what is kept of it; of tuned losses that is the setting chosen."""
+        return [{"loss": loss, "seed": seed, "folder": str(self.folders[loss, seed])} for loss, seed in self.found]
+
     def frame(self) -> pd.DataFrame:
         """Return a row for each loss, seed and metric."""
         import pandas as pd

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from dataclasses import replace
 
@@ -65,6 +66,15 @@ def test_chosen_on_the_validation_rows_of_a_seed_and_measured_on_its_test_rows(t
     results = tuned(tmp_path).results({})
     assert results.losses == ["first", "other"] and results.comparisons == 1
     assert {loss: [*results.values(loss, "accuracy").values()] for loss in results.losses} == CHOSEN
+
+
+def test_what_is_kept_of_a_loss_is_that_of_the_chosen_setting(tmp_path):
+    runs = tuned(tmp_path, failed=[("other", 2), ("other gamma=1", 2)]).results({}).kept()
+    read = {(run["loss"], run["seed"]): json.loads(pathlib.Path(run["folder"], RESULT).read_text()) for run in runs}
+    measured = {key: result["metrics"] for key, result in read.items()}
+    expected = {(loss, seed): value for loss, values in CHOSEN.items() for seed, value in enumerate(values)}
+    del expected["other", 2]
+    assert measured == {key: {"accuracy": value} for key, value in expected.items()}
 
 
 def test_less_may_be_better(tmp_path):
