@@ -320,6 +320,18 @@ def test_new_rows_vary_more_than_seeds(tmp_path, fixed):
     assert said in written(found, tmp_path)
 
 
+@pytest.mark.parametrize("groups", [[0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 2, 2]])
+def test_partners_are_drawn_where_there_are_several_groups_of_them(groups, tmp_path):
+    runs, generator = saved.runs(["first", "better_one"], 4), np.random.default_rng(0)
+    for run in runs:
+        # The two views of a pair are the same row.
+        kept = {"vectors": generator.normal(size=(6, 3)), "groups": np.array(groups), "truth": np.zeros((6, 2))}
+        rows = np.array(groups, dtype=np.uint64) + np.uint64(1)
+        saved.save(run, tmp_path / run.folder, {"uniformity": generator.normal()}, **kept, rows=rows)
+    (found,) = Results.read(runs, lambda run: tmp_path / run.folder, {}).differences()
+    assert (found["new_rows"] is None) == (len({*groups}) == 1)
+
+
 def test_rows_that_are_not_recognized_get_the_corrected_interval_alone(tmp_path):
     found = measured(tmp_path, 4, fixed=False)
     for run in found.runs:
