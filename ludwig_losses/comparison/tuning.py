@@ -19,7 +19,7 @@ from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, VALIDATION, Run
 from ludwig_losses.comparison.results import Results
 from ludwig_losses.comparison.roles import Roles
 from ludwig_losses.comparison.settings import AS_GIVEN, Budget, Setting, affordable
-from ludwig_losses.comparison.statistics import BETTER, Difference, Splits, compare_pairs
+from ludwig_losses.comparison.statistics import BETTER, FEWEST_SEEDS, Difference, compare_pairs
 from ludwig_losses.metrics.catalogue import metric
 
 Folder = Callable[[Run], pathlib.Path]
@@ -273,7 +273,7 @@ class Tuned:
             [after[seed] for seed in common],
             [before[seed] for seed in common],
             higher_is_better=metric(name).higher_is_better,
-            rows=Splits(results.correction),
+            rows=results.shared(loss, name, common, given) if len(common) >= FEWEST_SEEDS else None,
         )
         failed = sum(self._by_name[of.name, seed] in self.failed for of in settings for seed in self.seeds)
         counted = dict(chosen.most_common())

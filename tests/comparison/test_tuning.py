@@ -94,6 +94,25 @@ def test_what_choosing_was_worth(tmp_path):
     assert low < 0 < high
 
 
+def test_what_choosing_was_worth_on_new_rows_has_the_chance_of_rows_that_all_seeds_share(tmp_path):
+    generator, of_all = np.random.default_rng(0), runs()
+    truth, chance = generator.integers(2, size=200), generator.random((len(NAMES), 200))
+    for run in of_all:
+        is_right = (chance[NAMES.index(run.loss)] < 0.7) ^ (np.random.default_rng(run.seed).random(200) < 0.05)
+        said = np.where(is_right, truth, 1 - truth)
+        kept = {"truth": truth, "predicted": said, "probabilities": np.eye(2)[said], "classes": np.array(["a", "b"])}
+        validation = {"accuracy": float("gamma" in run.loss)}
+        metrics = {"accuracy": float(is_right.mean())}
+        rows = np.arange(200, dtype=np.uint64)
+        saved.save(run, tmp_path / run.folder, metrics, validation=validation, rows=rows, **kept)
+    found = Tuned(tuning(), of_all, {}, lambda run: tmp_path / run.folder)
+    first, other = (choice.worth for choice in found.choices(found.results({})))
+    assert first.mean == 0 and other.mean
+    # Two sets of predictions that are right for 70 % of 200 rows differ by this by chance.
+    of_rows = np.sqrt(2 * 0.3 * 0.7 / 200)
+    assert np.ptp(other.new_rows) > 2 * 1.5 * of_rows > 2 * np.ptp(other.interval)
+
+
 def test_the_report_says_what_was_chosen(tmp_path):
     found = tuned(tmp_path / "runs")
     results = found.results({})
