@@ -15,7 +15,7 @@ from typing import Any
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 _MADE = re.compile(r"```bash\n.*?```\n|<!-- table.*?<!-- /table -->\n|!\[.*?\]\(.*?\)\n", re.DOTALL)
-_IMPORT = re.compile(r"^ *(?:from|import) (\w+)", re.MULTILINE)
+_IMPORTED = re.compile(r"^ *(?:from|import) (\w+)", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]*)\]\((?!http)[^)]*\)")
 
 _SHOW = """from pathlib import Path
@@ -48,25 +48,18 @@ def notebook(name: str) -> dict[str, Any]:
     return {"cells": numbered, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
 
 
-def _files(name: str) -> list[pathlib.Path]:
-    """What an example consists of, by paths in the repository."""
-    own = sorted(path for pattern in ("*.py", "*.yaml") for path in (EXAMPLES / name).glob(pattern))
-    shared = {EXAMPLES / "run.py"} if _is_compared(name) else set()
-    for path in own:
-        shared |= _imported(path)
-    return [path.relative_to(EXAMPLES.parent) for path in (*sorted(shared), *own)]
-
-
 def _is_compared(name: str) -> bool:
-    """Whether an example is run by the program that several share."""
+    """Whether the program that examples share compares the losses of this one."""
     return (EXAMPLES / name / "losses.yaml").exists()
 
 
-def _imported(path: pathlib.Path) -> set[pathlib.Path]:
-    """The programs that several examples share, as far as a file needs them."""
-    modules = _IMPORT.findall(path.read_text()) if path.suffix == ".py" else []
-    found = {file for file in (EXAMPLES / f"{module}.py" for module in modules) if file.exists()}
-    return found.union(*map(_imported, found))
+def _files(name: str) -> list[pathlib.Path]:
+    """What an example consists of, by paths in the repository: its own files, and those that it shares with others."""
+    own = sorted(path for pattern in ("*.py", "*.yaml") for path in (EXAMPLES / name).glob(pattern))
+    needed = set(_IMPORTED.findall("\n".join(path.read_text() for path in own if path.suffix == ".py")))
+    needed |= {"run"} if _is_compared(name) else set()
+    shared = [path for path in sorted(EXAMPLES.glob("*.py")) if path.stem in needed]
+    return [path.relative_to(EXAMPLES.parent) for path in (*shared, *own)]
 
 
 def _cell(kind: str, source: str) -> dict[str, Any]:

@@ -8,6 +8,8 @@ of a few digits with labels? The temperature is chosen on the views of 1,000 fur
 
 from __future__ import annotations
 
+import itertools
+import json
 import logging
 import pathlib
 import sys
@@ -37,16 +39,15 @@ from run import LEGEND, facts, table
 
 FOLDER = pathlib.Path(__file__).parent
 SEEDS = (0, 1, 2, 3, 4)
-CHOSEN, DEFAULT, LEARNED = (f"nt_xent_loss, temperature {what}" for what in ("chosen", "0.07 (default)", "learned"))
-LOSSES = {
-    CHOSEN: {"type": "nt_xent_loss", "temperature": 0.3},
-    DEFAULT: {"type": "nt_xent_loss"},
-    LEARNED: {"type": "nt_xent_loss", "temperature": "learned"},
-}
-TRIES = {CHOSEN: {"temperature": [0.1, 0.3, 1.0]}, DEFAULT: {}, LEARNED: {}}
+NT_XENT, LEARNED = "nt_xent_loss", "nt_xent_loss, temperature learned"
+LOSSES = {NT_XENT: {"type": "nt_xent_loss"}, LEARNED: {"type": "nt_xent_loss", "temperature": "learned"}}
+TRIES = {NT_XENT: {"temperature": [0.1, 0.3, 1.0]}, LEARNED: {}}
 PIXELS, NETWORK = "no training: pixels", "the same network, trained on the labels"
-NEAREST = "nearest is the same digit"
-LABELS = (1, 5, 20)  # For each of the ten digits.
+CHOSEN, DEFAULT = "nt_xent_loss, temperature chosen", "temperature=0.07 (default)"
+PAIRS_FOUND, NEAREST = "pair_accuracy", "nearest is the same digit"
+# How many of each of the ten digits have a label, and how often those are drawn for a seed: the fewer, the more depends
+# on which they are.
+LABELS = {1: 4, 5: 4, 20: 1}
 ACCURACIES = {count: f"accuracy, labels of each digit: {count}" for count in LABELS}
 PARTS = (1_500, 1_000, 2_500)
 # Pairs of views that are made of each picture, as Ludwig draws no new ones in each epoch. Where rows are measured it is
@@ -56,7 +57,7 @@ SIZE = 28
 DIMENSIONS = 32
 
 Parts = list[tuple[np.ndarray, np.ndarray]]
-# Which of the test pictures are right, by line, seed and column of the table.
+# For each test picture the share of the draws in which it is right, by line, seed and column of the table.
 Hits = dict[tuple[str, int, str], np.ndarray]
 
 
@@ -100,25 +101,26 @@ def embed(model: LudwigModel, some: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def few(digits: np.ndarray, count: int, seed: int) -> np.ndarray:
+def few(digits: np.ndarray, count: int, seed: int, draw: int) -> np.ndarray:
     """Return the indices of so many of each digit."""
-    order = np.random.default_rng(seed).permutation(len(digits))
+    order = np.random.default_rng([seed, draw]).permutation(len(digits))
     return np.concatenate([order[digits[order] == digit][:count] for digit in range(10)])
 
 
-def judged(vectors: dict[int, np.ndarray], parts: Parts, seed: int) -> dict[str, np.ndarray]:
-    """Return by column of the table which test pictures the vectors of training and test pictures are right about."""
+def judged(vectors: dict[int, np.ndarray], parts: Parts, line: str, seed: int) -> Hits:
+    """Return which test pictures the vectors of training and test pictures are right about."""
     train_x, test_x, (_, train_y), (_, test_y) = vectors[TRAINING], vectors[TEST], parts[TRAINING], parts[TEST]
     nearest = NearestNeighbors(n_neighbors=2).fit(test_x).kneighbors(test_x, return_distance=False)[:, 1]
-    found = {NEAREST: test_y[nearest] == test_y}
-    for count, column in ACCURACIES.items():
-        some = few(train_y, count, seed)
-        found[column] = LogisticRegression(max_iter=2_000).fit(train_x[some], train_y[some]).predict(test_x) == test_y
+    found = {(line, seed, NEAREST): (test_y[nearest] == test_y).astype(float)}
+    for count, draws in LABELS.items():
+        drawn_digits = [few(train_y, count, seed, draw) for draw in range(draws)]
+        fitted = [LogisticRegression(max_iter=2_000).fit(train_x[some], train_y[some]) for some in drawn_digits]
+        found[line, seed, ACCURACIES[count]] = np.mean([model.predict(test_x) == test_y for model in fitted], axis=0)
     return found
 
 
-def of_pairs(parts: Parts, folder: pathlib.Path) -> tuple[pd.DataFrame, Hits]:
-    """Compare NT-Xent at several temperatures; return the comparison, and how its embeddings and the pixels do."""
+def of_pairs(parts: Parts, folder: pathlib.Path) -> tuple[Hits, list[tuple[str, int, str, float]]]:
+    """Compare temperatures; return how the embeddings do, and of each model the metric that needs no labels."""
     result = ludwig_losses.compare(
         FOLDER / "pairs.yaml",
         pairs(parts),
@@ -126,89 +128,98 @@ def of_pairs(parts: Parts, folder: pathlib.Path) -> tuple[pd.DataFrame, Hits]:
         seeds=SEEDS,
         output_directory=folder,
         tries=TRIES,
-        choose_by="pair_accuracy",
+        choose_by=PAIRS_FOUND,
         keep_models=True,
         quiet=True,
     )
     hits: Hits = {}
-    for run in result.attrs["runs"]:
+    found = []
+    # The chosen ones again, as the first line.
+    runs = [(CHOSEN, run) for run in result.attrs["runs"] if run["is_chosen"] and run["loss"] == NT_XENT]
+    for line, run in [*runs, *((line_of(run), run) for run in result.attrs["runs"])]:
         model = LudwigModel.load(f"{run['folder']}/model", logging_level=logging.ERROR)
         vectors = {part: embed(model, parts[part][0]) for part in (TRAINING, TEST)}
-        hits |= named(judged(vectors, parts, run["seed"]), run["loss"], run["seed"])
-    flat = {part: parts[part][0].reshape(-1, SIZE * SIZE) for part in (TRAINING, TEST)}
-    for seed in SEEDS:
-        hits |= named(judged(flat, parts, seed), PIXELS, seed)
-    return result, hits
+        hits |= judged(vectors, parts, line, run["seed"])
+        metrics = json.loads(pathlib.Path(run["folder"], "result.json").read_text())["metrics"]
+        found.append((line, run["seed"], PAIRS_FOUND, metrics[PAIRS_FOUND]))
+    return hits, found
 
 
-def named(found: dict[str, np.ndarray], line: str, seed: int) -> Hits:
-    return {(line, seed, column): right for column, right in found.items()}
+def line_of(run: dict) -> str:
+    """Return the line of the table that a run belongs to."""
+    if run["loss"] == LEARNED:
+        return LEARNED
+    return f"{NT_XENT}, {DEFAULT if run['setting'] == 'as given' else run['setting']}".replace("=", " ")
 
 
-def of_labels(parts: Parts, count: int, seed: int, folder: pathlib.Path) -> Hits:
-    """Train the same network on a few labels, with as many views of each picture as the pairs have."""
-    random = np.random.default_rng(seed)
+def of_labels(parts: Parts, count: int, seed: int, draw: int, folder: pathlib.Path) -> np.ndarray:
+    """Train the same network on a few labels, with as many views of each picture as the pairs have; return which test
+    pictures it is right about."""
+    random = np.random.default_rng([seed, draw])
     (train_x, train_y), *_ = parts
-    some = np.repeat(few(train_y, count, seed), 2 * PAIRS[TRAINING])
+    some = np.repeat(few(train_y, count, seed, draw), 2 * PAIRS[TRAINING])
     views = np.stack([view(train_x[index], random) for index in some])
     used = [(views, train_y[some]), *parts[VALIDATION:]]
     data = pd.concat([labelled(*of_part, part) for part, of_part in enumerate(used)], ignore_index=True)
-    losses = ["softmax_cross_entropy"]
+    losses, output = ["softmax_cross_entropy"], folder / f"labels{count}-seed{seed}-draw{draw}"
     result = ludwig_losses.compare(
-        FOLDER / "labels.yaml", data, losses, seeds=[seed], output_directory=folder, quiet=True
+        FOLDER / "labels.yaml", data, losses, seeds=[seed], output_directory=output, quiet=True
     )
     (run,) = result.attrs["runs"]
     with np.load(f"{run['folder']}/predictions.npz") as kept:
-        return {(NETWORK, seed, ACCURACIES[count]): kept["predicted"] == kept["truth"]}
+        return kept["predicted"] == kept["truth"]
 
 
 def labelled(some: np.ndarray, digits: np.ndarray, part: int) -> pd.DataFrame:
     return pd.DataFrame({"pixels": text(some), "digit": [f"digit {digit}" for digit in digits], "split": part})
 
 
-def scored(hits: Hits) -> pd.DataFrame:
-    """Return the share of test pictures that are right, with differences to the first line as ``compare`` has them."""
-    rows = [(loss, seed, column, right.mean()) for (loss, seed, column), right in hits.items()]
-    scores = pd.DataFrame(rows, columns=["loss", "seed", "metric", "value"])
-    first, *others = scores.loss.unique()
-    scores.attrs["differences"] = [
-        {"loss": loss, "metric": column, **difference(hits, loss, first, column, len(others))}
-        for loss in others
-        for column in scores.metric[scores.loss == loss].unique()
+def measured(folder: pathlib.Path) -> tuple[Hits, list[tuple[str, int, str, float]]]:
+    """Return how all lines of the table do, the pixels first, and what needs no labels."""
+    parts = pictures()
+    flat = {part: parts[part][0].reshape(-1, SIZE * SIZE) for part in (TRAINING, TEST)}
+    hits: Hits = {}
+    for seed in SEEDS:
+        hits |= judged(flat, parts, PIXELS, seed)
+    with runs_in_this_process():
+        of_embeddings, found = of_pairs(parts, folder / "pairs")
+        hits |= of_embeddings
+        for seed, (count, draws) in itertools.product(SEEDS, LABELS.items()):
+            right = [of_labels(parts, count, seed, draw, folder) for draw in range(draws)]
+            hits[NETWORK, seed, ACCURACIES[count]] = np.mean(right, axis=0)
+    return hits, found
+
+
+def differences(hits: Hits, first: str) -> list[dict]:
+    """Return the differences to a line as ``compare`` has them, for the columns that both have."""
+    lines = dict.fromkeys(line for line, _, _ in hits if line != first)
+    return [
+        {"loss": line, "metric": column, **difference(hits, line, first, column, len(lines))}
+        for line in lines
+        for column in (NEAREST, *ACCURACIES.values())
+        if {(line, SEEDS[0], column), (first, SEEDS[0], column)} <= hits.keys()
     ]
-    return scores
 
 
-def difference(hits: Hits, loss: str, first: str, column: str, comparisons: int) -> dict:
-    """Return the difference of a line to the first one; all lines and seeds share the bootstrap samples of pictures."""
-    right, reference = (np.stack([hits[of, seed, column] for seed in SEEDS]).astype(float) for of in (loss, first))
-    pictures = right.shape[1]
-    samples = np.concatenate([weights @ (right - reference).T for weights in drawn(pictures, SAMPLES)]).T / pictures
+def difference(hits: Hits, line: str, first: str, column: str, comparisons: int) -> dict:
+    """Return the difference of a line to another one; all lines and seeds share the bootstrap samples of pictures."""
+    right, reference = (np.stack([hits[of, seed, column] for seed in SEEDS]) for of in (line, first))
+    count = right.shape[1]
+    samples = np.concatenate([weights @ (right - reference).T for weights in drawn(count, SAMPLES)]).T / count
     # All seeds have the same pictures in training, so there is nothing to correct for.
-    rows = Resamples(0.0, samples, pictures)
+    rows = Resamples(0.0, samples, count)
     return asdict(compare_pairs(right.mean(axis=1), reference.mean(axis=1), comparisons=comparisons, rows=rows))
 
 
-def intervals(scores: pd.DataFrame) -> str:
-    """Return the differences to the first line with their intervals, as Markdown."""
-    found = pd.DataFrame(scores.attrs["differences"])
+def intervals(first: str, found: list[dict]) -> str:
+    """Return the differences to a line with the intervals that marks follow, as Markdown."""
     cells = {
-        (row["loss"], row["metric"]): f"{row['mean']:+.3f} ({row['corrected'][0]:+.3f} to {row['corrected'][1]:+.3f})"
-        for row in found.to_dict("records")
+        (row["loss"], row["metric"]): "{:+.3f} ({:+.3f} to {:+.3f})".format(row["mean"], *row["corrected"])
+        for row in found
     }
-    columns = [NEAREST, *ACCURACIES.values()]
-    lines = [f"| difference to the first line | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
-    for loss in found.loss.unique():
-        lines.append(f"| {loss} | {' | '.join(cells.get((loss, column), '') for column in columns)} |")
-    return "\n".join(lines)
-
-
-def choices(result: pd.DataFrame) -> str:
-    """Return which temperatures were chosen."""
-    (choice,) = [choice for choice in result.attrs["settings"] if choice["loss"] == CHOSEN]
-    asked = {"as given": f"temperature={LOSSES[CHOSEN]['temperature']}"}
-    counts = ", ".join(f"{asked.get(what, what)} in {count}" for what, count in choice["chosen"].items())
-    return f"- {choice['tried']} temperatures were tried for each seed, and chosen by pair_accuracy on the validation views: {counts}."
+    lines, columns = dict.fromkeys(line for line, _ in cells), dict.fromkeys(column for _, column in cells)
+    head = [f"| difference to: {first} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    return "\n".join([*head, *(f"| {of} | {' | '.join(cells.get((of, c), '') for c in columns)} |" for of in lines)])
 
 
 def plot(scores: pd.DataFrame, path: pathlib.Path) -> None:
@@ -217,7 +228,7 @@ def plot(scores: pd.DataFrame, path: pathlib.Path) -> None:
     mean, deviation = values.mean(), values.std()
     figure, axis = plt.subplots(figsize=(6, 3.5))
     for place, loss in enumerate(scores.loss.unique()):
-        x, y = np.arange(len(names)) + 0.04 * (place - 2), [mean[loss, name] for name in names]
+        x, y = np.arange(len(names)) + 0.04 * (place - 3.5), [mean[loss, name] for name in names]
         axis.errorbar(x, y, yerr=[deviation[loss, name] for name in names], marker="o", capsize=3, label=loss)
     axis.set_xticks(range(len(names)), [str(count) for count in LABELS])
     axis.set(xlabel="labels of each digit", ylabel="accuracy on 2,500 test digits")
@@ -226,30 +237,22 @@ def plot(scores: pd.DataFrame, path: pathlib.Path) -> None:
 
 
 def main(folder: pathlib.Path) -> None:
-    parts = pictures()
-    with runs_in_this_process():
-        result, hits = of_pairs(parts, folder / "pairs")
-        for seed in SEEDS:
-            for count in LABELS:
-                hits |= of_labels(parts, count, seed, folder / f"labels{count}-{seed}")
-    scores = scored(hits)
-    lines = [
-        *facts(folder / "pairs"),
-        choices(result),
-        "",
-        table({"metrics": [NEAREST, *ACCURACIES.values()]}, scores),
-        "",
+    hits, found = measured(folder)
+    scores = pd.DataFrame(
+        [(line, seed, column, right.mean()) for (line, seed, column), right in hits.items()] + found,
+        columns=["loss", "seed", "metric", "value"],
+    )
+    scores.attrs["differences"] = differences(hits, PIXELS)
+    rows, _, versions = facts(folder / "pairs")
+    shown = [
+        "\n".join([rows, f"- Seeds {', '.join(map(str, SEEDS))}.", versions]),
+        table({"metrics": [PAIRS_FOUND, NEAREST, *ACCURACIES.values()]}, scores),
         LEGEND,
-        "",
-        intervals(scores),
-        "",
-        "Each with the interval that ▲ and ▼ follow.",
-        "",
-        table({"metrics": ["pair_accuracy", "alignment", "uniformity"]}, result),
-        "",
-        "What `compare` measures on two views of each test picture, without labels.",
+        intervals(PIXELS, scores.attrs["differences"]),
+        intervals(NETWORK, differences(hits, NETWORK)),
+        "With the intervals for new rows, each corrected for the number of lines.",
     ]
-    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    (folder / "table.md").write_text("\n\n".join(shown) + "\n")
     plot(scores, folder / "accuracy.svg")
     print((folder / "table.md").read_text())
 

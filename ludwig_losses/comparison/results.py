@@ -22,6 +22,7 @@ from ludwig_losses.comparison.outcome import (
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, Run
 from ludwig_losses.comparison.resampling import Samples, drawn_units, resampled
 from ludwig_losses.comparison.roles import Roles
+from ludwig_losses.comparison.settings import AS_GIVEN
 from ludwig_losses.comparison.statistics import FEWEST_SEEDS, Difference, Resamples, Splits, compare_pairs
 from ludwig_losses.metrics.catalogue import METRICS, metric
 
@@ -177,6 +178,8 @@ class Results:
     @cached_property
     def same(self) -> dict[str, str]:
         """The losses that give the numbers of an earlier one in every seed, each with the name of that one."""
+        if not self.has_metrics:
+            return {}
         first: dict[str, str] = {}
         return {
             loss: earlier
@@ -184,6 +187,11 @@ class Results:
             if any(of == loss for of, _ in self.found)
             and (earlier := first.setdefault(self._numbers(loss), loss)) != loss
         }
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether the rows define a metric: those of anomalies need labels."""
+        return any(metric(name).features for result in self.found.values() for name in result["metrics"])
 
     def _numbers(self, loss: str) -> str:
         names = [name for name in self.metrics if metric(name).features]
@@ -310,8 +318,12 @@ class Results:
         ]
 
     def kept(self) -> list[dict[str, Any]]:
-        """Return where each loss and seed has what is kept of it; of tuned losses that is the setting chosen."""
-        return [{"loss": loss, "seed": seed, "folder": str(self.folders[loss, seed])} for loss, seed in self.found]
+        """Return where each loss and seed has what is kept of it."""
+        folders = {key: str(self.folders[key]) for key in self.found}
+        return [
+            {"loss": loss, "seed": seed, "setting": AS_GIVEN, "is_chosen": True, "folder": folder}
+            for (loss, seed), folder in folders.items()
+        ]
 
     def frame(self) -> pd.DataFrame:
         """Return a row for each loss, seed and metric."""

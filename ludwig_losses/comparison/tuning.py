@@ -242,6 +242,22 @@ class Tuned:
                     failed[run] = self.failed[trained]
         return Results.read(runs, folders.__getitem__, failed, margins, levels)
 
+    def kept(self) -> list[dict[str, Any]]:
+        """Return where each setting of a loss and seed has what is kept of it, and whether it was chosen."""
+        return [
+            {
+                "loss": loss,
+                "seed": seed,
+                "setting": setting.changes or AS_GIVEN,
+                "is_chosen": setting == self.chosen[loss, seed],
+                "folder": str(self.folder(run)),
+            }
+            for seed in self.seeds
+            for loss, settings in self.tuning.settings.items()
+            for setting in settings
+            if (run := self._by_name[setting.name, seed]) not in self.failed
+        ]
+
     def pick(self, loss: str, is_kept: bool, choice: Choice) -> Pick:
         """Return the setting of a loss that most seeds have chosen, of equally many the one that was tried first; of
         the loss that is kept it is the loss as given, unless choosing was better on new rows."""

@@ -193,6 +193,18 @@ def test_losses_that_give_the_same_numbers_are_named(tmp_path):
     assert "b gives the same numbers as a in every seed" in written(found, tmp_path)
 
 
+def test_losses_without_any_metric_are_not_the_same(tmp_path):
+    """As of anomaly features, where no row has a label."""
+    config = {"output_features": [{"name": "y", "type": "anomaly"}]}
+    runs = [replace(run, config=config) for run in saved.runs(["a", "b"], 3)]
+    for run in runs:
+        saved.save(run, tmp_path / run.folder, {"seconds_per_epoch": 1.0 + run.seed}, truth=np.full(4, -1))
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    shown = written(found, tmp_path)
+    assert found.same == {} and "same loss" not in shown
+    assert "these rows define no metric of anomaly features. They need labelled rows of both kinds." in shown
+
+
 def test_a_full_disk_leaves_the_files_of_before(tmp_path):
     found = results(tmp_path / "runs")
     written(found, tmp_path)

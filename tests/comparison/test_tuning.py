@@ -68,13 +68,16 @@ def test_chosen_on_the_validation_rows_of_a_seed_and_measured_on_its_test_rows(t
     assert {loss: [*results.values(loss, "accuracy").values()] for loss in results.losses} == CHOSEN
 
 
-def test_what_is_kept_of_a_loss_is_that_of_the_chosen_setting(tmp_path):
-    runs = tuned(tmp_path, failed=[("other", 2), ("other gamma=1", 2)]).results({}).kept()
-    read = {(run["loss"], run["seed"]): json.loads(pathlib.Path(run["folder"], RESULT).read_text()) for run in runs}
-    measured = {key: result["metrics"] for key, result in read.items()}
-    expected = {(loss, seed): value for loss, values in CHOSEN.items() for seed, value in enumerate(values)}
-    del expected["other", 2]
-    assert measured == {key: {"accuracy": value} for key, value in expected.items()}
+def test_what_is_kept_of_each_setting_is_found_and_which_was_chosen(tmp_path):
+    found = tuned(tmp_path, failed=[("other", 2), ("other gamma=1", 2), ("first", 3)]).kept()
+    measured = {(run["loss"], run["setting"], run["seed"]): pathlib.Path(run["folder"], RESULT) for run in found}
+    assert len(measured) == len(found) == len(NAMES) * SEEDS - 3
+    for (loss, setting, seed), path in measured.items():
+        name = loss if setting == "as given" else f"{loss} {setting}"
+        assert json.loads(path.read_text())["metrics"] == {"accuracy": TEST[name][seed]}
+    chosen = {(run["loss"], run["seed"]): run["setting"] for run in found if run["is_chosen"]}
+    assert len(chosen) == sum(run["is_chosen"] for run in found) == 2 * SEEDS - 1
+    assert chosen["first", 0] == chosen["other", 3].replace("gamma=1", "as given") == "as given"
 
 
 def test_less_may_be_better(tmp_path):
