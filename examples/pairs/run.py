@@ -13,6 +13,7 @@ import json
 import logging
 import pathlib
 import sys
+from collections import Counter
 from dataclasses import asdict
 
 import matplotlib
@@ -119,8 +120,9 @@ def judged(vectors: dict[int, np.ndarray], parts: Parts, line: str, seed: int) -
     return found
 
 
-def of_pairs(parts: Parts, folder: pathlib.Path) -> tuple[Hits, list[tuple[str, int, str, float]]]:
-    """Compare temperatures; return how the embeddings do, and of each model the metric that needs no labels."""
+def of_pairs(parts: Parts, folder: pathlib.Path) -> tuple[Hits, list[tuple[str, int, str, float]], str]:
+    """Compare temperatures; return how the embeddings do, of each model the metric that needs no labels, and what that
+    metric has chosen."""
     result = ludwig_losses.compare(
         FOLDER / "pairs.yaml",
         pairs(parts),
@@ -134,15 +136,18 @@ def of_pairs(parts: Parts, folder: pathlib.Path) -> tuple[Hits, list[tuple[str, 
     )
     hits: Hits = {}
     found = []
-    # The chosen ones again, as the first line.
-    runs = [(CHOSEN, run) for run in result.attrs["runs"] if run["is_chosen"] and run["loss"] == NT_XENT]
-    for line, run in [*runs, *((line_of(run), run) for run in result.attrs["runs"])]:
+    # The chosen ones have a line of their own.
+    chosen = [(CHOSEN, run) for run in result.attrs["runs"] if run["is_chosen"] and run["loss"] == NT_XENT]
+    lines = [(line_of(run), run) for run in result.attrs["runs"]]
+    for line, run in [*chosen, *sorted(lines, key=lambda of: of[0])]:
         model = LudwigModel.load(f"{run['folder']}/model", logging_level=logging.ERROR)
         vectors = {part: embed(model, parts[part][0]) for part in (TRAINING, TEST)}
         hits |= judged(vectors, parts, line, run["seed"])
         metrics = json.loads(pathlib.Path(run["folder"], "result.json").read_text())["metrics"]
         found.append((line, run["seed"], PAIRS_FOUND, metrics[PAIRS_FOUND]))
-    return hits, found
+    counts = Counter(line_of(run).removeprefix(f"{NT_XENT}, temperature ") for _, run in chosen)
+    said = ", ".join(f"{temperature} in {count}" for temperature, count in counts.most_common())
+    return hits, found, f"- Temperatures chosen by {PAIRS_FOUND} on the validation views, by seeds: {said}."
 
 
 def line_of(run: dict) -> str:
@@ -174,20 +179,20 @@ def labelled(some: np.ndarray, digits: np.ndarray, part: int) -> pd.DataFrame:
     return pd.DataFrame({"pixels": text(some), "digit": [f"digit {digit}" for digit in digits], "split": part})
 
 
-def measured(folder: pathlib.Path) -> tuple[Hits, list[tuple[str, int, str, float]]]:
-    """Return how all lines of the table do, the pixels first, and what needs no labels."""
+def measured(folder: pathlib.Path) -> tuple[Hits, list[tuple[str, int, str, float]], str]:
+    """Return how all lines of the table do, the pixels first, what needs no labels, and what that has chosen."""
     parts = pictures()
     flat = {part: parts[part][0].reshape(-1, SIZE * SIZE) for part in (TRAINING, TEST)}
     hits: Hits = {}
     for seed in SEEDS:
         hits |= judged(flat, parts, PIXELS, seed)
     with runs_in_this_process():
-        of_embeddings, found = of_pairs(parts, folder / "pairs")
+        of_embeddings, found, chosen = of_pairs(parts, folder / "pairs")
         hits |= of_embeddings
         for seed, (count, draws) in itertools.product(SEEDS, LABELS.items()):
             right = [of_labels(parts, count, seed, draw, folder) for draw in range(draws)]
             hits[NETWORK, seed, ACCURACIES[count]] = np.mean(right, axis=0)
-    return hits, found
+    return hits, found, chosen
 
 
 def differences(hits: Hits, first: str) -> list[dict]:
@@ -237,7 +242,7 @@ def plot(scores: pd.DataFrame, path: pathlib.Path) -> None:
 
 
 def main(folder: pathlib.Path) -> None:
-    hits, found = measured(folder)
+    hits, found, chosen = measured(folder)
     scores = pd.DataFrame(
         [(line, seed, column, right.mean()) for (line, seed, column), right in hits.items()] + found,
         columns=["loss", "seed", "metric", "value"],
@@ -245,7 +250,7 @@ def main(folder: pathlib.Path) -> None:
     scores.attrs["differences"] = differences(hits, PIXELS)
     rows, _, versions = facts(folder / "pairs")
     shown = [
-        "\n".join([rows, f"- Seeds {', '.join(map(str, SEEDS))}.", versions]),
+        "\n".join([rows, f"- Seeds {', '.join(map(str, SEEDS))}.", versions, chosen]),
         table({"metrics": [PAIRS_FOUND, NEAREST, *ACCURACIES.values()]}, scores),
         LEGEND,
         intervals(PIXELS, scores.attrs["differences"]),

@@ -98,7 +98,7 @@ def test_the_metric_that_chooses():
     assert deciding_metric("category", "recall[rare]") == "recall[rare]"
     with pytest.raises(ValueError, match="Did you mean 'accuracy'"):
         deciding_metric("binary", "acuracy")
-    with pytest.raises(ValueError, match="settings of a vector feature: pair_accuracy, alignment, uniformity."):
+    with pytest.raises(ValueError, match="a vector feature: pair_accuracy, alignment, uniformity"):
         deciding_metric("vector", None)
     # The deviance is that of each loss, and is not measured; a narrow interval alone is no good one.
     for wrong in ("deviance", "interval_width"):
