@@ -68,6 +68,8 @@ def table(plan: dict[str, Any], scores: pd.DataFrame) -> str:
     metrics = plan["metrics"]
 
     def cell(loss: str, name: str) -> str:
+        if (loss, name) not in means:
+            return ""
         mark = VERDICTS.get(verdicts.get((loss, name), ""), "")
         return f"{means[loss, name]:.3f} ± {spreads[loss, name]:.3f}{mark}"
 

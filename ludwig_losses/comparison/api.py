@@ -82,8 +82,9 @@ def compare(
         A row for each loss, seed and metric, with the columns ``loss``, ``seed``, ``metric`` and ``value``.
         ``attrs["differences"]`` lists what the tables say of each loss and metric: the mean difference to the first
         loss, its intervals, probabilities and verdict; ``attrs["failed"]`` the runs that have failed, with their
-        reasons; ``attrs["settings"]`` what was tried and chosen of each loss; ``attrs["calibration"]`` the calibration
-        of each loss before and after; ``attrs["answer"]`` what to do, with the YAML to paste.
+        reasons; ``attrs["runs"]`` the folder of each loss, seed and setting, with its predictions and, if they are
+        kept, its ``model``; ``attrs["settings"]`` what was tried and chosen of each loss; ``attrs["calibration"]`` the
+        calibration of each loss before and after; ``attrs["answer"]`` what to do, with the YAML to paste.
 
     Raises:
         ValueError: an argument, the configuration or one of the losses is wrong, the data lacks a column, or another
@@ -201,6 +202,7 @@ def _frame(trained: _Trained, answer: Answer | None) -> pd.DataFrame:
     frame = trained.results.frame()
     failed = trained.failed.items()
     frame.attrs["failed"] = [{"loss": run.loss, "seed": run.seed, "reason": why} for run, why in failed]
+    frame.attrs["runs"] = (trained.tuned or trained.results).kept()
     frame.attrs["settings"] = [choice.as_dict() for choice in trained.choices]
     frame.attrs["differences"] = trained.results.differences()
     frame.attrs["calibration"] = calibration.summary(trained.results)

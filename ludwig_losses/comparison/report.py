@@ -24,7 +24,7 @@ from ludwig_losses.comparison.statistics import (
     Difference,
     Interval,
 )
-from ludwig_losses.metrics.catalogue import metric
+from ludwig_losses.metrics.catalogue import METRICS, metric
 
 Tables = dict[str, list[Row]]
 
@@ -237,6 +237,8 @@ def _unsure(found: Difference) -> str:
 def caveats(results: Results) -> Iterator[str]:
     """Yield what a reader has to know to read the tables rightly."""
     seeds = len(results.seeds)
+    if results.found and not results.has_metrics:
+        yield _about_no_metrics(results.runs[0])
     if seeds < FEWEST_SEEDS:
         yield (
             f"No intervals: {seeds} seed{'s' * (seeds > 1)} cannot tell a difference from chance. Take at least "
@@ -258,6 +260,12 @@ def caveats(results: Results) -> Iterator[str]:
     yield from _about_epochs(results, names)
     if results.runs[0].split == "test":
         yield "Settings chosen by these numbers look better than they are: choose with --tune, or --split validation."
+
+
+def _about_no_metrics(run: Run) -> str:
+    (kind,) = (feature["type"] for feature in run.config["output_features"] if feature["name"] == run.feature)
+    needs = dict.fromkeys(of.needs for of in METRICS.values() if kind in of.features and of.needs)
+    return f"The losses are not compared: these rows define no metric of {kind} features. They need {', '.join(needs)}."
 
 
 def _about_levels(results: Results) -> Iterator[str]:

@@ -22,6 +22,7 @@ from ludwig_losses.comparison.outcome import (
 from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, Run
 from ludwig_losses.comparison.resampling import Samples, drawn_units, resampled
 from ludwig_losses.comparison.roles import Roles
+from ludwig_losses.comparison.settings import AS_GIVEN
 from ludwig_losses.comparison.statistics import FEWEST_SEEDS, Difference, Resamples, Splits, compare_pairs
 from ludwig_losses.metrics.catalogue import METRICS, metric
 
@@ -177,6 +178,8 @@ class Results:
     @cached_property
     def same(self) -> dict[str, str]:
         """The losses that give the numbers of an earlier one in every seed, each with the name of that one."""
+        if not self.has_metrics:
+            return {}
         first: dict[str, str] = {}
         return {
             loss: earlier
@@ -184,6 +187,11 @@ class Results:
             if any(of == loss for of, _ in self.found)
             and (earlier := first.setdefault(self._numbers(loss), loss)) != loss
         }
+
+    @property
+    def has_metrics(self) -> bool:
+        """Whether the rows define a metric: those of anomalies need labels."""
+        return any(metric(name).features for result in self.found.values() for name in result["metrics"])
 
     def _numbers(self, loss: str) -> str:
         names = [name for name in self.metrics if metric(name).features]
@@ -246,15 +254,36 @@ class Results:
         arrays = self.arrays(*key)
         return with_levels(arrays, self.common_levels) if QUANTILES in arrays else arrays
 
-    def _shared(self, loss: str, name: str, seeds: Sequence[int]) -> Splits | None:
-        """Return how seeds share rows, ``None`` for a metric that does not depend on them."""
+    def _sampled(self, loss: str, name: str, seeds: Sequence[int]) -> list[np.ndarray]:
+        """Return a metric of a loss on samples of the rows, for the seeds that have it."""
+        found = [self._samples.get((loss, seed), {}).get(name) for seed in seeds]
+        return [values for values in found if values is not None]
+
+    def shared(self, loss: str, name: str, seeds: Sequence[int], before: Results | None = None) -> Splits | None:
+        """Return how seeds share rows, ``None`` for a metric that does not depend on them.
+
+        Args:
+            loss: that is compared.
+            name: of the metric.
+            seeds: those that have it.
+            before: other results of the same loss that it is compared with, instead of the first loss here.
+        """
         if not metric(name).features:
             return None
-        kept = [tuple(self._samples.get((of, seed), {}).get(name) for of in (loss, self.losses[0])) for seed in seeds]
-        samples = [values - reference for values, reference in kept if values is not None and reference is not None]
-        if self._everything is None or not samples or len(samples) < len(seeds):
+        of = self if before is None else before
+        values, reference = (
+            self._sampled(loss, name, seeds),
+            of._sampled(loss if before else self.losses[0], name, seeds),
+        )
+        if not seeds or min(len(values), len(reference)) < len(seeds) or not self._has_rows_of(of):
             return Splits(self.correction)
-        return Resamples(self.correction, np.stack(samples), len(self._everything))
+        assert self._everything is not None
+        return Resamples(self.correction, np.stack(values) - np.stack(reference), len(self._everything))
+
+    def _has_rows_of(self, other: Results) -> bool:
+        """Whether the samples of other results are drawn from the same rows."""
+        own, others = self._everything, other._everything
+        return own is not None and others is not None and np.array_equal(own, others)
 
     def table(self, name: str) -> list[Row]:
         """Return the rows of the losses that have a metric."""
@@ -273,7 +302,7 @@ class Results:
             [reference[seed] for seed in common],
             comparisons=self.comparisons,
             higher_is_better=metric(name).higher_is_better,
-            rows=self._shared(loss, name, common) if len(common) >= FEWEST_SEEDS else None,
+            rows=self.shared(loss, name, common) if len(common) >= FEWEST_SEEDS else None,
             margin=self.margin(name),
         )
         deviation = float(numbers.std(ddof=1)) if len(numbers) > 1 else None
@@ -286,6 +315,14 @@ class Results:
             for name in self.metrics
             for row in self.table(name)
             if row.difference is not None
+        ]
+
+    def kept(self) -> list[dict[str, Any]]:
+        """Return where each loss and seed has what is kept of it."""
+        folders = {key: str(self.folders[key]) for key in self.found}
+        return [
+            {"loss": loss, "seed": seed, "setting": AS_GIVEN, "is_chosen": True, "folder": folder}
+            for (loss, seed), folder in folders.items()
         ]
 
     def frame(self) -> pd.DataFrame:

@@ -61,7 +61,8 @@ def deciding_metric(feature: str, written: str | None) -> str:
     """
     name = judging(feature) if written is None else written
     if name is None:
-        raise ValueError(f"--choose_by: name the metric that chooses among settings of a {feature} feature.")
+        names = ", ".join(deciding(feature))
+        raise ValueError(f"--choose_by: name the metric that chooses among settings of a {feature} feature: {names}.")
     try:
         found = metric(name)
     except KeyError:

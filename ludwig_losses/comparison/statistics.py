@@ -178,6 +178,8 @@ def compare_pairs(
         return _without_interval(mean, seeds, SAME)
     if seeds < FEWEST_SEEDS:
         return _without_interval(mean, seeds, f"no interval from {_seeds(seeds)}")
+    if isinstance(rows, Resamples) and rows.rows < 2:
+        return _without_interval(mean, seeds, "no interval: all rows are partners of each other")
     narrow = of_seeds(differences)
     wide = narrow if rows is None else rows.new_rows(differences)
     if wide.scale <= 1e-12 * np.abs(differences).max():

@@ -12,7 +12,8 @@ from scipy import special
 
 from ludwig_losses.comparison.page import decimals
 from ludwig_losses.comparison.plan import VALIDATION
-from ludwig_losses.comparison.statistics import Difference, Splits, compare_pairs
+from ludwig_losses.comparison.resampling import SAMPLES, drawn
+from ludwig_losses.comparison.statistics import Difference, Resamples, Splits, compare_pairs
 
 Kept = Mapping[str, np.ndarray]
 # How good flagged rows are, by how many are flagged, how many of these are positive, and how many positives there are.
@@ -137,7 +138,8 @@ def suggested(
         return None
     values = [_on_held_out(arrays[seed], threshold, goal) for seed, threshold in found.items()]
     before, after = zip(*values, strict=True)
-    worth = compare_pairs(after, before, higher_is_better=goal.higher_is_better, rows=Splits(correction))
+    rows = Splits(correction) if correction else _resamples(arrays, found, goal)
+    worth = compare_pairs(after, before, higher_is_better=goal.higher_is_better, rows=rows)
     calibrated = None
     if all(seed in temperatures for seed in found):
         calibrated = float(np.median([_rescaled(value, temperatures[seed]) for seed, value in found.items()]))
@@ -145,9 +147,27 @@ def suggested(
     return Threshold(goal, found, median, calibrated, float(np.mean(before)), float(np.mean(after)), worth)
 
 
+def _flags(kept: Kept, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return which rows are flagged by the configuration, and by a threshold."""
+    return kept["predicted"] == 1, kept["probabilities"][:, 1] >= threshold
+
+
 def _on_held_out(kept: Kept, threshold: float, goal: Goal) -> tuple[float, float]:
-    truth = kept["truth"].astype(bool)
-    return tuple(goal.of(truth, flags) for flags in (kept["predicted"] == 1, kept["probabilities"][:, 1] >= threshold))  # type: ignore[return-value]  # Of two flags.
+    before, after = (goal.of(kept["truth"].astype(bool), flags) for flags in _flags(kept, threshold))
+    return before, after
+
+
+def _resamples(arrays: Mapping[int, Kept], thresholds: Mapping[int, float], goal: Goal) -> Resamples:
+    """Return what thresholds are worth on bootstrap samples of the held-out rows, which are the same for all seeds."""
+    rows = len(next(iter(arrays.values()))["truth"])
+    samples: dict[int, list[np.ndarray]] = {seed: [] for seed in thresholds}
+    for weights in drawn(rows, SAMPLES):
+        for seed, threshold in thresholds.items():
+            truth, flags = arrays[seed]["truth"].astype(float), np.stack(_flags(arrays[seed], threshold), axis=1)
+            flagged, found = weights @ flags, weights @ (flags * truth[:, None])
+            before, after = goal.measure(flagged, found, (weights @ truth)[:, None], rows).T
+            samples[seed].append(after - before)
+    return Resamples(0.0, np.stack([np.concatenate(parts) for parts in samples.values()]), rows)
 
 
 def _rescaled(threshold: float, temperature: float) -> float:

@@ -19,7 +19,7 @@ from ludwig_losses.comparison.plan import PREDICTIONS, RESULT, VALIDATION, Run
 from ludwig_losses.comparison.results import Results
 from ludwig_losses.comparison.roles import Roles
 from ludwig_losses.comparison.settings import AS_GIVEN, Budget, Setting, affordable
-from ludwig_losses.comparison.statistics import BETTER, Difference, Splits, compare_pairs
+from ludwig_losses.comparison.statistics import BETTER, FEWEST_SEEDS, Difference, compare_pairs
 from ludwig_losses.metrics.catalogue import metric
 
 Folder = Callable[[Run], pathlib.Path]
@@ -242,6 +242,22 @@ class Tuned:
                     failed[run] = self.failed[trained]
         return Results.read(runs, folders.__getitem__, failed, margins, levels)
 
+    def kept(self) -> list[dict[str, Any]]:
+        """Return where each setting of a loss and seed has what is kept of it, and whether it was chosen."""
+        return [
+            {
+                "loss": loss,
+                "seed": seed,
+                "setting": setting.changes or AS_GIVEN,
+                "is_chosen": setting == self.chosen[loss, seed],
+                "folder": str(self.folder(run)),
+            }
+            for seed in self.seeds
+            for loss, settings in self.tuning.settings.items()
+            for setting in settings
+            if (run := self._by_name[setting.name, seed]) not in self.failed
+        ]
+
     def pick(self, loss: str, is_kept: bool, choice: Choice) -> Pick:
         """Return the setting of a loss that most seeds have chosen, of equally many the one that was tried first; of
         the loss that is kept it is the loss as given, unless choosing was better on new rows."""
@@ -273,7 +289,7 @@ class Tuned:
             [after[seed] for seed in common],
             [before[seed] for seed in common],
             higher_is_better=metric(name).higher_is_better,
-            rows=Splits(results.correction),
+            rows=results.shared(loss, name, common, given) if len(common) >= FEWEST_SEEDS else None,
         )
         failed = sum(self._by_name[of.name, seed] in self.failed for of in settings for seed in self.seeds)
         counted = dict(chosen.most_common())

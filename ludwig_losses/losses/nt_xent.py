@@ -45,7 +45,7 @@ class NTXentLossConfig(LossConfig):
         watch=("pair_accuracy", "alignment", "uniformity"),
         page="nt_xent",
         evidence="pairs",
-        found="helped with 1 and 5 labels a class, 1 data set",
+        found="helped with 1 and 5 labels a class at temperature 0.3, not at 0.07, 1 data set",
     )
 
     temperature: float | str = field(

@@ -197,6 +197,11 @@ def test_the_threshold_comes_from_the_validation_rows_of_each_seed(tmp_path):
     probabilities = arrays[0]["probabilities"]
     flags = calibration.rescaled(probabilities, 2.0)[:, 1] >= found.calibrated
     assert (flags == (probabilities[:, 1] >= found.value)).mean() > 0.99
+    # Rows that all seeds share tell less than rows of their own.
+    own = {seed: {name: of[name] for name in of if name.startswith("validation_")} for seed, of in arrays.items()}
+    same = {seed: {**arrays[0], **of} for seed, of in own.items()}
+    fixed = threshold.suggested(same, {}, Goal(), 0.0).worth
+    assert np.ptp(fixed.new_rows) > 1.5 * np.ptp(fixed.interval)
     shuffled = {seed: {**of, "truth": np.roll(of["truth"], 7)} for seed, of in arrays.items()}
     assert threshold.suggested(shuffled, {}, Goal(), 0.3).by_seed == found.by_seed
     assert "F1" in found.said()[0] and "new rows" in found.said()[1]

@@ -193,6 +193,18 @@ def test_losses_that_give_the_same_numbers_are_named(tmp_path):
     assert "b gives the same numbers as a in every seed" in written(found, tmp_path)
 
 
+def test_losses_without_any_metric_are_not_the_same(tmp_path):
+    """As of anomaly features, where no row has a label."""
+    config = {"output_features": [{"name": "y", "type": "anomaly"}]}
+    runs = [replace(run, config=config) for run in saved.runs(["a", "b"], 3)]
+    for run in runs:
+        saved.save(run, tmp_path / run.folder, {"seconds_per_epoch": 1.0 + run.seed}, truth=np.full(4, -1))
+    found = Results.read(runs, lambda run: tmp_path / run.folder, {})
+    shown = written(found, tmp_path)
+    assert found.same == {} and "same loss" not in shown
+    assert "these rows define no metric of anomaly features. They need labelled rows of both kinds." in shown
+
+
 def test_a_full_disk_leaves_the_files_of_before(tmp_path):
     found = results(tmp_path / "runs")
     written(found, tmp_path)
@@ -318,6 +330,18 @@ def test_new_rows_vary_more_than_seeds(tmp_path, fixed):
     assert intervals(found, name="seconds_per_epoch")[0] == intervals(found, name="seconds_per_epoch")[1]
     said = "other rows to train on may differ by more" if fixed else "each seed splits the rows anew"
     assert said in written(found, tmp_path)
+
+
+@pytest.mark.parametrize("groups", [[0, 0, 0, 0, 0, 0], [0, 0, 1, 1, 2, 2]])
+def test_partners_are_drawn_where_there_are_several_groups_of_them(groups, tmp_path):
+    runs, generator = saved.runs(["first", "better_one"], 4), np.random.default_rng(0)
+    for run in runs:
+        # The two views of a pair are the same row.
+        kept = {"vectors": generator.normal(size=(6, 3)), "groups": np.array(groups), "truth": np.zeros((6, 2))}
+        rows = np.array(groups, dtype=np.uint64) + np.uint64(1)
+        saved.save(run, tmp_path / run.folder, {"uniformity": generator.normal()}, **kept, rows=rows)
+    (found,) = Results.read(runs, lambda run: tmp_path / run.folder, {}).differences()
+    assert (found["new_rows"] is None) == (len({*groups}) == 1)
 
 
 def test_rows_that_are_not_recognized_get_the_corrected_interval_alone(tmp_path):

@@ -170,5 +170,7 @@ def test_partners_are_drawn_together():
     rows, target = np.array([1, 2, 4, 8], dtype=np.uint64), np.array([[0.0], [0.0], [1.0], [0.0]])
     pairs = resampling.drawn_units({"rows": rows, "groups": np.array([5, 5, 9, 9]), "truth": target})
     assert pairs.tolist() == [3, 12]
+    twins = resampling.drawn_units({"rows": np.repeat(rows[:2], 2), "groups": np.array([5, 5, 9, 9]), "truth": target})
+    assert len({*twins}) == 2
     groups = resampling.drawn_units({"rows": rows, "groups": np.array([0, 0, 1, 0]), "truth": target})
     assert len(groups) == 2 and groups[0] == resampling.identities({"t": target})[3]

@@ -98,6 +98,8 @@ def test_the_metric_that_chooses():
     assert deciding_metric("category", "recall[rare]") == "recall[rare]"
     with pytest.raises(ValueError, match="Did you mean 'accuracy'"):
         deciding_metric("binary", "acuracy")
+    with pytest.raises(ValueError, match="a vector feature: pair_accuracy, alignment, uniformity"):
+        deciding_metric("vector", None)
     # The deviance is that of each loss, and is not measured; a narrow interval alone is no good one.
     for wrong in ("deviance", "interval_width"):
         with pytest.raises(ValueError, match="expected one of root_mean_squared_error") as caught:

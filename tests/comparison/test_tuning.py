@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 from dataclasses import replace
 
@@ -67,6 +68,18 @@ def test_chosen_on_the_validation_rows_of_a_seed_and_measured_on_its_test_rows(t
     assert {loss: [*results.values(loss, "accuracy").values()] for loss in results.losses} == CHOSEN
 
 
+def test_what_is_kept_of_each_setting_is_found_and_which_was_chosen(tmp_path):
+    found = tuned(tmp_path, failed=[("other", 2), ("other gamma=1", 2), ("first", 3)]).kept()
+    measured = {(run["loss"], run["setting"], run["seed"]): pathlib.Path(run["folder"], RESULT) for run in found}
+    assert len(measured) == len(found) == len(NAMES) * SEEDS - 3
+    for (loss, setting, seed), path in measured.items():
+        name = loss if setting == "as given" else f"{loss} {setting}"
+        assert json.loads(path.read_text())["metrics"] == {"accuracy": TEST[name][seed]}
+    chosen = {(run["loss"], run["seed"]): run["setting"] for run in found if run["is_chosen"]}
+    assert len(chosen) == sum(run["is_chosen"] for run in found) == 2 * SEEDS - 1
+    assert chosen["first", 0] == chosen["other", 3].replace("gamma=1", "as given") == "as given"
+
+
 def test_less_may_be_better(tmp_path):
     found = tuned(tmp_path, metric="brier_score", sign=-1)
     assert {loss: [*found.results({}).values(loss, "brier_score").values()] for loss in CHOSEN} == CHOSEN
@@ -82,6 +95,25 @@ def test_what_choosing_was_worth(tmp_path):
     assert other.worth.mean == pytest.approx((0.50 - 0.80 + 0.51 - 0.81 + 0.90 - 0.83) / 4)
     low, high = first.worth.new_rows
     assert low < 0 < high
+
+
+def test_what_choosing_was_worth_on_new_rows_has_the_chance_of_rows_that_all_seeds_share(tmp_path):
+    generator, of_all = np.random.default_rng(0), runs()
+    truth, chance = generator.integers(2, size=200), generator.random((len(NAMES), 200))
+    for run in of_all:
+        is_right = (chance[NAMES.index(run.loss)] < 0.7) ^ (np.random.default_rng(run.seed).random(200) < 0.05)
+        said = np.where(is_right, truth, 1 - truth)
+        kept = {"truth": truth, "predicted": said, "probabilities": np.eye(2)[said], "classes": np.array(["a", "b"])}
+        validation = {"accuracy": float("gamma" in run.loss)}
+        metrics = {"accuracy": float(is_right.mean())}
+        rows = np.arange(200, dtype=np.uint64)
+        saved.save(run, tmp_path / run.folder, metrics, validation=validation, rows=rows, **kept)
+    found = Tuned(tuning(), of_all, {}, lambda run: tmp_path / run.folder)
+    first, other = (choice.worth for choice in found.choices(found.results({})))
+    assert first.mean == 0 and other.mean
+    # Two sets of predictions that are right for 70 % of 200 rows differ by this by chance.
+    of_rows = np.sqrt(2 * 0.3 * 0.7 / 200)
+    assert np.ptp(other.new_rows) > 2 * 1.5 * of_rows > 2 * np.ptp(other.interval)
 
 
 def test_the_report_says_what_was_chosen(tmp_path):

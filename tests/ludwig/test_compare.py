@@ -192,8 +192,8 @@ def test_errors_of_numbers_are_in_the_units_of_the_data(normalization, tmp_path)
     found = ludwig_losses.compare(config, frame, losses, seeds=1, output_directory=out, keep_models=True, quiet=True)
     test = frame[frame["split"] == 2]
     for loss in losses:
-        (path,) = out.glob(f"runs/{loss}-*/model")
-        predicted, _ = LudwigModel.load(str(path)).predict(test, skip_save_predictions=True)
+        (folder,) = [run["folder"] for run in found.attrs["runs"] if run["loss"] == loss]
+        predicted, _ = LudwigModel.load(f"{folder}/model").predict(test, skip_save_predictions=True)
         error = predicted["y_predictions"].to_numpy() - test["y"].to_numpy()
         values = found[found.loss == loss].set_index("metric").value
         assert values["root_mean_squared_error"] == pytest.approx(np.sqrt(np.mean(error**2)), rel=1e-4)
