@@ -8,7 +8,7 @@ RESULTS := results/breast_cancer-$(VERSION)
 DATA := $(RESULTS)/breast_cancer.csv
 
 # What answers "which loss?" with `ludwig-losses compare`: a table and a plot each.
-COMPARED := rare-positives small-objects many-classes poly pronunciation several-labels rare-tags open-set
+COMPARED := rare-positives small-objects many-classes poly pronunciation several-labels word-forms rare-tags open-set
 
 # Over many tables: `make tables-imbalance`, which goes on where it was interrupted.
 OVER_TABLES := tables-imbalance tables-tuned tables-order tables-noise tables-tails tables-anomalies

@@ -28,7 +28,7 @@ class AsymmetricLossConfig(ClassificationLossConfig):
         watch=("macro_f1", "average_precision"),
         page="asymmetric",
         evidence="several_labels",
-        found="no difference, 1 data set, by average_precision",
+        found="no difference, 2 data sets, by average_precision",
     )
 
     gamma_pos: float = field(
