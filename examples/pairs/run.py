@@ -30,7 +30,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestNeighbors
 
 import ludwig_losses
-from ludwig_losses.comparison.resampling import SAMPLES, drawn
+from ludwig_losses.comparison.resampling import drawn, samples_of
 from ludwig_losses.comparison.statistics import Resamples, compare_pairs
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
@@ -210,7 +210,7 @@ def difference(hits: Hits, line: str, first: str, column: str, comparisons: int)
     """Return the difference of a line to another one; all lines and seeds share the bootstrap samples of pictures."""
     right, reference = (np.stack([hits[of, seed, column] for seed in SEEDS]) for of in (line, first))
     count = right.shape[1]
-    samples = np.concatenate([weights @ (right - reference).T for weights in drawn(count, SAMPLES)]).T / count
+    samples = np.concatenate([weights @ (right - reference).T for weights in drawn(count, samples_of(count))]).T / count
     # All seeds have the same pictures in training, so there is nothing to correct for.
     rows = Resamples(0.0, samples, count)
     return asdict(compare_pairs(right.mean(axis=1), reference.mean(axis=1), comparisons=comparisons, rows=rows))

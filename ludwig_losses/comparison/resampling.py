@@ -85,10 +85,15 @@ def resampled(kept: Kept, roles: Roles, everything: np.ndarray) -> Samples:
     assert units is not None
     places, measure = np.searchsorted(everything, units), _measure(kept, roles)
     classes = kept["probabilities"].shape[1] if "probabilities" in kept else 1
-    samples = int(np.clip(_MOST_WORK // (len(everything) * classes), FEWEST_SAMPLES, SAMPLES))
+    samples = samples_of(len(everything), classes)
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = [measure(weights[:, places]) for weights in drawn(len(everything), samples)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def samples_of(rows: int, classes: int = 1) -> int:
+    """Return how many samples of rows are drawn: fewer where there are many of these."""
+    return int(np.clip(_MOST_WORK // (rows * classes), FEWEST_SAMPLES, SAMPLES))
 
 
 def drawn(rows: int, samples: int) -> Iterator[np.ndarray]:

@@ -270,12 +270,9 @@ class Results:
         """
         if not metric(name).features:
             return None
-        of = self if before is None else before
-        values, reference = (
-            self._sampled(loss, name, seeds),
-            of._sampled(loss if before else self.losses[0], name, seeds),
-        )
-        if not seeds or min(len(values), len(reference)) < len(seeds) or not self._has_rows_of(of):
+        other, first = (self, self.losses[0]) if before is None else (before, loss)
+        values, reference = self._sampled(loss, name, seeds), other._sampled(first, name, seeds)
+        if not seeds or min(len(values), len(reference)) < len(seeds) or not self._has_rows_of(other):
             return Splits(self.correction)
         assert self._everything is not None
         return Resamples(self.correction, np.stack(values) - np.stack(reference), len(self._everything))

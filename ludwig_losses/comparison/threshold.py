@@ -12,7 +12,7 @@ from scipy import special
 
 from ludwig_losses.comparison.page import decimals
 from ludwig_losses.comparison.plan import VALIDATION
-from ludwig_losses.comparison.resampling import SAMPLES, drawn
+from ludwig_losses.comparison.resampling import drawn, samples_of
 from ludwig_losses.comparison.statistics import Difference, Resamples, Splits, compare_pairs
 
 Kept = Mapping[str, np.ndarray]
@@ -161,7 +161,7 @@ def _resamples(arrays: Mapping[int, Kept], thresholds: Mapping[int, float], goal
     """Return what thresholds are worth on bootstrap samples of the held-out rows, which are the same for all seeds."""
     rows = len(next(iter(arrays.values()))["truth"])
     samples: dict[int, list[np.ndarray]] = {seed: [] for seed in thresholds}
-    for weights in drawn(rows, SAMPLES):
+    for weights in drawn(rows, samples_of(rows)):
         for seed, threshold in thresholds.items():
             truth, flags = arrays[seed]["truth"].astype(float), np.stack(_flags(arrays[seed], threshold), axis=1)
             flagged, found = weights @ flags, weights @ (flags * truth[:, None])
