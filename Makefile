@@ -29,7 +29,7 @@ train: env
 	@echo "The weights of focal loss trade precision for recall, as a lower threshold does with cross-entropy: examples/breast_cancer/README.md."
 	@echo "Losses that gain something, and on which data: examples/many_tables, examples/small_objects (make tables-imbalance, make small-objects)."
 
-# Costs of mistakes, learning from wrong labels, finding anomalies, learning from pairs: three seeds each, a table and a
+# Costs of mistakes, learning from wrong labels, finding anomalies (three seeds each), learning from pairs: a table and a
 # plot.
 breast-cancer noisy-labels anomaly pairs: env
 	$(BIN)/python -m pip install --quiet --editable '.[examples]'
