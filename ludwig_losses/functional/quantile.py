@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import softplus
+from torch.nn.functional import logsigmoid
 
 from ludwig_losses.functional._numerics import check_floating, full_precision
 
@@ -76,7 +76,7 @@ def ordered_quantiles(logits: Tensor) -> Tensor:
     z = full_precision(logits)
     # Not the lowest one first: many quantiles have a higher loss then, few the same (benchmarks/results/heads.md).
     start = z.shape[-1] // 2
-    steps = softplus(z, threshold=40.0).unbind(dim=-1)  # LINEAR, which TorchScript does not see
+    steps = (-logsigmoid(-z)).unbind(dim=-1)  # softplus, which torch's own is not from 20 on
     found = [z[..., start]]
     for k in range(start + 1, z.shape[-1]):
         found.append(found[-1] + steps[k])
