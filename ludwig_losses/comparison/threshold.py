@@ -12,7 +12,6 @@ from scipy import special
 
 from ludwig_losses.comparison.page import decimals
 from ludwig_losses.comparison.plan import VALIDATION
-from ludwig_losses.comparison.resampling import drawn, samples_of
 from ludwig_losses.comparison.statistics import Difference, Resamples, Splits, compare_pairs
 
 Kept = Mapping[str, np.ndarray]
@@ -159,6 +158,9 @@ def _on_held_out(kept: Kept, threshold: float, goal: Goal) -> tuple[float, float
 
 def _resamples(arrays: Mapping[int, Kept], thresholds: Mapping[int, float], goal: Goal) -> Resamples:
     """Return what thresholds are worth on bootstrap samples of the held-out rows, which are the same for all seeds."""
+    # It imports torch, and this module is imported before the first process starts.
+    from ludwig_losses.comparison.resampling import drawn, samples_of
+
     rows = len(next(iter(arrays.values()))["truth"])
     samples: dict[int, list[np.ndarray]] = {seed: [] for seed in thresholds}
     for weights in drawn(rows, samples_of(rows)):
