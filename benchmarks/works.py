@@ -308,7 +308,7 @@ WORKS = [
         axis="elements",
     ),
     Work("poly", (4096, 1000), POLY, 1.15, sizes=tuple((10**k, 100) for k in (1, 2, 3, 4)), axis="rows (100 classes)"),
-    _image("focal, hardest half", (8, 21, 128, 128), HARDEST_HALF, None, sizes=()),
+    Work("focal, hardest half", (8, 21, 128, 128), HARDEST_HALF, None),
     _image("Dice", (8, 21, 128, 128), DICE, 1.25),
     Work("Dice", (4, 2, 256, 256), DICE, 1.0),
     _image("Lovász", (8, 21, 128, 128), LOVASZ, 5),
